@@ -1,0 +1,9 @@
+//! Denoising diffusion probabilistic models (Ho, Jain, Abbeel 2020) from scratch.
+
+pub mod diffusion;
+pub mod error;
+pub mod params;
+pub mod rng;
+pub mod tensor;
+
+pub use error::{Error, Result};

@@ -1,0 +1,106 @@
+//! Named parameters in a fixed order.
+//!
+//! A model is a plain struct of structs. Its fields carry the names of diffusers' state dict, so the path to a
+//! parameter *is* its key in a checkpoint (`down_blocks.0.resnets.1.conv1.weight`). Gradients, Adam's moments
+//! and the averaged weights are values of the model's own type, and walk side by side.
+
+use ndarray::{ArrayViewD, ArrayViewMutD};
+
+/// A value with named parameters: a tensor, a layer, a whole model.
+pub trait Params: Clone {
+    /// Calls `f` with the key and the tensor of each parameter, in the order of the fields.
+    fn visit<'a>(&'a self, path: &str, f: &mut dyn FnMut(String, ArrayViewD<'a, f32>));
+
+    /// As [`visit`](Params::visit), to write.
+    fn visit_mut<'a>(&'a mut self, path: &str, f: &mut dyn FnMut(String, ArrayViewMutD<'a, f32>));
+
+    /// All parameters with their keys.
+    fn named(&self) -> Vec<(String, ArrayViewD<'_, f32>)> {
+        let mut all = Vec::new();
+        self.visit("", &mut |key, tensor| all.push((key, tensor)));
+        all
+    }
+
+    /// All parameters with their keys, to write.
+    fn named_mut(&mut self) -> Vec<(String, ArrayViewMutD<'_, f32>)> {
+        let mut all = Vec::new();
+        self.visit_mut("", &mut |key, tensor| all.push((key, tensor)));
+        all
+    }
+
+    /// The numbers of each parameter, in order.
+    fn slices(&self) -> Vec<&[f32]> {
+        let mut all = Vec::new();
+        self.visit("", &mut |_, tensor| all.push(tensor.to_slice().expect("parameters are contiguous")));
+        all
+    }
+
+    /// The numbers of each parameter, in order, to write.
+    fn slices_mut(&mut self) -> Vec<&mut [f32]> {
+        let mut all = Vec::new();
+        self.visit_mut("", &mut |_, tensor| {
+            all.push(tensor.into_slice().expect("parameters are contiguous"))
+        });
+        all
+    }
+
+    /// How many numbers there are.
+    fn count(&self) -> usize {
+        self.slices().iter().map(|s| s.len()).sum()
+    }
+
+    /// The same structure filled with zeros: a fresh gradient.
+    fn zeros_like(&self) -> Self {
+        let mut zeros = self.clone();
+        zeros.slices_mut().into_iter().for_each(|s| s.fill(0.0));
+        zeros
+    }
+}
+
+pub(crate) fn join_key(path: &str, field: &str) -> String {
+    if path.is_empty() { field.to_string() } else { format!("{path}.{field}") }
+}
+
+impl<D: ndarray::Dimension> Params for ndarray::Array<f32, D> {
+    fn visit<'a>(&'a self, path: &str, f: &mut dyn FnMut(String, ArrayViewD<'a, f32>)) {
+        f(path.to_string(), self.view().into_dyn());
+    }
+    fn visit_mut<'a>(&'a mut self, path: &str, f: &mut dyn FnMut(String, ArrayViewMutD<'a, f32>)) {
+        f(path.to_string(), self.view_mut().into_dyn());
+    }
+}
+
+/// `resnets: Vec<ResnetBlock>` has the keys `resnets.0.…`, `resnets.1.…`.
+impl<T: Params> Params for Vec<T> {
+    fn visit<'a>(&'a self, path: &str, f: &mut dyn FnMut(String, ArrayViewD<'a, f32>)) {
+        self.iter().enumerate().for_each(|(i, item)| item.visit(&join_key(path, &i.to_string()), f));
+    }
+    fn visit_mut<'a>(&'a mut self, path: &str, f: &mut dyn FnMut(String, ArrayViewMutD<'a, f32>)) {
+        self.iter_mut().enumerate().for_each(|(i, item)| item.visit_mut(&join_key(path, &i.to_string()), f));
+    }
+}
+
+/// An absent layer has no parameters.
+impl<T: Params> Params for Option<T> {
+    fn visit<'a>(&'a self, path: &str, f: &mut dyn FnMut(String, ArrayViewD<'a, f32>)) {
+        self.iter().for_each(|item| item.visit(path, f));
+    }
+    fn visit_mut<'a>(&'a mut self, path: &str, f: &mut dyn FnMut(String, ArrayViewMutD<'a, f32>)) {
+        self.iter_mut().for_each(|item| item.visit_mut(path, f));
+    }
+}
+
+/// Implements [`Params`] for a struct: `params!(Linear { weight, bias });`. Fields not named are not parameters.
+macro_rules! params {
+    ($model:ident { $($field:ident),* $(,)? }) => {
+        impl $crate::params::Params for $model {
+            fn visit<'a>(&'a self, path: &str, f: &mut dyn FnMut(String, ndarray::ArrayViewD<'a, f32>)) {
+                $($crate::params::Params::visit(&self.$field, &$crate::params::join_key(path, stringify!($field)), f);)*
+            }
+            fn visit_mut<'a>(&'a mut self, path: &str, f: &mut dyn FnMut(String, ndarray::ArrayViewMutD<'a, f32>)) {
+                $($crate::params::Params::visit_mut(&mut self.$field, &$crate::params::join_key(path, stringify!($field)), f);)*
+            }
+        }
+    };
+}
+pub(crate) use params;
