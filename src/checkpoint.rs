@@ -1,0 +1,274 @@
+//! Weights in files: diffusers' folders, and the crate's own training checkpoints.
+//!
+//! Both are [safetensors](https://github.com/huggingface/safetensors) under the keys of diffusers' state dict,
+//! which are the paths of [`Params`]. This is the border where layouts change: a convolution is `[k, k, in, out]`
+//! here and `[out, in, k, k]` there, a linear layer `[in, out]` here and `[out, in]` there.
+
+use crate::error::{Error, Result};
+use crate::params::Params;
+use crate::unet::{Unet, UnetConfig};
+use ndarray::{ArrayD, ArrayViewD, IxDyn};
+use rand_chacha::rand_core::SeedableRng;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
+use std::path::Path;
+
+/// diffusers' name of the configuration file.
+pub const CONFIG: &str = "config.json";
+/// diffusers' name of the file of weights.
+pub const WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
+
+/// Tensors by key, in PyTorch's layout, and the file's remarks.
+#[derive(Debug, Default)]
+pub struct Tensors {
+    /// key → tensor
+    pub tensors: BTreeMap<String, ArrayD<f32>>,
+    /// the header's free text
+    pub metadata: HashMap<String, String>,
+}
+
+/// How numbers are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// 4 bytes, exactly what is computed with
+    F32,
+    /// 2 bytes, the upper half of an f32, rounded to nearest even
+    Bf16,
+}
+
+/// Reads a folder as diffusers' `save_pretrained` writes it.
+///
+/// # Errors
+/// A file is missing or damaged; a key is missing or unknown; a tensor has the wrong shape or dtype.
+pub fn load_pretrained(dir: impl AsRef<Path>) -> Result<Unet> {
+    let (config, weights) = (dir.as_ref().join(CONFIG), dir.as_ref().join(WEIGHTS));
+    let text = std::fs::read_to_string(&config).map_err(Error::io(&config))?;
+    let config = UnetConfig::from_json(&text, &config)?;
+    let mut file = read(&weights)?;
+    let mut unet = empty(&config);
+    rename_old_keys(&mut file.tensors);
+    fill(&mut unet, "", &mut file.tensors, &weights)?;
+    nothing_left(&file.tensors, &weights)?;
+    Ok(unet)
+}
+
+/// As [`load_pretrained`], from the contents of the two files: for weights inside the program.
+///
+/// # Errors
+/// As [`load_pretrained`]; `name` stands for the path.
+pub fn load_pretrained_bytes(name: &str, config: &str, weights: &[u8]) -> Result<Unet> {
+    let path = Path::new(name);
+    let config = UnetConfig::from_json(config, &path.join(CONFIG))?;
+    let path = path.join(WEIGHTS);
+    let mut file = parse(weights, &path)?;
+    let mut unet = empty(&config);
+    rename_old_keys(&mut file.tensors);
+    fill(&mut unet, "", &mut file.tensors, &path)?;
+    nothing_left(&file.tensors, &path)?;
+    Ok(unet)
+}
+
+/// Writes a folder that diffusers' `UNet2DModel.from_pretrained` opens.
+///
+/// # Errors
+/// The folder can't be made or a file can't be written.
+pub fn save_pretrained(unet: &Unet, dir: impl AsRef<Path>, precision: Precision) -> Result<()> {
+    let dir = dir.as_ref();
+    std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
+    write_atomically(&dir.join(CONFIG), unet.config.to_json().as_bytes())?;
+    let mut file = Tensors::default();
+    file.metadata.insert("format".into(), "pt".into()); // diffusers asks for it
+    add(unet, "", &mut file.tensors);
+    write(&dir.join(WEIGHTS), &file, precision)
+}
+
+/// A network of the given shape, to be filled.
+fn empty(config: &UnetConfig) -> Unet {
+    Unet::new(config, &mut rand_chacha::ChaCha8Rng::seed_from_u64(0))
+}
+
+/// Puts a model's parameters under `prefix` into `tensors`, in PyTorch's layout.
+pub fn add(model: &impl Params, prefix: &str, tensors: &mut BTreeMap<String, ArrayD<f32>>) {
+    for (key, tensor) in model.named() {
+        tensors.insert(format!("{prefix}{key}"), to_pytorch(tensor));
+    }
+}
+
+/// Takes a model's parameters out of `tensors`, from under `prefix` and PyTorch's layout.
+///
+/// # Errors
+/// A key is missing, or its shape is wrong.
+pub fn fill(
+    model: &mut impl Params,
+    prefix: &str,
+    tensors: &mut BTreeMap<String, ArrayD<f32>>,
+    path: &Path,
+) -> Result<()> {
+    for (key, mut tensor) in model.named_mut() {
+        let key = format!("{prefix}{key}");
+        let Some(found) = tensors.remove(&key) else {
+            return Err(Error::MissingKey { path: path.to_path_buf(), key });
+        };
+        let expected = to_pytorch(tensor.view()).shape().to_vec();
+        if found.shape() != expected {
+            let found = found.shape().to_vec();
+            return Err(Error::WrongShape { path: path.to_path_buf(), key, expected, found });
+        }
+        tensor.assign(&from_pytorch(found.view()));
+    }
+    Ok(())
+}
+
+/// Fails if a key was not used.
+///
+/// # Errors
+/// Names the first one.
+pub fn nothing_left(tensors: &BTreeMap<String, ArrayD<f32>>, path: &Path) -> Result<()> {
+    match tensors.keys().next() {
+        None => Ok(()),
+        Some(key) => Err(Error::UnknownKey { path: path.to_path_buf(), key: key.clone() }),
+    }
+}
+
+/// `[k, k, in, out]` → `[out, in, k, k]`, `[in, out]` → `[out, in]`; vectors as they are.
+pub fn to_pytorch(tensor: ArrayViewD<f32>) -> ArrayD<f32> {
+    let axes: &[usize] = match tensor.ndim() {
+        4 => &[3, 2, 0, 1],
+        2 => &[1, 0],
+        _ => return tensor.to_owned(),
+    };
+    tensor.permuted_axes(IxDyn(axes)).as_standard_layout().into_owned()
+}
+
+/// The inverse of [`to_pytorch`].
+pub fn from_pytorch(tensor: ArrayViewD<f32>) -> ArrayD<f32> {
+    let axes: &[usize] = match tensor.ndim() {
+        4 => &[2, 3, 1, 0],
+        2 => &[1, 0],
+        _ => return tensor.to_owned(),
+    };
+    tensor.permuted_axes(IxDyn(axes)).as_standard_layout().into_owned()
+}
+
+/// Files saved before diffusers 0.15 call attention's layers `query`, `key`, `value` and `proj_attn`.
+fn rename_old_keys(tensors: &mut BTreeMap<String, ArrayD<f32>>) {
+    const OLD: [(&str, &str); 4] =
+        [(".query.", ".to_q."), (".key.", ".to_k."), (".value.", ".to_v."), (".proj_attn.", ".to_out.0.")];
+    let old: Vec<String> = tensors.keys().filter(|k| k.contains(".attentions.")).cloned().collect();
+    for key in old {
+        if let Some((from, to)) = OLD.iter().find(|(from, _)| key.contains(from)) {
+            if let Some(tensor) = tensors.remove(&key) {
+                tensors.insert(key.replace(from, to), tensor);
+            }
+        }
+    }
+}
+
+/// Reads a safetensors file of f32, bf16, f16 or f64 numbers.
+///
+/// # Errors
+/// The file can't be read, is not safetensors (or cut short), or holds another dtype.
+pub fn read(path: &Path) -> Result<Tensors> {
+    let bytes = std::fs::read(path).map_err(Error::io(path))?;
+    parse(&bytes, path)
+}
+
+/// As [`read`], from bytes; `path` is for messages.
+///
+/// # Errors
+/// As [`read`].
+pub fn parse(bytes: &[u8], path: &Path) -> Result<Tensors> {
+    let damaged = |e| Error::format(path, "a whole safetensors file", e);
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
+    let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
+    let mut tensors = BTreeMap::new();
+    for (key, view) in file.tensors() {
+        let numbers = numbers(&view).ok_or_else(|| Error::WrongDtype {
+            path: path.to_path_buf(),
+            key: key.clone(),
+            expected: "F32, BF16, F16 or F64".into(),
+            found: format!("{:?}", view.dtype()),
+        })?;
+        let tensor = ArrayD::from_shape_vec(IxDyn(view.shape()), numbers)
+            .map_err(|e| Error::format(path, "a tensor", e))?;
+        tensors.insert(key, tensor);
+    }
+    Ok(Tensors { tensors, metadata: header.metadata().clone().unwrap_or_default() })
+}
+
+/// The numbers of a tensor as f32, or `None` for a dtype that is not a real number.
+fn numbers(view: &TensorView) -> Option<Vec<f32>> {
+    let (pairs, _) = view.data().as_chunks::<2>();
+    let (quads, _) = view.data().as_chunks::<4>();
+    let (octets, _) = view.data().as_chunks::<8>();
+    Some(match view.dtype() {
+        Dtype::F32 => quads.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+        Dtype::F64 => octets.iter().map(|b| f64::from_le_bytes(*b) as f32).collect(),
+        Dtype::BF16 => pairs.iter().map(|b| f32::from_bits((u16::from_le_bytes(*b) as u32) << 16)).collect(),
+        Dtype::F16 => pairs.iter().map(|b| half_to_f32(u16::from_le_bytes(*b))).collect(),
+        _ => return None,
+    })
+}
+
+/// IEEE half precision: sign, 5 bits of exponent (bias 15), 10 of fraction.
+fn half_to_f32(h: u16) -> f32 {
+    let (sign, exponent, fraction) = ((h as u32 >> 15) << 31, (h >> 10) as u32 & 31, h as u32 & 1023);
+    match exponent {
+        0 => f32::from_bits(sign | (fraction as f32 / 16_777_216.0).to_bits()), // fraction · 2⁻²⁴
+        31 => f32::from_bits(sign | 0x7f80_0000 | fraction << 13),
+        e => f32::from_bits(sign | (e + 112) << 23 | fraction << 13),
+    }
+}
+
+/// The upper half of an f32, rounded to nearest, ties to even.
+fn to_bf16(x: f32) -> u16 {
+    let bits = x.to_bits();
+    if x.is_nan() { (bits >> 16) as u16 | 64 } else { ((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) as u16 }
+}
+
+/// Writes a safetensors file; it appears whole or not at all.
+///
+/// # Errors
+/// The file can't be written.
+pub fn write(path: &Path, file: &Tensors, precision: Precision) -> Result<()> {
+    let dtype = if precision == Precision::F32 { Dtype::F32 } else { Dtype::BF16 };
+    let encoded: Vec<(&String, Vec<usize>, Vec<u8>)> = file
+        .tensors
+        .iter()
+        .map(|(key, tensor)| {
+            let bytes = match precision {
+                Precision::F32 => tensor.iter().flat_map(|x| x.to_le_bytes()).collect(),
+                Precision::Bf16 => tensor.iter().flat_map(|&x| to_bf16(x).to_le_bytes()).collect(),
+            };
+            (key, tensor.shape().to_vec(), bytes)
+        })
+        .collect();
+    let wrong = |e| Error::format(path, "tensors that can be written", e);
+    let views =
+        encoded.iter().map(|(key, shape, bytes)| Ok((key, TensorView::new(dtype, shape.clone(), bytes)?)));
+    let views: Vec<_> = views.collect::<std::result::Result<_, _>>().map_err(wrong)?;
+    let metadata = (!file.metadata.is_empty()).then(|| file.metadata.clone());
+    let bytes = safetensors::serialize(views, metadata).map_err(wrong)?;
+    write_atomically(path, &bytes)
+}
+
+/// Writes a file beside its place, flushes it to the disk, and renames it: readers see the old one or the new one.
+///
+/// # Errors
+/// The file can't be written.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(Error::io(path))?;
+    file.write_all(bytes).map_err(Error::io(path))?;
+    file.as_file().sync_all().map_err(Error::io(path))?;
+    #[cfg(unix)]
+    {
+        // a temporary file is private; what it becomes is an ordinary one
+        use std::os::unix::fs::PermissionsExt;
+        let readable = std::fs::Permissions::from_mode(0o644);
+        file.as_file().set_permissions(readable).map_err(Error::io(path))?;
+    }
+    file.persist(path).map_err(|e| Error::io(path)(e.error))?;
+    Ok(())
+}

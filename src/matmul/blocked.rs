@@ -1,0 +1,57 @@
+//! The blocked product: a large B is packed block by block so that what the kernel reads stays in cache.
+
+use super::kernel::{Init, Product, simd};
+
+/// Depth of a block of B: `KC × 32` numbers are 64 KiB, a panel that streams from L2.
+const KC: usize = 512;
+/// Rows of A per block: `MC × KC` numbers are 512 KiB, half an L2.
+const MC: usize = 256;
+/// A B of at most this many numbers (256 KiB) is used where it lies.
+const SMALL: usize = 64 * 1024;
+
+/// `C = init + A B` for row-major `A [m, k]`, `B [k, n]`, `C [m, n]` without gaps.
+pub(super) fn product(m: usize, k: usize, n: usize, a: &[f32], b: &[f32], init: Init, c: &mut [f32]) {
+    let lanes = simd().lanes();
+    if m == 0 || n == 0 {
+        return;
+    }
+    if n.is_multiple_of(lanes) && k * n <= SMALL {
+        let starts: Vec<usize> = (0..m).map(|i| i * k).collect();
+        return Product { a, starts: &starts, taps: &[0], k, b, ldb: n, n, init }.run(c, n);
+    }
+    let panel = 2 * lanes;
+    let ldb = n.next_multiple_of(panel);
+    let mut packed = vec![0.0; KC.min(k.max(1)) * ldb];
+    // LOOP 3: blocks of depth. The first one starts C, the others add to it.
+    for k0 in (0..k.max(1)).step_by(KC) {
+        let kc = KC.min(k - k0);
+        pack(&b[k0 * n..(k0 + kc) * n], n, panel, kc, &mut packed);
+        let init = if k0 == 0 { init } else { Init::Accumulate };
+        // LOOP 2: blocks of rows, whose slice of A stays in L2 …
+        for i0 in (0..m).step_by(MC) {
+            let starts: Vec<usize> = (i0..m.min(i0 + MC)).map(|i| i * k + k0).collect();
+            // LOOP 1: … while the panels of B pass by; the kernel's own loops follow.
+            for j0 in (0..n).step_by(panel) {
+                let columns = panel.min(n - j0);
+                let init = match init {
+                    Init::Bias(bias) => Init::Bias(&bias[j0..]),
+                    other => other,
+                };
+                let b = &packed[j0 * kc..][..kc * panel];
+                Product { a, starts: &starts, taps: &[0], k: kc, b, ldb: panel, n: columns, init }
+                    .run(&mut c[i0 * n + j0..], n);
+            }
+        }
+    }
+}
+
+/// Rearranges `kc` rows of B into panels `[n / panel][kc][panel]`, padded with zeros at the right.
+fn pack(b: &[f32], n: usize, panel: usize, kc: usize, packed: &mut [f32]) {
+    for (p, out) in packed.chunks_mut(kc.max(1) * panel).take(n.div_ceil(panel)).enumerate() {
+        let columns = panel.min(n - p * panel);
+        for (row, out) in b.chunks(n).zip(out.chunks_mut(panel)) {
+            out[..columns].copy_from_slice(&row[p * panel..][..columns]);
+            out[columns..].fill(0.0);
+        }
+    }
+}

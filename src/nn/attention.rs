@@ -1,0 +1,188 @@
+//! Self-attention over the pixels of an image (Vaswani et al. 2017; Ho et al. at one resolution, one head).
+//!
+//! For each image, with tokens the `T = H·W` pixels, and for each head of `d` channels,
+//!
+//! ```text
+//! u = GroupNorm(x),  q = u W_q + b_q,  k = u W_k + b_k,  v = u W_v + b_v         [T, d] per head
+//! s = q kᵀ / √d,     p = softmax(s) by rows,     o = p v,     y = x + o W_o + b_o
+//! ```
+//!
+//! # Backward
+//!
+//! ```text
+//! do = dy W_oᵀ            dv = pᵀ do          dp = do vᵀ
+//! ds_ij = p_ij (dp_ij − Σ_l dp_il p_il)       dq = ds k / √d      dk = dsᵀ q / √d
+//! du = dq W_qᵀ + dk W_kᵀ + dv W_vᵀ            dx = dy + GroupNorm's backward of du
+//! ```
+//!
+//! (`b_k` shifts every score of a row by the same amount, which softmax does not see: its exact gradient is 0.)
+
+use super::{GroupNorm, GroupNormCache, Linear, LinearCache, ZERO, activation};
+use crate::matmul::{matmul, matmul_nt, matmul_tn};
+use crate::params::params;
+use crate::tensor::{Tensor2, Tensor4};
+use ndarray::{ArrayRef2, s};
+use ndarray_rand::rand::Rng;
+
+/// Multi-head self-attention with a residual connection.
+#[derive(Clone, Debug)]
+pub struct Attention {
+    /// normalises the input of the branch
+    pub group_norm: GroupNorm,
+    /// query
+    pub to_q: Linear,
+    /// key
+    pub to_k: Linear,
+    /// value
+    pub to_v: Linear,
+    /// output projection, alone in a list because checkpoints call it `to_out.0`
+    pub to_out: Vec<Linear>,
+    /// number of heads; each has `C / heads` channels
+    pub heads: usize,
+}
+
+params!(Attention { group_norm, to_q, to_k, to_v, to_out });
+
+/// What [`Attention::backward`] needs.
+#[derive(Debug)]
+pub struct AttentionCache {
+    group_norm: GroupNormCache,
+    to_q: LinearCache,
+    to_k: LinearCache,
+    to_v: LinearCache,
+    q: Tensor2,
+    k: Tensor2,
+    v: Tensor2,
+    /// softmax of each image and head, `[T, T]`
+    p: Vec<Tensor2>,
+    to_out: LinearCache,
+}
+
+impl Attention {
+    /// Attention over `channels`, starting as the identity.
+    ///
+    /// # Panics
+    /// If `heads` does not divide `channels`.
+    #[track_caller]
+    pub fn new(channels: usize, heads: usize, group_norm: GroupNorm, rng: &mut impl Rng) -> Attention {
+        assert!(
+            heads > 0 && channels.is_multiple_of(heads),
+            "attention: {heads} heads for {channels} channels"
+        );
+        let mut linear = |scale| Linear::new(channels, channels, scale, rng);
+        Attention {
+            group_norm,
+            to_q: linear(1.0),
+            to_k: linear(1.0),
+            to_v: linear(1.0),
+            to_out: vec![linear(ZERO)],
+            heads,
+        }
+    }
+
+    /// `[N, H, W, C]` → the same shape.
+    pub fn forward(&self, x: Tensor4) -> (Tensor4, AttentionCache) {
+        let (n, h, w, c) = x.dim();
+        let residual = x.clone();
+        let (u, group_norm) = self.group_norm.forward(x);
+        let u = rows(u);
+        let (q, to_q) = self.to_q.forward(u.clone());
+        let (k, to_k) = self.to_k.forward(u.clone());
+        let (v, to_v) = self.to_v.forward(u);
+        let (o, p) = self.attend(&q, &k, &v, h * w);
+        let (y, to_out) = self.to_out[0].forward(o);
+        let y = residual + images(y, (n, h, w, c));
+        (y, AttentionCache { group_norm, to_q, to_k, to_v, q, k, v, p, to_out })
+    }
+
+    /// [`forward`](Attention::forward) without a cache.
+    pub fn infer(&self, x: &Tensor4) -> Tensor4 {
+        let (_, h, w, _) = x.dim();
+        let u = rows(self.group_norm.infer(x));
+        let (q, k, v) = (self.to_q.infer(&u), self.to_k.infer(&u), self.to_v.infer(&u));
+        let (o, _) = self.attend(&q, &k, &v, h * w);
+        images(self.to_out[0].infer(&o), x.dim()) + x
+    }
+
+    /// `o = softmax(q kᵀ / √d) v` for each image and head; also each `p`.
+    fn attend(&self, q: &Tensor2, k: &Tensor2, v: &Tensor2, tokens: usize) -> (Tensor2, Vec<Tensor2>) {
+        let mut o = Tensor2::zeros(q.raw_dim());
+        let mut all = Vec::new();
+        for (i, j) in self.blocks(q, tokens) {
+            let at = s![i..i + tokens, j..j + q.ncols() / self.heads];
+            let (head, p) = Attention::core(&q.slice(at), &k.slice(at), &v.slice(at));
+            o.slice_mut(at).assign(&head);
+            all.push(p);
+        }
+        (o, all)
+    }
+
+    /// `p = softmax(q kᵀ / √d)`, `o = p v` for one head, `q, k, v [T, d]`; returns `(o, p)`.
+    pub fn core(q: &ArrayRef2<f32>, k: &ArrayRef2<f32>, v: &ArrayRef2<f32>) -> (Tensor2, Tensor2) {
+        let mut p = matmul_nt(q, k);
+        activation::softmax_rows(p.as_slice_mut().expect("contiguous"), k.nrows(), inverse_sqrt(q.ncols()));
+        (matmul(&p, v), p)
+    }
+
+    /// Backward of [`core`](Attention::core): `(dq, dk, dv)` from `do`.
+    pub fn core_backward(
+        q: &ArrayRef2<f32>,
+        k: &ArrayRef2<f32>,
+        v: &ArrayRef2<f32>,
+        p: &Tensor2,
+        d_o: &ArrayRef2<f32>,
+    ) -> (Tensor2, Tensor2, Tensor2) {
+        // o = p v   ⇒   dv = pᵀ do,  dp = do vᵀ
+        let dv = matmul_tn(p, d_o);
+        let mut ds = matmul_nt(d_o, v);
+        // p = softmax(q kᵀ / √d)
+        let (p, scale) = (p.as_slice().expect("contiguous"), inverse_sqrt(q.ncols()));
+        activation::softmax_rows_backward(p, ds.as_slice_mut().expect("contiguous"), k.nrows(), scale);
+        (matmul(&ds, k), matmul_tn(&ds, q), dv)
+    }
+
+    /// First row and first column of each image and head.
+    fn blocks(&self, q: &ArrayRef2<f32>, tokens: usize) -> Vec<(usize, usize)> {
+        let d = q.ncols() / self.heads;
+        (0..q.nrows()).step_by(tokens).flat_map(|i| (0..self.heads).map(move |head| (i, head * d))).collect()
+    }
+
+    /// The module's derivation, from the last line of the forward pass to the first.
+    pub fn backward(&self, cache: AttentionCache, dy: Tensor4, grad: &mut Attention) -> Tensor4 {
+        let shape = dy.dim();
+        let tokens = shape.1 * shape.2;
+        let dy_rows = rows(dy.clone());
+        let d_o = self.to_out[0].backward(cache.to_out, &dy_rows, &mut grad.to_out[0]);
+        let (q, k, v) = (cache.q, cache.k, cache.v);
+        let mut dq = Tensor2::zeros(q.raw_dim());
+        let (mut dk, mut dv) = (dq.clone(), dq.clone());
+        for ((i, j), p) in self.blocks(&q, tokens).into_iter().zip(cache.p) {
+            let at = s![i..i + tokens, j..j + q.ncols() / self.heads];
+            let (q, k, v, d_o) = (q.slice(at), k.slice(at), v.slice(at), d_o.slice(at));
+            let (head_q, head_k, head_v) = Attention::core_backward(&q, &k, &v, &p, &d_o);
+            dq.slice_mut(at).assign(&head_q);
+            dk.slice_mut(at).assign(&head_k);
+            dv.slice_mut(at).assign(&head_v);
+        }
+        // u feeds q, k and v: three gradients add
+        let du = self.to_q.backward(cache.to_q, &dq, &mut grad.to_q)
+            + self.to_k.backward(cache.to_k, &dk, &mut grad.to_k)
+            + self.to_v.backward(cache.to_v, &dv, &mut grad.to_v);
+        dy + self.group_norm.backward(cache.group_norm, images(du, shape), &mut grad.group_norm)
+    }
+}
+
+fn inverse_sqrt(d: usize) -> f32 {
+    1.0 / (d as f32).sqrt()
+}
+
+/// `[N, H, W, C]` → `[N·H·W, C]`: every pixel is a row.
+fn rows(x: Tensor4) -> Tensor2 {
+    let (n, h, w, c) = x.dim();
+    x.into_shape_with_order((n * h * w, c)).expect("contiguous")
+}
+
+/// `[N·H·W, C]` → `[N, H, W, C]`.
+fn images(x: Tensor2, shape: (usize, usize, usize, usize)) -> Tensor4 {
+    x.into_shape_with_order(shape).expect("contiguous")
+}

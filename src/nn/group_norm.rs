@@ -1,0 +1,233 @@
+//! Group normalisation (Wu & He 2018), alone or followed by SiLU in the same pass.
+//!
+//! Over the `m = H·W·C/G` numbers of one image and one group of channels,
+//!
+//! ```text
+//! μ = mean x,   v = mean (x − μ)²,   x̂ = (x − μ) / √(v + ε),   z = γ x̂ + β,   y = z  or  y = z σ(z)
+//! ```
+//!
+//! # Backward
+//!
+//! `γ` and `β` act per channel, so `dβ = Σ dz` and `dγ = Σ dz x̂` over images and pixels. With `g = γ dz`, the
+//! gradient with respect to `x̂`, the long way through `v` and `μ` collapses to three terms:
+//!
+//! ```text
+//! dx = (g − mean g − x̂ · mean(g x̂)) / √(v + ε)
+//! ```
+//!
+//! The second term takes out what a shift of all `x` would do, the third what a common scale would do:
+//! normalisation makes both invisible. (So the gradient of `Σ y` tells nothing about this layer. Check it along
+//! random directions.)
+
+use super::activation::{sigmoid, silu_slope};
+use crate::matmul::kernel::vectorized;
+use crate::params::params;
+use crate::tensor::{Tensor1, Tensor4};
+use ndarray::Axis;
+
+/// Normalises groups of channels per image.
+#[derive(Clone, Debug)]
+pub struct GroupNorm {
+    /// `γ`, `[C]`
+    pub weight: Tensor1,
+    /// `β`, `[C]`
+    pub bias: Tensor1,
+    /// how many groups the channels are cut into
+    pub groups: usize,
+    /// `ε`, added to the variance
+    pub eps: f32,
+}
+
+params!(GroupNorm { weight, bias });
+
+/// What [`GroupNorm::backward`] needs: the input, and each image's and channel's mean and `1/√(v + ε)`.
+#[derive(Debug)]
+pub struct GroupNormCache {
+    pub(crate) x: Tensor4,
+    moments: Vec<Moments>,
+}
+
+/// Mean and inverse standard deviation, spread from groups to channels, `[C]` each.
+#[derive(Debug)]
+struct Moments {
+    mean: Vec<f32>,
+    inv_std: Vec<f32>,
+}
+
+impl GroupNorm {
+    /// `γ = 1`, `β = 0`.
+    ///
+    /// # Panics
+    /// If `groups` does not divide `channels`.
+    #[track_caller]
+    pub fn new(channels: usize, groups: usize, eps: f32) -> GroupNorm {
+        assert!(
+            groups > 0 && channels.is_multiple_of(groups),
+            "group norm: {groups} groups of {channels} channels"
+        );
+        GroupNorm { weight: Tensor1::ones(channels), bias: Tensor1::zeros(channels), groups, eps }
+    }
+
+    /// `y = γ x̂ + β`: `[N, H, W, C]` → the same shape.
+    pub fn forward(&self, x: Tensor4) -> (Tensor4, GroupNormCache) {
+        self.forward_with::<false>(x)
+    }
+
+    /// `y = z σ(z)`, `z = γ x̂ + β`: normalisation and SiLU in one pass.
+    pub fn forward_silu(&self, x: Tensor4) -> (Tensor4, GroupNormCache) {
+        self.forward_with::<true>(x)
+    }
+
+    /// [`forward`](GroupNorm::forward) without a cache.
+    pub fn infer(&self, x: &Tensor4) -> Tensor4 {
+        self.apply::<false>(x).0
+    }
+
+    /// [`forward_silu`](GroupNorm::forward_silu) without a cache.
+    pub fn infer_silu(&self, x: &Tensor4) -> Tensor4 {
+        self.apply::<true>(x).0
+    }
+
+    fn forward_with<const SILU: bool>(&self, x: Tensor4) -> (Tensor4, GroupNormCache) {
+        let (y, moments) = self.apply::<SILU>(&x);
+        (y, GroupNormCache { x, moments })
+    }
+
+    #[track_caller]
+    fn apply<const SILU: bool>(&self, x: &Tensor4) -> (Tensor4, Vec<Moments>) {
+        let c = self.weight.len();
+        assert_eq!(x.len_of(Axis(3)), c, "group norm of {c} channels on {:?}", x.shape());
+        let mut y = Tensor4::zeros(x.raw_dim());
+        let mut moments = Vec::with_capacity(x.len_of(Axis(0)));
+        for (x, mut y) in x.outer_iter().zip(y.outer_iter_mut()) {
+            let x = x.to_slice().expect("contiguous");
+            let m = self.moments(x);
+            let (scale, shift) = self.affine(&m);
+            vectorized(|| {
+                for (x, y) in x.chunks_exact(c).zip(y.as_slice_mut().expect("contiguous").chunks_exact_mut(c))
+                {
+                    for (((y, &x), &s), &t) in y.iter_mut().zip(x).zip(&scale).zip(&shift) {
+                        let z = x * s + t;
+                        *y = if SILU { z * sigmoid(z) } else { z };
+                    }
+                }
+            });
+            moments.push(m);
+        }
+        (y, moments)
+    }
+
+    /// `z = γ (x − μ)/√(v + ε) + β` as one multiply and one add per number: `z = scale · x + shift`.
+    fn affine(&self, m: &Moments) -> (Vec<f32>, Vec<f32>) {
+        let scale: Vec<f32> = self.weight.iter().zip(&m.inv_std).map(|(w, r)| w * r).collect();
+        let shift = self.bias.iter().zip(&m.mean).zip(&scale).map(|((b, mu), s)| b - mu * s).collect();
+        (scale, shift)
+    }
+
+    /// Two passes, mean then variance: `E[x²] − μ²` would cancel where the mean is large.
+    fn moments(&self, x: &[f32]) -> Moments {
+        let c = self.weight.len();
+        let count = (x.len() / self.groups) as f32;
+        let mean = self.group_means(&channel_sums(x, c, |x, _| x), count);
+        let square = channel_sums(x, c, |x, i| (x - mean[i]) * (x - mean[i]));
+        let variance = self.group_means(&square, count);
+        let inv_std = variance.iter().map(|v| 1.0 / (v + self.eps).sqrt()).collect();
+        Moments { mean, inv_std }
+    }
+
+    /// Sums per channel `[C]` → means per group, repeated for each channel of the group `[C]`.
+    fn group_means(&self, sums: &[f32], count: f32) -> Vec<f32> {
+        let width = sums.len() / self.groups;
+        sums.chunks(width).flat_map(|g| std::iter::repeat_n(g.iter().sum::<f32>() / count, width)).collect()
+    }
+
+    /// Backward of [`forward`](GroupNorm::forward): see the module's derivation. `dy` becomes `dx`.
+    pub fn backward(&self, cache: GroupNormCache, dy: Tensor4, grad: &mut GroupNorm) -> Tensor4 {
+        self.backward_with::<false>(&cache, dy, grad)
+    }
+
+    /// Backward of [`forward_silu`](GroupNorm::forward_silu): `dz = dy · silu′(z)` first, `z` recomputed from `x`.
+    pub fn backward_silu(&self, cache: GroupNormCache, dy: Tensor4, grad: &mut GroupNorm) -> Tensor4 {
+        self.backward_with::<true>(&cache, dy, grad)
+    }
+
+    fn backward_with<const SILU: bool>(
+        &self,
+        cache: &GroupNormCache,
+        mut dy: Tensor4,
+        grad: &mut GroupNorm,
+    ) -> Tensor4 {
+        let c = self.weight.len();
+        for ((x, mut dy), m) in cache.x.outer_iter().zip(dy.outer_iter_mut()).zip(&cache.moments) {
+            let x = x.to_slice().expect("contiguous");
+            let dy = dy.as_slice_mut().expect("contiguous");
+            let count = (x.len() / self.groups) as f32;
+            if SILU {
+                let (scale, shift) = self.affine(m);
+                // z = scale · x + shift,  y = z σ(z)   ⇒   dz = dy silu′(z)
+                vectorized(|| {
+                    for (x, dy) in x.chunks_exact(c).zip(dy.chunks_exact_mut(c)) {
+                        for (((dy, &x), &s), &t) in dy.iter_mut().zip(x).zip(&scale).zip(&shift) {
+                            *dy *= silu_slope(x * s + t);
+                        }
+                    }
+                });
+            }
+            // z = γ x̂ + β   ⇒   dβ += Σ dz,  dγ += Σ dz x̂
+            let (sum_dz, sum_dz_xhat) = backward_sums(x, dy, m);
+            grad.bias.iter_mut().zip(&sum_dz).for_each(|(g, s)| *g += s);
+            grad.weight.iter_mut().zip(&sum_dz_xhat).for_each(|(g, s)| *g += s);
+            // dx = (g − mean g − x̂ mean(g x̂)) / √(v + ε)  with  g = γ dz:  dx = a dz + b x + e, per channel
+            let weighted =
+                |s: &[f32]| -> Vec<f32> { s.iter().zip(&self.weight).map(|(s, w)| s * w).collect() };
+            let mean_g = self.group_means(&weighted(&sum_dz), count);
+            let mean_g_xhat = self.group_means(&weighted(&sum_dz_xhat), count);
+            let (mut a, mut b, mut e) = (vec![0.0; c], vec![0.0; c], vec![0.0; c]);
+            for i in 0..c {
+                let r = m.inv_std[i];
+                a[i] = r * self.weight[i];
+                b[i] = -r * r * mean_g_xhat[i];
+                e[i] = -r * mean_g[i] - m.mean[i] * b[i];
+            }
+            vectorized(|| {
+                for (x, dy) in x.chunks_exact(c).zip(dy.chunks_exact_mut(c)) {
+                    for ((((dy, &x), &a), &b), &e) in dy.iter_mut().zip(x).zip(&a).zip(&b).zip(&e) {
+                        *dy = *dy * a + x * b + e;
+                    }
+                }
+            });
+        }
+        dy
+    }
+}
+
+/// `Σ_pixels f(x, channel)` per channel of `x [pixels, C]`.
+#[inline(always)]
+fn channel_sums(x: &[f32], c: usize, f: impl Fn(f32, usize) -> f32) -> Vec<f32> {
+    let mut sums = vec![0.0f32; c];
+    vectorized(|| {
+        for x in x.chunks_exact(c) {
+            for (i, (s, &x)) in sums.iter_mut().zip(x).enumerate() {
+                *s += f(x, i);
+            }
+        }
+    });
+    sums
+}
+
+/// `Σ_pixels dz` and `Σ_pixels dz x̂` per channel.
+fn backward_sums(x: &[f32], dz: &[f32], m: &Moments) -> (Vec<f32>, Vec<f32>) {
+    let c = m.mean.len();
+    let (mut plain, mut with_x) = (vec![0.0f32; c], vec![0.0f32; c]);
+    vectorized(|| {
+        for (x, dz) in x.chunks_exact(c).zip(dz.chunks_exact(c)) {
+            for ((((p, w), &x), &dz), &mean) in plain.iter_mut().zip(&mut with_x).zip(x).zip(dz).zip(&m.mean)
+            {
+                *p += dz;
+                *w += dz * (x - mean);
+            }
+        }
+    });
+    with_x.iter_mut().zip(&m.inv_std).for_each(|(w, r)| *w *= r);
+    (plain, with_x)
+}

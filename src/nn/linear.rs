@@ -1,0 +1,62 @@
+//! The linear layer: rows times a matrix.
+
+use crate::matmul::{self, kernel::Init, matmul_nt};
+use crate::nn::variance_scaling;
+use crate::params::params;
+use crate::tensor::{Tensor1, Tensor2};
+use ndarray::Axis;
+use ndarray_rand::rand::Rng;
+
+/// `y = x W + b`, for rows `x`.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    /// `[in, out]`; checkpoints hold the transpose
+    pub weight: Tensor2,
+    /// `[out]`
+    pub bias: Tensor1,
+}
+
+params!(Linear { weight, bias });
+
+/// What [`Linear::backward`] needs: the input.
+#[derive(Debug)]
+pub struct LinearCache {
+    x: Tensor2,
+}
+
+impl Linear {
+    /// A layer with [variance-scaled](variance_scaling) weights and no bias.
+    pub fn new(inputs: usize, outputs: usize, scale: f32, rng: &mut impl Rng) -> Linear {
+        Linear {
+            weight: variance_scaling((inputs, outputs), inputs, outputs, scale, rng),
+            bias: Tensor1::zeros(outputs),
+        }
+    }
+
+    /// `y = x W + b`: `[rows, in]` → `[rows, out]`.
+    ///
+    /// # Panics
+    /// If `x` has another number of columns than `in`.
+    #[track_caller]
+    pub fn infer(&self, x: &Tensor2) -> Tensor2 {
+        let mut y = Tensor2::zeros((x.nrows(), self.bias.len()));
+        let bias = Init::Bias(self.bias.as_slice().expect("contiguous"));
+        let out = y.as_slice_mut().expect("a fresh array");
+        matmul::product_into(x.view(), self.weight.view(), bias, out);
+        y
+    }
+
+    /// [`infer`](Linear::infer), keeping the input for [`backward`](Linear::backward).
+    #[track_caller]
+    pub fn forward(&self, x: Tensor2) -> (Tensor2, LinearCache) {
+        (self.infer(&x), LinearCache { x })
+    }
+
+    /// From `y = x W + b`:  `dW += xᵀ dy`,  `db += Σ_rows dy`,  `dx = dy Wᵀ`.
+    pub fn backward(&self, cache: LinearCache, dy: &Tensor2, grad: &mut Linear) -> Tensor2 {
+        let dw = grad.weight.as_slice_mut().expect("contiguous");
+        matmul::product_into(cache.x.t(), dy.view(), Init::Accumulate, dw);
+        grad.bias += &dy.sum_axis(Axis(0));
+        matmul_nt(dy, &self.weight)
+    }
+}

@@ -1,0 +1,78 @@
+//! Layers, each with its backward pass written by hand below its forward pass.
+//!
+//! # The contract of a layer
+//!
+//! A layer is a struct of parameters. It has
+//!
+//! - `forward(&self, x) -> (y, Cache)`: the output, and the least that backward needs;
+//! - `backward(&self, cache, dy, grad: &mut Self) -> dx`: given `dy = ∂L/∂y`, adds `∂L/∂parameter` to `grad`,
+//!   a value of the layer's own type, and returns `dx = ∂L/∂x`;
+//! - `infer(&self, x) -> y`: the same output without a cache.
+//!
+//! There is no graph and no trait: a network's backward calls its layers' backward in the opposite order, in
+//! plain sight. Whatever one value feeds twice (a residual sum, a skip connection) gets two gradients, and they
+//! add.
+//!
+//! # One worked example
+//!
+//! For `y = x W + b` the chain rule says `dW = xᵀ dy`, `db = Σ dy`, `dx = dy Wᵀ`:
+//!
+//! ```
+//! use ddpm::nn::Linear;
+//! use ddpm::params::Params;
+//! use ndarray::array;
+//!
+//! let layer = Linear { weight: array![[2.0], [3.0]], bias: array![1.0] };
+//! let (y, cache) = layer.forward(array![[10.0, 100.0]]);
+//! assert_eq!(y, array![[321.0]]);
+//!
+//! let mut grad = layer.zeros_like();
+//! let dx = layer.backward(cache, &array![[1.0]], &mut grad);
+//! assert_eq!(grad.weight, array![[10.0], [100.0]]);
+//! assert_eq!(grad.bias, array![1.0]);
+//! assert_eq!(dx, array![[2.0, 3.0]]);
+//! ```
+
+pub mod activation;
+mod attention;
+mod conv2d;
+mod dropout;
+mod group_norm;
+mod linear;
+mod resample;
+mod resnet_block;
+mod time_embedding;
+
+#[cfg(test)]
+mod gradient_check;
+
+pub use attention::{Attention, AttentionCache};
+pub use conv2d::{Conv2d, Conv2dCache};
+pub use dropout::{Dropout, DropoutCache};
+pub use group_norm::{GroupNorm, GroupNormCache};
+pub use linear::{Linear, LinearCache};
+pub use resample::{Downsample, Upsample, UpsampleCache, nearest_upsample, nearest_upsample_backward};
+pub use resnet_block::{ResnetBlock, ResnetBlockCache};
+pub use time_embedding::{TimeEmbedding, TimeEmbeddingCache, sinusoidal_embedding};
+
+use ndarray::{Array, Dimension, ShapeBuilder};
+use ndarray_rand::RandomExt;
+use ndarray_rand::rand::Rng;
+use ndarray_rand::rand_distr::Uniform;
+
+/// The scale of a layer that starts as (nearly) nothing, so that every residual block starts as the identity.
+pub const ZERO: f32 = 1e-10;
+
+/// Uniform weights in `±√(6·scale / (fan_in + fan_out))`: variance scaling over the average fan, as in Ho's code.
+///
+/// `scale` is 1, or [`ZERO`] for the last layer of a residual branch.
+pub fn variance_scaling<D: Dimension>(
+    shape: impl ShapeBuilder<Dim = D>,
+    fan_in: usize,
+    fan_out: usize,
+    scale: f32,
+    rng: &mut impl Rng,
+) -> Array<f32, D> {
+    let bound = (6.0 * scale / (fan_in + fan_out) as f32).sqrt();
+    Array::random_using(shape, Uniform::new_inclusive(-bound, bound).expect("a finite interval"), rng)
+}

@@ -1,0 +1,138 @@
+//! The residual block of the U-Net.
+//!
+//! ```text
+//! h₁ = Conv₁(silu(GN₁(x))) + W_t silu(temb) + b_t        the time enters as one number per channel
+//! h₂ = Conv₂(dropout(silu(GN₂(h₁))))
+//! y  = shortcut(x) + h₂                                  shortcut: a 1×1 convolution if the channels change
+//! ```
+//!
+//! Backward reads it from the bottom: `dy` goes into both terms of the sum, and the two `dx` add.
+
+use super::{
+    Conv2d, Conv2dCache, Dropout, DropoutCache, GroupNorm, GroupNormCache, Linear, LinearCache, ZERO,
+};
+use crate::params::params;
+use crate::tensor::{Tensor2, Tensor4};
+use ndarray::Axis;
+use ndarray_rand::rand::Rng;
+use rand_chacha::ChaCha8Rng;
+
+/// Two 3×3 convolutions around the time, with a shortcut.
+#[derive(Clone, Debug)]
+pub struct ResnetBlock {
+    /// GN₁
+    pub norm1: GroupNorm,
+    /// Conv₁, in → out
+    pub conv1: Conv2d,
+    /// W_t, b_t
+    pub time_emb_proj: Linear,
+    /// GN₂
+    pub norm2: GroupNorm,
+    /// before Conv₂
+    pub dropout: Dropout,
+    /// Conv₂, out → out, starting at nothing
+    pub conv2: Conv2d,
+    /// 1×1, in → out, where they differ
+    pub conv_shortcut: Option<Conv2d>,
+}
+
+params!(ResnetBlock { norm1, conv1, time_emb_proj, norm2, conv2, conv_shortcut });
+
+/// What [`ResnetBlock::backward`] needs.
+#[derive(Debug)]
+pub struct ResnetBlockCache {
+    norm1: GroupNormCache,
+    conv1: Conv2dCache,
+    time_emb_proj: LinearCache,
+    norm2: GroupNormCache,
+    dropout: DropoutCache,
+    conv2: Conv2dCache,
+    conv_shortcut: Option<Conv2dCache>,
+}
+
+impl ResnetBlock {
+    /// `[.., inputs]` → `[.., outputs]`, told the time by an embedding of `time` numbers.
+    pub fn new(
+        (inputs, outputs, time): (usize, usize, usize),
+        (groups, eps): (usize, f32),
+        dropout: f32,
+        rng: &mut impl Rng,
+    ) -> ResnetBlock {
+        ResnetBlock {
+            norm1: GroupNorm::new(inputs, groups, eps),
+            conv1: Conv2d::new(inputs, outputs, 3, 1.0, rng),
+            time_emb_proj: Linear::new(time, outputs, 1.0, rng),
+            norm2: GroupNorm::new(outputs, groups, eps),
+            dropout: Dropout { rate: dropout },
+            conv2: Conv2d::new(outputs, outputs, 3, ZERO, rng),
+            conv_shortcut: (inputs != outputs).then(|| Conv2d::new(inputs, outputs, 1, 1.0, rng)),
+        }
+    }
+
+    /// `x [N, H, W, in]`, `silu_temb = silu(temb) [N, time]` → `[N, H, W, out]`; one stream per image for dropout.
+    pub fn forward(
+        &self,
+        x: Tensor4,
+        silu_temb: &Tensor2,
+        rngs: &mut [ChaCha8Rng],
+    ) -> (Tensor4, ResnetBlockCache) {
+        let (shortcut, conv_shortcut) = match &self.conv_shortcut {
+            Some(conv) => {
+                let (y, cache) = conv.forward(x.clone());
+                (y, Some(cache))
+            }
+            None => (x.clone(), None),
+        };
+        let (a, norm1) = self.norm1.forward_silu(x);
+        let (mut h, conv1) = self.conv1.forward(a);
+        let (time, time_emb_proj) = self.time_emb_proj.forward(silu_temb.clone());
+        add_to_pixels(&mut h, &time);
+        let (a, norm2) = self.norm2.forward_silu(h);
+        let (a, dropout) = self.dropout.forward(a, rngs);
+        let (h, conv2) = self.conv2.forward(a);
+        let cache = ResnetBlockCache { norm1, conv1, time_emb_proj, norm2, dropout, conv2, conv_shortcut };
+        (shortcut + h, cache)
+    }
+
+    /// [`forward`](ResnetBlock::forward) without dropout and without a cache.
+    pub fn infer(&self, x: &Tensor4, silu_temb: &Tensor2) -> Tensor4 {
+        let mut h = self.conv1.infer(&self.norm1.infer_silu(x));
+        add_to_pixels(&mut h, &self.time_emb_proj.infer(silu_temb));
+        let h = self.conv2.infer(&self.norm2.infer_silu(&h));
+        match &self.conv_shortcut {
+            Some(conv) => h + conv.infer(x),
+            None => h + x,
+        }
+    }
+
+    /// Returns `dx`; adds the gradient of `silu(temb)` to `d_silu_temb`.
+    pub fn backward(
+        &self,
+        cache: ResnetBlockCache,
+        dy: Tensor4,
+        d_silu_temb: &mut Tensor2,
+        grad: &mut ResnetBlock,
+    ) -> Tensor4 {
+        // h₂ = Conv₂(dropout(silu(GN₂(h₁))))
+        let da = self.conv2.backward(cache.conv2, &dy, &mut grad.conv2);
+        let da = self.dropout.backward(cache.dropout, da);
+        let dh = self.norm2.backward_silu(cache.norm2, da, &mut grad.norm2);
+        // h₁ = Conv₁(…) + time, the same for every pixel: its gradient is the sum over pixels
+        let dtime = dh.sum_axis(Axis(1)).sum_axis(Axis(1));
+        *d_silu_temb += &self.time_emb_proj.backward(cache.time_emb_proj, &dtime, &mut grad.time_emb_proj);
+        let da = self.conv1.backward(cache.conv1, &dh, &mut grad.conv1);
+        let dx = self.norm1.backward_silu(cache.norm1, da, &mut grad.norm1);
+        // y = shortcut(x) + h₂
+        match (&self.conv_shortcut, cache.conv_shortcut, &mut grad.conv_shortcut) {
+            (Some(conv), Some(cache), Some(grad)) => dx + conv.backward(cache, &dy, grad),
+            _ => dx + dy,
+        }
+    }
+}
+
+/// `h[n, ·, ·, c] += time[n, c]`.
+fn add_to_pixels(h: &mut Tensor4, time: &Tensor2) {
+    for (mut image, time) in h.outer_iter_mut().zip(time.outer_iter()) {
+        image += &time;
+    }
+}
