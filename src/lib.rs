@@ -1,5 +1,6 @@
 //! Denoising diffusion probabilistic models (Ho, Jain, Abbeel 2020) from scratch.
 
+pub mod data;
 pub mod diffusion;
 pub mod error;
 pub mod params;
