@@ -3,6 +3,8 @@
 pub mod data;
 pub mod diffusion;
 pub mod error;
+#[cfg(feature = "figures")]
+pub mod figures;
 pub mod params;
 pub mod rng;
 pub mod tensor;
