@@ -1,0 +1,252 @@
+//! What training and evaluation ask of data, for small images and large pictures alike.
+
+use super::{Images, to_unit};
+use crate::tensor::Batch;
+use ndarray::{Array3, Axis, s, stack};
+use ndarray_rand::rand::Rng;
+
+/// Pictures from which examples of one shape are cut.
+///
+/// A *picture* is kept at one or more scales, each at least as large as an example. A draw chooses a picture, one of
+/// its scales, a place to cut, and whether to flip; each uniformly. For Fashion-MNIST a picture has one scale of
+/// 28×28 and there is one place to cut, so a draw is simply an image; for paintings it is a random crop.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    /// Where the pictures come from, for logs and tables.
+    pub name: String,
+    /// Whether a draw is mirrored left to right with probability ½.
+    pub flip: bool,
+    shape: [usize; 3],
+    pictures: Vec<Picture>,
+}
+
+/// One picture at its scales `[H, W, C]`, coarsest first, and its label.
+#[derive(Clone, Debug)]
+pub(super) struct Picture {
+    pub(super) scales: Vec<Array3<u8>>,
+    pub(super) label: Option<u8>,
+}
+
+/// One drawn example.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Example {
+    /// Pixels, `[H, W, C]`.
+    pub pixels: Array3<u8>,
+    /// The label of the picture, if it has one.
+    pub label: Option<u8>,
+}
+
+impl Dataset {
+    /// A dataset of whole images; flipped draws unless `flip` is switched off.
+    ///
+    /// # Panics
+    /// If there is no image.
+    ///
+    /// ```
+    /// use ddpm::{data, rng::stream};
+    /// let garments = data::Dataset::from_images(&data::fashion_mnist_test());
+    /// assert_eq!(garments.draw(&mut stream(0, 0)).pixels.shape(), [28, 28, 1]);
+    /// ```
+    #[track_caller]
+    pub fn from_images(images: &Images) -> Self {
+        let label = |n: usize| images.labels.as_ref().map(|labels| labels[n]);
+        let outer = images.pixels.outer_iter().enumerate();
+        let pictures = outer.map(|(n, image)| Picture { scales: vec![image.to_owned()], label: label(n) });
+        Dataset::from_pictures(images.name.clone(), images.shape(), pictures.collect())
+    }
+
+    /// A dataset of crops of `shape`; every scale must hold at least one.
+    #[track_caller]
+    pub(super) fn from_pictures(name: String, shape: [usize; 3], pictures: Vec<Picture>) -> Self {
+        assert!(!pictures.is_empty(), "Dataset: '{name}' has no pictures");
+        let [h, w, c] = shape;
+        for scale in pictures.iter().flat_map(|picture| &picture.scales) {
+            let (sh, sw, sc) = scale.dim();
+            assert!(
+                sh >= h && sw >= w && sc == c,
+                "Dataset: a {sh}x{sw}x{sc} picture in '{name}', crops {h}x{w}x{c}"
+            );
+        }
+        Dataset { name, flip: true, shape, pictures }
+    }
+
+    /// The number of pictures.
+    pub fn len(&self) -> usize {
+        self.pictures.len()
+    }
+
+    /// Always false: a dataset without pictures can't be made.
+    pub fn is_empty(&self) -> bool {
+        self.pictures.is_empty()
+    }
+
+    /// Height, width and channels of an example.
+    pub fn shape(&self) -> [usize; 3] {
+        self.shape
+    }
+
+    /// One random example, for training.
+    pub fn draw(&self, rng: &mut impl Rng) -> Example {
+        let picture = &self.pictures[rng.random_range(0..self.pictures.len())];
+        let scale = &picture.scales[rng.random_range(0..picture.scales.len())];
+        let [h, w, _] = self.shape;
+        let (rows, columns, _) = scale.dim();
+        let top = rng.random_range(0..=rows - h);
+        let left = rng.random_range(0..=columns - w);
+        let crop = scale.slice(s![top..top + h, left..left + w, ..]);
+        let flipped = rng.random::<bool>() && self.flip; // drawn always, so that `flip` does not shift the stream
+        let step = if flipped { -1 } else { 1 };
+        Example { pixels: crop.slice(s![.., ..;step, ..]).to_owned(), label: picture.label }
+    }
+
+    /// A training batch `[rngs.len(), H, W, C]` in [−1, 1], image `n` drawn from `rngs[n]` alone.
+    ///
+    /// So a batch does not depend on how it is split over threads.
+    pub fn batch<R: Rng>(&self, rngs: &mut [R]) -> Batch {
+        let [h, w, c] = self.shape;
+        let mut batch = Batch::zeros((rngs.len(), h, w, c));
+        for (mut image, rng) in batch.outer_iter_mut().zip(rngs) {
+            image.assign(&to_unit(&self.draw(rng).pixels));
+        }
+        batch
+    }
+
+    /// At most `n` images spread evenly over all pictures and scales, for evaluation; always the same ones.
+    ///
+    /// Every scale is cut into tiles that don't overlap, centred, without flips; the list of all tiles is then thinned
+    /// to `n`. Images of Fashion-MNIST are one tile each.
+    pub fn fixed(&self, n: usize) -> Images {
+        let tiles: Vec<_> = self.pictures.iter().flat_map(|picture| self.tiles(picture)).collect();
+        let n = n.min(tiles.len());
+        let chosen: Vec<_> = (0..n).map(|i| &tiles[i * tiles.len() / n]).collect();
+        let views: Vec<_> = chosen.iter().map(|example| example.pixels.view()).collect();
+        let [h, w, c] = self.shape;
+        // `stack` refuses an empty list, which has a shape all the same
+        let pixels = stack(Axis(0), &views).unwrap_or_else(|_| ndarray::Array4::zeros((0, h, w, c)));
+        let labels = chosen.iter().map(|example| example.label).collect();
+        Images::new(self.name.clone(), pixels, labels)
+    }
+
+    fn tiles(&self, picture: &Picture) -> Vec<Example> {
+        let [h, w, _] = self.shape;
+        let mut tiles = Vec::new();
+        for scale in &picture.scales {
+            let (rows, columns, _) = scale.dim();
+            let (top, left) = (rows % h / 2, columns % w / 2);
+            for y in (top..=rows - h).step_by(h) {
+                for x in (left..=columns - w).step_by(w) {
+                    let pixels = scale.slice(s![y..y + h, x..x + w, ..]).to_owned();
+                    tiles.push(Example { pixels, label: picture.label });
+                }
+            }
+        }
+        tiles
+    }
+
+    /// Two datasets by whole pictures, `(train, held_out)`: every `every`-th picture is held out.
+    ///
+    /// No crop of a held-out picture is ever trained on, which a split by crops could not promise.
+    ///
+    /// # Panics
+    /// If `every` is less than 2, or there are fewer pictures than `every`: one side would be empty.
+    #[track_caller]
+    pub fn split(self, every: usize) -> (Dataset, Dataset) {
+        let n = self.len();
+        assert!((2..=n).contains(&every), "Dataset::split: every {every} of {n} pictures, 2..={n} possible");
+        let Dataset { name, flip, shape, pictures } = self;
+        let (mut train, mut held_out) = (Vec::new(), Vec::new());
+        for (i, picture) in pictures.into_iter().enumerate() {
+            if (i + 1).is_multiple_of(every) { held_out.push(picture) } else { train.push(picture) }
+        }
+        let part = |what: &str, pictures| Dataset { name: format!("{name}, {what}"), flip, shape, pictures };
+        (part("training", train), part("held out", held_out))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::stream;
+    use ndarray::Array4;
+
+    /// Five pictures of 9×7 and 4×4; a pixel tells its picture, row and column.
+    fn pictures() -> Dataset {
+        let scale = |n: usize, h: usize, w: usize| {
+            Array3::from_shape_fn((h, w, 1), |(y, x, _)| (n * 50 + y * 7 + x) as u8)
+        };
+        let picture = |n| Picture { scales: vec![scale(n, 4, 4), scale(n, 9, 7)], label: Some(n as u8) };
+        Dataset::from_pictures("five".into(), [3, 3, 1], (0..5).map(picture).collect())
+    }
+
+    #[test]
+    fn the_same_stream_draws_the_same_crop() {
+        let data = pictures();
+        let draws = |seed| (0..50).map(|n| data.draw(&mut stream(seed, n))).collect::<Vec<_>>();
+        assert_eq!(draws(1), draws(1));
+        assert_ne!(draws(1), draws(2));
+    }
+
+    #[test]
+    fn every_place_and_both_directions_are_drawn() {
+        let data = pictures();
+        let seen: std::collections::HashSet<_> =
+            (0..8000).map(|n| data.draw(&mut stream(0, n)).pixels.into_raw_vec_and_offset().0).collect();
+        // five pictures × 7·5 places × two directions; in this picture the coarse scale is a corner of the fine one
+        assert_eq!(seen.len(), 5 * 35 * 2);
+    }
+
+    #[test]
+    fn without_flips_the_same_crops_face_one_way() {
+        let (data, mut plain) = (pictures(), pictures());
+        plain.flip = false;
+        for n in 0..50 {
+            let (a, b) = (data.draw(&mut stream(4, n)), plain.draw(&mut stream(4, n)));
+            let mirrored = a.pixels.slice(s![.., ..;-1, ..]).to_owned();
+            assert!(a.pixels == b.pixels || mirrored == b.pixels);
+            assert!(b.pixels[[0, 0, 0]] < b.pixels[[0, 1, 0]]);
+        }
+    }
+
+    #[test]
+    fn a_batch_is_its_draws_whatever_the_split() {
+        let data = pictures();
+        let mut streams: Vec<_> = (0..6).map(|n| stream(9, n)).collect();
+        let whole = data.batch(&mut streams);
+        assert_eq!(whole.shape(), [6, 3, 3, 1]);
+        let mut tail: Vec<_> = (4..6).map(|n| stream(9, n)).collect();
+        assert_eq!(data.batch(&mut tail), whole.slice(s![4.., .., .., ..]));
+    }
+
+    #[test]
+    fn fixed_images_are_tiles_of_every_picture_and_scale() {
+        let data = pictures();
+        let all = data.fixed(usize::MAX);
+        assert_eq!(all.len(), 5 * (1 + 3 * 2));
+        assert_eq!(all.labels.as_ref().map(|labels| labels[7]), Some(1));
+        assert_eq!(data.fixed(5).labels, Some(vec![0, 1, 2, 3, 4]));
+        assert_eq!(data.fixed(0).len(), 0);
+        let pixels = Array4::from_shape_fn((4, 2, 2, 1), |(n, ..)| n as u8);
+        let images = Images::new("four", pixels, None);
+        assert_eq!(Dataset::from_images(&images).fixed(10), images);
+    }
+
+    #[test]
+    fn a_split_shares_no_picture() {
+        let (train, held_out) = pictures().split(2);
+        let labels = |data: &Dataset| data.pictures.iter().filter_map(|p| p.label).collect::<Vec<_>>();
+        assert_eq!((labels(&train), labels(&held_out)), (vec![0, 2, 4], vec![1, 3]));
+        assert_eq!(held_out.name, "five, held out");
+    }
+
+    #[test]
+    #[should_panic(expected = "every 6 of 5 pictures")]
+    fn a_split_with_an_empty_side_panics() {
+        pictures().split(6);
+    }
+
+    #[test]
+    #[should_panic(expected = "'none' has no pictures")]
+    fn a_dataset_without_pictures_panics() {
+        Dataset::from_images(&Images::new("none", Array4::zeros((0, 2, 2, 1)), None));
+    }
+}

@@ -1,0 +1,264 @@
+//! IDX, the file format of MNIST and Fashion-MNIST.
+//!
+//! A header of big-endian 32-bit numbers, then one byte per value:
+//!
+//! ```text
+//! images: 0x00000803, N, rows, columns, N·rows·columns grey levels
+//! labels: 0x00000801, N, N classes
+//! ```
+//! Files may be gzipped; that is told from their first bytes, not from their names.
+
+use super::Images;
+use crate::{Error, Result};
+use ndarray::Array4;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// Where Debian's package `dataset-fashion-mnist` puts its files.
+pub const DEBIAN_FOLDER: &str = "/usr/share/datasets/fashion-mnist";
+
+/// An unpacked file may have 4 GiB: 85 times Fashion-MNIST, and an end to gzip bombs.
+const MAX_BYTES: u64 = 1 << 32;
+
+/// One half of a data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// What a model is trained on.
+    Train,
+    /// What it is judged by.
+    Test,
+}
+
+impl Split {
+    /// What the names of the files start with.
+    fn prefix(self) -> &'static str {
+        match self {
+            Split::Train => "train",
+            Split::Test => "t10k",
+        }
+    }
+}
+
+/// Fashion-MNIST from `folder`, or from [`DEBIAN_FOLDER`] if that is `None`: 60,000 or 10,000 images `[N, 28, 28, 1]`.
+///
+/// The files are `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and the same with `t10k`, with or without `.gz`,
+/// with `-` or `.` before `idx`. MNIST and its other relatives load too.
+///
+/// # Errors
+/// If a file is missing (the error says how to get it), is not IDX or is cut short, or if there is not one label
+/// per image.
+pub fn fashion_mnist(folder: Option<&Path>, split: Split) -> Result<Images> {
+    let folder = folder.unwrap_or(Path::new(DEBIAN_FOLDER));
+    let image_path = find(folder, split, "images", 3)?;
+    let label_path = find(folder, split, "labels", 1)?;
+    let (pixels, labels) = (read_images(&image_path)?, read_labels(&label_path)?);
+    if labels.len() != pixels.dim().0 {
+        return Err(Error::format(label_path, format!("{} labels", pixels.dim().0), labels.len()));
+    }
+    let part = if split == Split::Train { "training" } else { "test" };
+    Ok(Images::new(format!("Fashion-MNIST, {part}"), pixels, Some(labels)))
+}
+
+/// The first of the usual names that exists.
+fn find(folder: &Path, split: Split, what: &str, dimensions: u32) -> Result<PathBuf> {
+    let prefix = split.prefix();
+    let mut names = ["-", "."].iter().flat_map(|dot| {
+        ["", ".gz"].map(|gz| folder.join(format!("{prefix}-{what}{dot}idx{dimensions}-ubyte{gz}")))
+    });
+    names.find(|path| path.is_file()).ok_or_else(|| {
+        Error::format(
+            folder,
+            format!(
+                "{prefix}-{what}-idx{dimensions}-ubyte.gz (`apt-get install dataset-fashion-mnist` puts it into \
+                 {DEBIAN_FOLDER}; or get it from https://github.com/zalandoresearch/fashion-mnist)"
+            ),
+            if folder.is_dir() { "no such file" } else { "no such folder" },
+        )
+    })
+}
+
+/// The grey images of one IDX file, gzipped or plain, `[N, rows, columns, 1]`.
+///
+/// # Errors
+/// If the file can't be read, is not IDX with three dimensions of bytes, or has too few or too many bytes.
+pub fn read_images(path: &Path) -> Result<Array4<u8>> {
+    parse_images(&std::fs::read(path).map_err(Error::io(path))?, path)
+}
+
+/// The labels of one IDX file, gzipped or plain.
+///
+/// # Errors
+/// As [`read_images`], with one dimension.
+pub fn read_labels(path: &Path) -> Result<Vec<u8>> {
+    parse_labels(&std::fs::read(path).map_err(Error::io(path))?, path)
+}
+
+pub(super) fn parse_images(bytes: &[u8], path: &Path) -> Result<Array4<u8>> {
+    let ([n, rows, columns], values) = parse(bytes, path)?;
+    let found = values.len();
+    Array4::from_shape_vec((n, rows, columns, 1), values)
+        .map_err(|_| Error::format(path, format!("{n}x{rows}x{columns} pixels"), found))
+}
+
+pub(super) fn parse_labels(bytes: &[u8], path: &Path) -> Result<Vec<u8>> {
+    parse::<1>(bytes, path).map(|(_, labels)| labels)
+}
+
+/// Header and values of an IDX file of bytes with `D` dimensions; the values are as many as the header says.
+fn parse<const D: usize>(bytes: &[u8], path: &Path) -> Result<([usize; D], Vec<u8>)> {
+    let mut values = unpack(bytes, path)?;
+    let magic = 0x0800 + D as u32; // 08: unsigned bytes
+    let number = |i: usize| Some(u32::from_be_bytes(*values.get(4 * i..)?.first_chunk()?));
+    match number(0) {
+        Some(found) if found == magic => {}
+        Some(found) => {
+            return Err(Error::format(
+                path,
+                format!("IDX magic number {magic:#010x}"),
+                format!("{found:#010x}"),
+            ));
+        }
+        None => return Err(short(path, 4 * (D + 1), values.len())),
+    }
+    let mut shape = [0; D];
+    for (i, side) in shape.iter_mut().enumerate() {
+        *side = number(i + 1).ok_or_else(|| short(path, 4 * (D + 1), values.len()))? as usize;
+    }
+    let expected = shape.iter().try_fold(1_usize, |product, &side| product.checked_mul(side));
+    let expected =
+        expected.ok_or_else(|| Error::format(path, "a shape that fits in memory", format!("{shape:?}")))?;
+    values.drain(..4 * (D + 1));
+    if values.len() != expected {
+        return Err(Error::format(path, format!("{expected} bytes after the header"), values.len()));
+    }
+    Ok((shape, values))
+}
+
+fn short(path: &Path, header: usize, found: usize) -> Error {
+    Error::format(path, format!("an IDX header of {header} bytes"), format!("{found} bytes"))
+}
+
+/// The bytes of a file, gunzipped if it starts as gzip does.
+fn unpack(bytes: &[u8], path: &Path) -> Result<Vec<u8>> {
+    if !bytes.starts_with(&[0x1f, 0x8b]) {
+        return Ok(bytes.to_vec());
+    }
+    let mut unpacked = Vec::new();
+    let mut decoder = flate2::read::MultiGzDecoder::new(bytes).take(MAX_BYTES + 1);
+    decoder.read_to_end(&mut unpacked).map_err(|e| Error::format(path, "a whole gzip file", e))?;
+    if unpacked.len() as u64 > MAX_BYTES {
+        return Err(Error::format(path, format!("at most {MAX_BYTES} bytes unpacked"), "more"));
+    }
+    Ok(unpacked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::{Compression, write::GzEncoder};
+    use std::io::Write;
+
+    fn idx(shape: &[u32], values: &[u8]) -> Vec<u8> {
+        let magic = 0x0800 + shape.len() as u32;
+        let header = std::iter::once(&magic).chain(shape).flat_map(|number| number.to_be_bytes());
+        header.chain(values.iter().copied()).collect()
+    }
+
+    fn gz(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn message<T: std::fmt::Debug>(result: Result<T>) -> String {
+        result.unwrap_err().to_string()
+    }
+
+    fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        files.iter().for_each(|(name, bytes)| std::fs::write(folder.path().join(name), bytes).unwrap());
+        folder
+    }
+
+    const TWO: [u8; 12] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+
+    #[test]
+    fn plain_and_gzipped_files_under_their_usual_names_load() {
+        let (images, labels) = (idx(&[2, 3, 2], &TWO), idx(&[2], &[9, 0]));
+        let (packed, packed_labels) = (gz(&images), gz(&labels));
+        for names in [
+            ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"],
+            ["train-images.idx3-ubyte.gz", "train-labels.idx1-ubyte"],
+        ] {
+            for (i, l) in [(&images, &labels), (&packed, &packed_labels)] {
+                let folder = folder(&[(names[0], i), (names[1], l)]);
+                let loaded = fashion_mnist(Some(folder.path()), Split::Train).unwrap();
+                assert_eq!(loaded.pixels, Array4::from_shape_vec((2, 3, 2, 1), TWO.to_vec()).unwrap());
+                assert_eq!(loaded.labels, Some(vec![9, 0]));
+            }
+        }
+    }
+
+    #[test]
+    fn a_missing_file_says_how_to_get_it() {
+        let folder = folder(&[]);
+        let text = message(fashion_mnist(Some(folder.path()), Split::Test));
+        assert!(
+            text.contains("t10k-images-idx3-ubyte.gz (`apt-get install dataset-fashion-mnist`"),
+            "{text}"
+        );
+        assert!(text.ends_with("found no such file"), "{text}");
+        let text = message(fashion_mnist(Some(&folder.path().join("none")), Split::Train));
+        assert!(text.ends_with("found no such folder"), "{text}");
+    }
+
+    #[test]
+    fn images_without_as_many_labels_are_refused() {
+        let folder = folder(&[
+            ("t10k-images-idx3-ubyte", &idx(&[2, 3, 2], &TWO)),
+            ("t10k-labels-idx1-ubyte", &idx(&[3], &[0; 3])),
+        ]);
+        let text = message(fashion_mnist(Some(folder.path()), Split::Test));
+        assert!(text.ends_with("t10k-labels-idx1-ubyte: expected 2 labels, found 3"), "{text}");
+    }
+
+    #[test]
+    fn a_file_cut_anywhere_is_an_error_and_never_a_panic() {
+        let plain = idx(&[2, 3, 2], &TWO);
+        let packed = gz(&plain);
+        let path = Path::new("cut");
+        for end in 0..plain.len() {
+            let text = message(parse_images(&plain[..end], path));
+            let expected = if end < 16 { "an IDX header of 16 bytes" } else { "12 bytes after the header" };
+            assert!(text.starts_with(&format!("cut: expected {expected}")), "{end}: {text}");
+        }
+        for end in 0..packed.len() {
+            message(parse_images(&packed[..end], path));
+        }
+    }
+
+    #[test]
+    fn wrong_headers_are_named() {
+        let path = Path::new("x");
+        let labels = idx(&[12], &TWO);
+        assert_eq!(
+            message(parse_images(&labels, path)),
+            "x: expected IDX magic number 0x00000803, found 0x00000801"
+        );
+        let mut long = idx(&[2, 3, 2], &TWO);
+        long.push(0);
+        assert_eq!(message(parse_images(&long, path)), "x: expected 12 bytes after the header, found 13");
+        let huge = idx(&[u32::MAX; 3], &TWO);
+        assert!(
+            message(parse_images(&huge, path)).contains("a shape that fits in memory, found [4294967295")
+        );
+        let text = message(parse_labels(&[0x1f, 0x8b, 0, 0], path));
+        assert!(text.starts_with("x: expected a whole gzip file, found"), "{text}");
+    }
+
+    #[test]
+    fn an_unreadable_file_is_an_error_with_its_path() {
+        assert!(message(read_images(Path::new("/nowhere/x"))).starts_with("/nowhere/x: "));
+        assert!(message(read_labels(Path::new("/nowhere/y"))).starts_with("/nowhere/y: "));
+    }
+}

@@ -1,0 +1,219 @@
+//! The variational bound, taken apart: Eq. 5 as pictures.
+//!
+//! L = L_T + Σ L_{t−1} + L_0, everything in bits per dimension.
+
+use super::page::{HPos, Page, Rect, Type, VPos};
+use super::style::{self, Rgb};
+use super::{Chart, Figure, Scale, axis, text};
+use crate::Result;
+
+/// One term of the bound with its standard error over images, in bits per dimension.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Term {
+    /// The step t of the paper: 1 for L_0, T for L_T, and t for L_{t−1}.
+    pub t: usize,
+    /// The mean over images, in bits per dimension.
+    pub mean: f64,
+    /// Its standard error; 0 if it is exact.
+    pub std_error: f64,
+}
+
+/// All terms of one model, for one choice of σ_t².
+#[derive(Clone, Debug, Default, PartialEq)]
+#[expect(non_snake_case, reason = "the paper's names")]
+pub struct ElboTerms {
+    /// The entry in the legend, such as `σ_{t}^{2} = β_{t}`.
+    pub name: String,
+    /// What the end of the forward process still tells about x_0.
+    pub L_T: Term,
+    /// The terms of t = 2..=T, in that order and all of them: figures add them up.
+    pub L_t_minus_1: Vec<Term>,
+    /// The last step, into pixels.
+    pub L_0: Term,
+}
+
+impl ElboTerms {
+    /// Σ L_{t−1} over t = 2..=T, in bits per dimension.
+    pub fn sum(&self) -> f64 {
+        self.L_t_minus_1.iter().map(|term| term.mean).sum()
+    }
+
+    /// The bound L, in bits per dimension.
+    pub fn total(&self) -> f64 {
+        self.L_T.mean + self.sum() + self.L_0.mean
+    }
+}
+
+/// Four panels: the terms over log t and over t, their running sum, and the total taken apart.
+///
+/// ```
+/// use ddpm::figures::elbo::{ElboTerms, Term, decomposition};
+/// let terms = ElboTerms {
+///     name: "σ_{t}^{2} = β_{t}".into(),
+///     L_0: Term { t: 1, mean: 1.9, std_error: 0.1 },
+///     L_t_minus_1: (2..=50).map(|t| Term { t, mean: 1.0 / (t * t) as f64, std_error: 0.0 }).collect(),
+///     L_T: Term { t: 50, mean: 1e-5, std_error: 0.0 },
+/// };
+/// assert_eq!(decomposition(&[terms]).size(), (1500, 1180));
+/// ```
+///
+/// # Panics
+/// If `models` is empty.
+#[track_caller]
+pub fn decomposition(models: &[ElboTerms]) -> Figure {
+    assert!(!models.is_empty(), "elbo::decomposition: no terms");
+    let charts = [terms(models, Scale::Log), terms(models, Scale::Linear), cumulative(models)];
+    let models = models.to_vec();
+    Figure::new(1500, 1180, move |page| {
+        let inside = page.inside(style::MARGIN);
+        let cell = |i: usize| inside.cell((2, 2), (i / 2, i % 2), 2.0 * style::MARGIN);
+        charts.iter().enumerate().try_for_each(|(i, chart)| chart.draw(page, cell(i)))?;
+        draw_totals(page, cell(3), &models)
+    })
+}
+
+/// L_{t−1} of every step, with L_0 and L_T at their places; bands are ±1 standard error.
+pub fn terms(models: &[ElboTerms], t_scale: Scale) -> Chart {
+    let title = if t_scale == Scale::Log { "Every term, over log t" } else { "Every term, over t" };
+    let mut chart = Chart::new("t", "L_{t−1}, bits/dim").title(title).scales(t_scale, Scale::Log);
+    for (k, model) in models.iter().enumerate() {
+        let (t, mean) = curve(&model.L_t_minus_1, |term| term.mean);
+        let (_, lower) = curve(&model.L_t_minus_1, |term| term.mean - term.std_error);
+        let (_, upper) = curve(&model.L_t_minus_1, |term| term.mean + term.std_error);
+        chart = chart.line(&model.name, &t, &mean);
+        chart = if t.len() > 60 { chart.band(&t, &lower, &upper) } else { chart.bars(&t, &lower, &upper) };
+        for (name, end) in [("L_{0}", model.L_0), ("L_{T}", model.L_T)] {
+            let t = end.t as f64;
+            chart = chart
+                .bars(&[t], &[end.mean - end.std_error], &[end.mean + end.std_error])
+                .marks(&[t], &[end.mean]);
+            if k == 0 {
+                chart = chart.note(name, t, end.mean);
+            }
+        }
+    }
+    chart
+}
+
+/// The bound as it grows with t: L_0, then the terms of 2..=t, and at T also L_T.
+pub fn cumulative(models: &[ElboTerms]) -> Chart {
+    let mut chart = Chart::new("t", "sum of the terms up to t, bits/dim").title("Added up from t = 1");
+    chart = chart.scales(Scale::Log, Scale::Linear);
+    for model in models {
+        let steps = std::iter::once(&model.L_0).chain(&model.L_t_minus_1).chain([&model.L_T]);
+        let (t, sums): (Vec<_>, Vec<_>) = steps
+            .scan(0.0, |sum, term| {
+                *sum += term.mean;
+                Some((term.t as f64, *sum))
+            })
+            .unzip();
+        chart = chart.line(&model.name, &t, &sums);
+    }
+    chart
+}
+
+/// What each step counts: the share of its weight w_t (Eq. 12) among all, beside the equal shares in L_simple (Eq. 14).
+///
+/// `weights` are the pairs (t, w_t) of each named variant of the bound; t ≥ 2, since L_0 has no such weight.
+pub fn weights(variants: &[(&str, &[(usize, f64)])]) -> Figure {
+    let mut chart = Chart::new("t", "share of the total weight").title("What step t counts in the loss");
+    chart = chart.scales(Scale::Log, Scale::Log);
+    for (name, weights) in variants {
+        let total: f64 = weights.iter().map(|(_, w)| w).sum();
+        let (t, share): (Vec<_>, Vec<_>) = weights.iter().map(|&(t, w)| (t as f64, w / total)).unzip();
+        chart = chart.line(format!("L with {name}"), &t, &share);
+    }
+    if let Some((_, [(first, _), .., (last, _)])) = variants.first() {
+        let share = 1.0 / (last - first + 1) as f64;
+        chart = chart.reference("L_{simple}", &[*first as f64, *last as f64], &[share; 2]);
+    }
+    chart.figure()
+}
+
+fn curve(terms: &[Term], value: impl Fn(&Term) -> f64) -> (Vec<f64>, Vec<f64>) {
+    terms.iter().map(|term| (term.t as f64, value(term))).unzip()
+}
+
+/// L_0, Σ L_{t−1} and L_T: sky blue, green, vermilion.
+const PARTS: [(&str, Rgb); 3] =
+    [("L_{0}", style::SERIES[0]), ("Σ L_{t−1}", style::SERIES[2]), ("L_{T}", style::SERIES[1])];
+
+/// One stacked bar per model, each with its sum written below it.
+fn draw_totals(page: &Page<'_>, rect: Rect, models: &[ElboTerms]) -> Result<()> {
+    let em = f64::from(style::TICK);
+    let kind =
+        Type { em: style::LABEL, colour: style::INK, across: HPos::Left, down: VPos::Top, upwards: false };
+    page.text("The bound and its parts, bits/dim", (rect.left, rect.top), kind)?;
+    let kind = Type { em: style::TICK, ..kind };
+    let longest = models.iter().map(ElboTerms::total).fold(f64::MIN_POSITIVE, f64::max);
+    let room = (rect.height() - 2.5 * em) / models.len() as f64;
+    for (row, model) in models.iter().enumerate() {
+        let top = rect.top + 2.5 * em + row as f64 * room;
+        page.text(&model.name, (rect.left, top + 0.1 * room), kind)?;
+        let values = [model.L_0.mean, model.sum(), model.L_T.mean];
+        let bar = Rect { top: top + 0.1 * room + 1.2 * em, bottom: top + 0.55 * room, ..rect };
+        let mut left = rect.left;
+        for (value, (_, ink)) in values.iter().zip(PARTS) {
+            let right = left + rect.width() * value.max(0.0) / longest;
+            page.rect(Rect { left, right, ..bar }, ink)?;
+            left = right;
+        }
+        let mut x = rect.left;
+        let y = bar.bottom + 0.7 * em;
+        for (i, (value, (name, colour))) in values.iter().zip(PARTS).enumerate() {
+            let plus = if i == 0 { "" } else { " + " };
+            x = append(page, plus, (x, y), Type { colour: style::GREY, ..kind })?;
+            x = append(page, &format!("{name} {}", bits(*value)), (x, y), Type { colour, ..kind })?;
+        }
+        append(page, &format!(" = {}", bits(model.total())), (x, y), kind)?;
+    }
+    Ok(())
+}
+
+/// Writes a piece of a line; returns where the next one begins.
+fn append(page: &Page<'_>, piece: &str, at: (f64, f64), kind: Type) -> Result<f64> {
+    page.text(piece, at, kind)?;
+    Ok(at.0 + text::width(piece, kind.em))
+}
+
+/// A number of bits: three decimals, or two significant digits if that would be nothing.
+fn bits(value: f64) -> String {
+    match value.abs() {
+        0.0 => "0".into(),
+        v if v >= 0.0095 => axis::number(value, 3),
+        v if v >= 0.95e-6 => axis::number(value, (1.0 - v.log10().floor()) as usize),
+        _ => {
+            let exponent = value.abs().log10().floor();
+            format!("{}·10^{{{}}}", axis::number(value / 10_f64.powf(exponent), 1), axis::number(exponent, 0))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_are_written_with_what_they_need() {
+        let written = [1.97, 0.0, 0.01, 0.00123, 1.02e-5, 3.1e-9, -0.25].map(bits);
+        assert_eq!(written, ["1.970", "0", "0.010", "0.0012", "0.000010", "3.1·10^{−9}", "−0.250"]);
+    }
+
+    #[test]
+    fn the_total_is_the_sum_of_its_parts() {
+        let term = |t, mean| Term { t, mean, std_error: 0.0 };
+        let terms = ElboTerms {
+            L_0: term(1, 2.0),
+            L_t_minus_1: vec![term(2, 0.5), term(3, 0.25)],
+            L_T: term(3, 0.125),
+            ..Default::default()
+        };
+        assert_eq!((terms.sum(), terms.total()), (0.75, 2.875));
+    }
+
+    #[test]
+    #[should_panic(expected = "elbo::decomposition: no terms")]
+    fn nothing_to_show_panics() {
+        decomposition(&[]);
+    }
+}

@@ -1,0 +1,150 @@
+//! Adam (Kingma & Ba 2015), clipping by the global norm, warm-up, and the moving average of the weights.
+
+use crate::matmul::kernel::vectorized;
+use crate::params::Params;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// What an optimiser step needs to know; the paper's values are the defaults (appendix B).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AdamOptions {
+    /// step size after warm-up
+    pub lr: f64,
+    /// over so many steps the step size grows linearly from `lr/warmup` to `lr`; 0 is none
+    pub warmup: u64,
+    /// decay of the first moment
+    pub beta1: f64,
+    /// decay of the second moment
+    pub beta2: f64,
+    /// added to the root of the second moment
+    pub eps: f64,
+    /// the gradient is scaled down to this global norm if it is longer; 0 is never
+    pub clip: f64,
+    /// the averaged weights keep this much of themselves at every step
+    pub ema_decay: f64,
+}
+
+impl Default for AdamOptions {
+    fn default() -> AdamOptions {
+        AdamOptions { lr: 2e-4, warmup: 5000, beta1: 0.9, beta2: 0.999, eps: 1e-8, clip: 1.0, ema_decay: 0.9999 }
+    }
+}
+
+impl AdamOptions {
+    /// The step size of step `k`, counted from 1: `lr · min(k / warmup, 1)`.
+    pub fn lr_at(&self, k: u64) -> f64 {
+        if k >= self.warmup { self.lr } else { self.lr * k as f64 / self.warmup as f64 }
+    }
+}
+
+/// Adam's moments and the averaged weights, values of the model's own type.
+#[derive(Clone, Debug)]
+pub struct Adam<M> {
+    /// `m`: running mean of the gradient
+    pub m: M,
+    /// `v`: running mean of its square
+    pub v: M,
+    /// running mean of the weights; begins as a copy of them
+    pub ema: M,
+    /// steps taken
+    pub steps: u64,
+    /// rates and decays
+    pub options: AdamOptions,
+}
+
+impl<M: Params> Adam<M> {
+    /// For a model that has not been trained.
+    pub fn new(model: &M, options: AdamOptions) -> Adam<M> {
+        Adam { m: model.zeros_like(), v: model.zeros_like(), ema: model.clone(), steps: 0, options }
+    }
+
+    /// One step; returns the global norm of the gradient before clipping.
+    ///
+    /// With `g` the clipped gradient and `k` the step, counted from 1,
+    ///
+    /// ```text
+    /// m ← β₁ m + (1 − β₁) g          v ← β₂ v + (1 − β₂) g²
+    /// θ ← θ − lr · (m / (1 − β₁ᵏ)) / (√(v / (1 − β₂ᵏ)) + ε)
+    /// θ̄ ← d θ̄ + (1 − d) θ
+    /// ```
+    ///
+    /// in one sweep over memory. Every number is on its own, so threads change nothing.
+    pub fn step(&mut self, model: &mut M, grad: &M) -> f64 {
+        self.steps += 1;
+        let o = self.options;
+        let norm = global_norm(grad);
+        // PyTorch's clip_grad_norm_ has the same 1e-6
+        let scale = if o.clip > 0.0 { (o.clip / (norm + 1e-6)).min(1.0) as f32 } else { 1.0 };
+        let correct1 = (1.0 / (1.0 - o.beta1.powf(self.steps as f64))) as f32;
+        let correct2 = (1.0 / (1.0 - o.beta2.powf(self.steps as f64))) as f32;
+        let (b1, b2, decay) = (o.beta1 as f32, o.beta2 as f32, o.ema_decay as f32);
+        let (c1, c2, c_decay) = ((1.0 - o.beta1) as f32, (1.0 - o.beta2) as f32, (1.0 - o.ema_decay) as f32);
+        let (lr, eps) = (o.lr_at(self.steps) as f32, o.eps as f32);
+
+        let weights = model.slices_mut().into_iter().zip(grad.slices());
+        let moments = self.m.slices_mut().into_iter().zip(self.v.slices_mut());
+        let tensors: Vec<_> = weights.zip(moments).zip(self.ema.slices_mut()).collect();
+        tensors.into_par_iter().for_each(|(((theta, g), (m, v)), ema)| {
+            vectorized(|| {
+                for ((((theta, g), m), v), ema) in theta.iter_mut().zip(g).zip(m).zip(v).zip(ema) {
+                    let g = g * scale;
+                    *m = b1 * *m + c1 * g;
+                    *v = b2 * *v + c2 * g * g;
+                    *theta -= lr * (*m * correct1) / ((*v * correct2).sqrt() + eps);
+                    *ema = decay * *ema + c_decay * *theta;
+                }
+            });
+        });
+        norm
+    }
+}
+
+/// `√(Σ g²)` over all parameters, in f64 and a fixed order.
+pub fn global_norm(grad: &impl Params) -> f64 {
+    let square = |s: &&[f32]| s.iter().map(|&g| g as f64 * g as f64).sum::<f64>();
+    let squares: Vec<f64> = grad.slices().par_iter().map(square).collect();
+    squares.iter().sum::<f64>().sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::{Array1, array};
+
+    /// On one number with gradient 1, every corrected step is −lr.
+    #[test]
+    fn three_steps_by_hand() {
+        let options = AdamOptions { lr: 0.1, warmup: 0, clip: 0.0, ema_decay: 0.5, ..AdamOptions::default() };
+        let mut theta: Array1<f32> = array![1.0];
+        let mut adam = Adam::new(&theta, options);
+        for (want, want_ema) in [(0.9, 0.95), (0.8, 0.875), (0.7, 0.7875)] {
+            assert_eq!(adam.step(&mut theta, &array![1.0]), 1.0);
+            assert!((theta[0] - want).abs() < 1e-6, "{theta}");
+            assert!((adam.ema[0] - want_ema).abs() < 1e-6, "{}", adam.ema);
+        }
+        assert_eq!(adam.steps, 3);
+    }
+
+    #[test]
+    fn clipping_changes_the_length_and_not_the_direction() {
+        let options = AdamOptions { warmup: 0, clip: 1.0, ..AdamOptions::default() };
+        let mut theta: Array1<f32> = array![0.0, 0.0];
+        let mut adam = Adam::new(&theta, options);
+        assert_eq!(adam.step(&mut theta, &array![3.0, 4.0]), 5.0);
+        assert!((adam.m[0] / adam.m[1] - 0.75).abs() < 1e-6);
+        assert!((global_norm(&adam.m) - 0.1).abs() < 1e-6, "(1 − β₁) · 1");
+    }
+
+    #[test]
+    fn warm_up_is_linear_and_ends() {
+        let options = AdamOptions { lr: 1.0, warmup: 4, ..AdamOptions::default() };
+        let rates: Vec<f64> = (1..=6).map(|k| options.lr_at(k)).collect();
+        assert_eq!(rates, [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn the_average_begins_as_the_weights() {
+        let model: Array1<f32> = array![2.0, -3.0];
+        assert_eq!(Adam::new(&model, AdamOptions::default()).ema, model);
+    }
+}

@@ -1,0 +1,373 @@
+//! Training: Algorithm 1.
+//!
+//! ```text
+//! repeat   x_0 ~ q(x_0);   t ~ Uniform{1..T};   ε ~ N(0, I)
+//!          take a gradient descent step on ∇_θ ‖ε − ε_θ(√ᾱ_t x_0 + √(1−ᾱ_t) ε, t)‖²
+//! ```
+//!
+//! Image `i` of step `k` draws everything, which image, flip, t, ε and dropout, from a stream of its own. So a
+//! run that is stopped and resumed, or that runs on another number of threads, computes the same bits.
+
+use crate::checkpoint::{self, Precision, Tensors};
+use crate::data::Dataset;
+use crate::diffusion::{Decoder, Loss, NoisyBatch, Prediction, Reverse, Schedule, Variance};
+use crate::error::{Error, Result};
+use crate::optim::{Adam, AdamOptions};
+use crate::params::Params;
+use crate::rng::{normal, stream};
+use crate::tensor::Batch;
+use crate::unet::{GROUP, Unet, UnetConfig};
+use ndarray_rand::rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Groups that share one gradient, one after another.
+const SHARD: usize = 2;
+
+/// What distinguishes one training run from another. A resumed run must have the same.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainOptions {
+    /// images per step
+    pub batch: usize,
+    /// of everything random
+    pub seed: u64,
+    /// what is minimised
+    pub loss: Loss,
+    /// how the weights move
+    pub adam: AdamOptions,
+}
+
+/// A network in training.
+#[derive(Clone, Debug)]
+pub struct Trainer {
+    /// the weights
+    pub unet: Unet,
+    /// moments and averaged weights
+    pub adam: Adam<Unet>,
+    /// batch, seed, loss, rates
+    pub options: TrainOptions,
+    /// schedule and parametrisation
+    pub reverse: Reverse,
+}
+
+/// What one step did.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct StepReport {
+    /// steps taken so far
+    pub step: u64,
+    /// mean over the batch
+    pub loss: f64,
+    /// of the gradient, before clipping
+    pub grad_norm: f64,
+    /// the step size
+    pub lr: f64,
+}
+
+/// Images that go through the network together, after the draws of Algorithm 1.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// x_0, t, ε and x_t
+    pub noisy: NoisyBatch,
+    /// one stream per image, for dropout; may be empty if its rate is 0
+    pub rngs: Vec<ChaCha8Rng>,
+}
+
+impl Group {
+    /// Lines 2–4 of Algorithm 1: x_0, t and ε of as many images as there are streams.
+    pub fn draw(data: &Dataset, schedule: &Schedule, mut rngs: Vec<ChaCha8Rng>) -> Group {
+        let x0 = data.batch(&mut rngs);
+        let t = rngs.iter_mut().map(|rng| rng.random_range(1..=schedule.T())).collect();
+        let [h, w, c] = data.shape();
+        let mut eps = Batch::zeros(x0.raw_dim());
+        for (mut image, rng) in eps.outer_iter_mut().zip(&mut rngs) {
+            image.assign(&normal::<f64, _>((h, w, c), rng));
+        }
+        Group { noisy: NoisyBatch::new(schedule, x0, t, eps), rngs }
+    }
+}
+
+/// The mean loss over all groups, and its gradient.
+///
+/// The list is halved down to shards that run side by side, and the halves' gradients are added: which sums are
+/// formed depends on the list alone, not on the threads.
+pub fn loss_and_gradient(unet: &Unet, reverse: &Reverse, loss: Loss, groups: &mut [Group]) -> (f64, Unet) {
+    let n: usize = groups.iter().map(|g| g.noisy.t.len()).sum();
+    let (sum, grad) = Job { unet, reverse, loss, scale: 1.0 / n as f64 }.run(groups);
+    (sum / n as f64, grad)
+}
+
+/// What is the same for every part of a batch.
+#[derive(Clone, Copy)]
+struct Job<'a> {
+    unet: &'a Unet,
+    reverse: &'a Reverse,
+    loss: Loss,
+    /// 1 / images in the batch
+    scale: f64,
+}
+
+impl Job<'_> {
+    /// Sum of the losses, and the gradient of the sum times `scale`.
+    fn run(self, groups: &mut [Group]) -> (f64, Unet) {
+        if groups.len() <= SHARD {
+            let mut grad = self.unet.zeros_like();
+            let loss = groups.iter_mut().map(|group| self.group(group, &mut grad)).sum();
+            return (loss, grad);
+        }
+        let (left, right) = groups.split_at_mut((groups.len() / 2).next_multiple_of(SHARD));
+        let ((loss, mut grad), (other_loss, other)) = rayon::join(|| self.run(left), || self.run(right));
+        for (g, o) in grad.slices_mut().into_iter().zip(other.slices()) {
+            g.iter_mut().zip(o).for_each(|(g, o)| *g += o);
+        }
+        (loss + other_loss, grad)
+    }
+
+    /// Forward and backward of one group, into `grad`.
+    fn group(self, group: &mut Group, grad: &mut Unet) -> f64 {
+        let Group { noisy, rngs } = group;
+        let (y, cache) = self.unet.forward(noisy.x_t.mapv(|v| v as f32), &noisy.t, rngs);
+        let result = self.loss.loss_and_grad(self.reverse, &y.mapv(f64::from), noisy, Decoder::Exact);
+        let dy = result.d_output.mapv(|v| (v * self.scale) as f32);
+        self.unet.backward(cache, &dy, grad);
+        result.loss.sum()
+    }
+}
+
+/// The header of a checkpoint.
+#[derive(Serialize, Deserialize)]
+struct Header {
+    steps: u64,
+    options: TrainOptions,
+    reverse: ReverseHeader,
+    unet: String,
+}
+
+/// What of [`Reverse`] is stored; the schedule by its β's, which decimals reproduce to the bit.
+#[derive(Serialize, Deserialize)]
+struct ReverseHeader {
+    betas: Vec<f64>,
+    prediction: Prediction,
+    variance: Variance,
+    clip: bool,
+}
+
+/// The key of the header in a checkpoint's metadata.
+const HEADER: &str = "ddpm_training";
+
+impl Trainer {
+    /// A new run; the initial weights are drawn from a stream that no step uses.
+    pub fn new(config: &UnetConfig, reverse: Reverse, options: TrainOptions) -> Trainer {
+        let unet = Unet::new(config, &mut stream(options.seed, u64::MAX));
+        Trainer { adam: Adam::new(&unet, options.adam), unet, options, reverse }
+    }
+
+    /// One step of Algorithm 1.
+    ///
+    /// # Errors
+    /// The loss or the gradient is not finite; the weights are then as before the step.
+    pub fn step(&mut self, data: &Dataset) -> Result<StepReport> {
+        let mut groups = self.draw(data);
+        let (loss, grad) = loss_and_gradient(&self.unet, &self.reverse, self.options.loss, &mut groups);
+        let norm = crate::optim::global_norm(&grad);
+        if !loss.is_finite() || !norm.is_finite() {
+            let loss = if loss.is_finite() { norm } else { loss };
+            return Err(Error::NonFiniteLoss { step: self.adam.steps + 1, loss });
+        }
+        let grad_norm = self.adam.step(&mut self.unet, &grad);
+        let lr = self.options.adam.lr_at(self.adam.steps);
+        Ok(StepReport { step: self.adam.steps, loss, grad_norm, lr })
+    }
+
+    /// The batch of the next step: image `i` of step `k` has the stream `k · batch + i` of the run's seed.
+    fn draw(&self, data: &Dataset) -> Vec<Group> {
+        let first = self.adam.steps * self.options.batch as u64;
+        let streams: Vec<u64> = (first..first + self.options.batch as u64).collect();
+        let group = |n: &[u64]| {
+            Group::draw(data, &self.reverse.schedule, n.iter().map(|&n| stream(self.options.seed, n)).collect())
+        };
+        streams.par_chunks(GROUP).map(group).collect()
+    }
+
+    /// Writes everything that [`load`](Trainer::load) needs to go on; the file appears whole or not at all.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let schedule = &self.reverse.schedule;
+        let header = Header {
+            steps: self.adam.steps,
+            options: self.options.clone(),
+            reverse: ReverseHeader {
+                betas: (1..=schedule.T()).map(|t| schedule.beta(t)).collect(),
+                prediction: self.reverse.prediction,
+                variance: self.reverse.variance,
+                clip: self.reverse.clip,
+            },
+            unet: self.unet.config.to_json(),
+        };
+        let mut file = Tensors::default();
+        let header = serde_json::to_string(&header).map_err(|e| Error::format(path, "a header", e))?;
+        file.metadata.insert(HEADER.into(), header);
+        for (prefix, model) in self.models() {
+            checkpoint::add(model, prefix, &mut file.tensors);
+        }
+        checkpoint::write(path, &file, Precision::F32)
+    }
+
+    fn models(&self) -> [(&'static str, &Unet); 4] {
+        [("model.", &self.unet), ("ema.", &self.adam.ema), ("adam_m.", &self.adam.m), ("adam_v.", &self.adam.v)]
+    }
+
+    /// Reads a checkpoint.
+    ///
+    /// # Errors
+    /// The file can't be read, is damaged or cut short, is not a training checkpoint, or lacks a tensor.
+    pub fn load(path: &Path) -> Result<Trainer> {
+        let mut file = checkpoint::read(path)?;
+        let header = file.metadata.get(HEADER);
+        let header = header.ok_or_else(|| Error::format(path, "a training checkpoint", "other tensors"))?;
+        let header: Header = serde_json::from_str(header).map_err(|e| Error::format(path, "a training header", e))?;
+        let config = UnetConfig::from_json(&header.unet, path)?;
+        let reverse = Reverse {
+            schedule: Schedule::from_betas(&header.reverse.betas)?,
+            prediction: header.reverse.prediction,
+            variance: header.reverse.variance,
+            clip: header.reverse.clip,
+        };
+        let mut trainer = Trainer::new(&config, reverse, header.options);
+        trainer.adam.steps = header.steps;
+        checkpoint::fill(&mut trainer.unet, "model.", &mut file.tensors, path)?;
+        checkpoint::fill(&mut trainer.adam.ema, "ema.", &mut file.tensors, path)?;
+        checkpoint::fill(&mut trainer.adam.m, "adam_m.", &mut file.tensors, path)?;
+        checkpoint::fill(&mut trainer.adam.v, "adam_v.", &mut file.tensors, path)?;
+        checkpoint::nothing_left(&file.tensors, path)?;
+        Ok(trainer)
+    }
+}
+
+/// Where a run keeps its files, and how often.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// the folder
+    pub out: PathBuf,
+    /// stop after this many steps in all
+    pub steps: u64,
+    /// a checkpoint at least this often
+    pub checkpoint_every: Duration,
+    /// a row of the loss log every so many steps
+    pub log_every: u64,
+}
+
+impl RunOptions {
+    /// Where a run's checkpoint lies.
+    pub fn checkpoint(&self) -> PathBuf {
+        self.out.join("checkpoint.safetensors")
+    }
+
+    /// Where the loss log lies.
+    pub fn log(&self) -> PathBuf {
+        self.out.join("loss.csv")
+    }
+
+    /// Where the averaged weights lie, as a diffusers folder.
+    pub fn model(&self) -> PathBuf {
+        self.out.join("model")
+    }
+}
+
+/// A row of the loss log: means over the steps since the row before.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LogRow {
+    /// steps taken
+    pub step: u64,
+    /// mean loss
+    pub loss: f64,
+    /// mean norm of the gradient before clipping
+    pub grad_norm: f64,
+    /// step size
+    pub lr: f64,
+    /// wall time of training so far
+    pub seconds: f64,
+}
+
+/// Trains until `run.steps`, or until `stop`; checkpoints on the way and at the end, and writes the averaged weights.
+///
+/// # Errors
+/// The loss is not finite (the last checkpoint stays), or a file can't be written.
+pub fn run(
+    trainer: &mut Trainer,
+    data: &Dataset,
+    run: &RunOptions,
+    stop: &AtomicBool,
+    progress: &mut dyn FnMut(&StepReport),
+) -> Result<()> {
+    std::fs::create_dir_all(&run.out).map_err(Error::io(&run.out))?;
+    let mut log = LossLog::open(&run.log(), trainer.adam.steps)?;
+    let mut saved = Instant::now();
+    while trainer.adam.steps < run.steps && !stop.load(Ordering::Relaxed) {
+        let report = trainer.step(data)?;
+        log.add(&report, run.log_every);
+        progress(&report);
+        if saved.elapsed() >= run.checkpoint_every {
+            log.write()?;
+            trainer.save(&run.checkpoint())?;
+            saved = Instant::now();
+        }
+    }
+    log.write()?;
+    trainer.save(&run.checkpoint())?;
+    checkpoint::save_pretrained(&trainer.adam.ema, run.model(), Precision::F32)
+}
+
+/// The loss log in memory; written whole, like everything that is saved.
+struct LossLog {
+    path: PathBuf,
+    rows: Vec<LogRow>,
+    /// steps, loss and norm since the last row
+    pending: (u64, f64, f64),
+    started: Instant,
+    seconds_before: f64,
+}
+
+impl LossLog {
+    /// Continues the log of a run up to step `steps`; what was logged after its checkpoint is computed again.
+    fn open(path: &Path, steps: u64) -> Result<LossLog> {
+        let mut rows = Vec::new();
+        if steps > 0 && path.exists() {
+            let damaged = |e| Error::format(path, "a loss log", e);
+            let mut reader = csv::Reader::from_path(path).map_err(damaged)?;
+            rows = reader.deserialize().collect::<Result<Vec<LogRow>, _>>().map_err(damaged)?;
+            rows.retain(|row| row.step <= steps);
+        }
+        let seconds_before = rows.last().map_or(0.0, |row| row.seconds);
+        Ok(LossLog { path: path.to_path_buf(), rows, pending: (0, 0.0, 0.0), started: Instant::now(), seconds_before })
+    }
+
+    fn add(&mut self, report: &StepReport, every: u64) {
+        let (n, loss, norm) = self.pending;
+        self.pending = (n + 1, loss + report.loss, norm + report.grad_norm);
+        if report.step.is_multiple_of(every) {
+            let (n, loss, norm) = std::mem::take(&mut self.pending);
+            self.rows.push(LogRow {
+                step: report.step,
+                loss: loss / n as f64,
+                grad_norm: norm / n as f64,
+                lr: report.lr,
+                seconds: self.seconds_before + self.started.elapsed().as_secs_f64(),
+            });
+        }
+    }
+
+    fn write(&self) -> Result<()> {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        for row in &self.rows {
+            writer.serialize(row).map_err(|e| Error::format(&self.path, "a loss log", e))?;
+        }
+        let bytes = writer.into_inner().map_err(|e| Error::format(&self.path, "a loss log", e))?;
+        checkpoint::write_atomically(&self.path, &bytes)
+    }
+}
