@@ -1,0 +1,189 @@
+//! DDIM (Song, Meng, Ermon 2021): the same network, fewer steps, with as much noise as one likes.
+
+use super::batch::{mix, same_shape};
+use super::sampler::start;
+use super::{Denoiser, Noise, PSample, Prediction, Reverse, Step};
+use crate::tensor::Batch;
+
+/// A DDIM sampler's choices.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ddim {
+    /// how many steps, 1..=T
+    pub steps: usize,
+    /// η: 0 is deterministic, 1 has the noise of β̃
+    pub eta: f64,
+    /// whether the ε̂ of a step is computed again from the clipped x̂_0 (improved-diffusion; diffusers'
+    /// `use_clipped_model_output`). Without it (diffusers' default) ε̂ stays as the network said it. No
+    /// difference when `reverse.clip` is off.
+    pub rederive_eps: bool,
+}
+
+impl Ddim {
+    /// Deterministic, ε̂ as the network said it.
+    pub fn new(steps: usize) -> Self {
+        Self { steps, eta: 0.0, rederive_eps: false }
+    }
+
+    /// The t that are visited, from large to small: 1 + k ⌊T/steps⌋ ("leading" spacing).
+    ///
+    /// # Panics
+    /// Unless 1 ≤ steps ≤ T.
+    ///
+    /// ```
+    /// use ddpm::diffusion::Ddim;
+    /// assert_eq!(Ddim::new(4).timesteps(1000), [751, 501, 251, 1]);
+    /// ```
+    #[allow(non_snake_case)] // T is the paper's name
+    #[track_caller]
+    pub fn timesteps(&self, T: usize) -> Vec<usize> {
+        assert!((1..=T).contains(&self.steps), "ddim: {} steps of a chain of {T}", self.steps);
+        let stride = T / self.steps;
+        (0..self.steps).rev().map(|k| 1 + k * stride).collect()
+    }
+}
+
+/// Samples with DDIM: x_T ~ N(0, I), then one step from each of `ddim.timesteps(T)` to the next, the last to t = 0.
+///
+/// # Shapes
+/// `shape` = `[N, H, W, C]`, which is the result's. `on_step` is called after each step.
+///
+/// # Panics
+/// Unless 1 ≤ steps ≤ T; when the model's output has the wrong shape.
+///
+/// ```
+/// use ddpm::diffusion::{Ddim, Noise, Reverse, Schedule, ddim_sample, oracle::GaussianWorld};
+/// let schedule = Schedule::linear(1000);
+/// let (world, reverse) = (GaussianWorld::new(0.5, 0.0, schedule.clone()), Reverse::new(schedule));
+/// let x0 = ddim_sample(&world, &reverse, &Ddim::new(10), [1, 2, 2, 1], &Noise::seed(1), &mut |_| ());
+/// assert!(x0.iter().all(|x| (x - 0.5).abs() < 1e-12)); // all data are 0.5, and ten steps find them
+/// ```
+#[track_caller]
+pub fn ddim_sample(
+    model: &(impl Denoiser + ?Sized),
+    reverse: &Reverse,
+    ddim: &Ddim,
+    shape: [usize; 4],
+    noise: &Noise,
+    on_step: &mut dyn FnMut(Step),
+) -> Batch {
+    let timesteps = ddim.timesteps(reverse.schedule.T());
+    let mut x_t = start(shape, noise);
+    for (i, &t) in timesteps.iter().enumerate() {
+        let t_prev = timesteps.get(i + 1).copied().unwrap_or(0);
+        let needs_noise = ddim.eta > 0.0 && t_prev > 0;
+        let z = if needs_noise { noise.batch(shape, &vec![t; shape[0]]) } else { Batch::zeros(shape) };
+        let PSample { x_prev, x0_hat } = ddim_step(model, reverse, ddim, &x_t, t, t_prev, &z);
+        on_step(Step { t, x_t: &x_t, x0_hat: &x0_hat, x_prev: &x_prev });
+        x_t = x_prev;
+    }
+    x_t
+}
+
+/// One step from t to any earlier s = `t_prev` (Song et al., Eq. 12):
+/// x_s = √ᾱ_s x̂_0 + √(1 − ᾱ_s − σ²) ε̂ + σ z, with σ² = η² (1 − ᾱ_s)/(1 − ᾱ_t) (1 − ᾱ_t/ᾱ_s).
+///
+/// For s = t − 1 and η = 1, σ² is β̃_t and the step is that of Algorithm 2.
+///
+/// # Shapes
+/// `x_t` and `z` `[N, H, W, C]`.
+///
+/// # Panics
+/// Unless `t_prev` < t ≤ T; when the shapes differ.
+#[track_caller]
+pub fn ddim_step(
+    model: &(impl Denoiser + ?Sized),
+    reverse: &Reverse,
+    ddim: &Ddim,
+    x_t: &Batch,
+    t: usize,
+    t_prev: usize,
+    z: &Batch,
+) -> PSample {
+    same_shape("ddim_step", ("x_t", x_t), ("z", z));
+    assert!(t_prev < t, "ddim_step: from t = {t} to t = {t_prev}");
+    let each = vec![t; x_t.dim().0];
+    let output = model.predict(x_t, &each);
+    let x0_hat = reverse.read(output.clone(), x_t, &each).x0_hat;
+    let eps_hat = match reverse.prediction {
+        _ if ddim.rederive_eps => reverse.eps_from_x0(x_t, &each, &x0_hat),
+        Prediction::Eps => reverse.split(output, x_t).0,
+        Prediction::X0 | Prediction::MuTilde => {
+            let unclipped = Reverse { clip: false, ..reverse.clone() };
+            reverse.eps_from_x0(x_t, &each, &unclipped.read(output, x_t, &each).x0_hat)
+        }
+    };
+
+    let (now, before) = (reverse.schedule.alpha_bar(t), reverse.schedule.alpha_bar(t_prev));
+    let variance = ddim.eta.powi(2) * (1.0 - before) / (1.0 - now) * (1.0 - now / before);
+    // at η = 1 the direction's share is a difference of equal numbers when s = 0: never below 0
+    let direction = (1.0 - before - variance).max(0.0).sqrt();
+    let x_prev = mix(&each, |_| before.sqrt(), &x0_hat, |_| direction, &eps_hat) + variance.sqrt() * z;
+    PSample { x_prev, x0_hat }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diffusion::{Schedule, Variance, oracle::GaussianWorld};
+    use crate::rng::{normal, stream};
+
+    fn world() -> (GaussianWorld, Reverse) {
+        let schedule = Schedule::linear(1000);
+        (GaussianWorld::new(0.2, 0.3, schedule.clone()), Reverse { clip: false, ..Reverse::new(schedule) })
+    }
+
+    /// η = 1 and s = t − 1 is Algorithm 2 with σ² = β̃.
+    #[test]
+    fn eta_one_is_ddpm() {
+        let (model, reverse) = world();
+        let reverse = Reverse { variance: Variance::BetaTilde, ..reverse };
+        let x_t: Batch = normal((2, 2, 2, 1), &mut stream(1, 0));
+        let z = normal((2, 2, 2, 1), &mut stream(1, 1));
+        let ddim = Ddim { eta: 1.0, ..Ddim::new(1000) };
+        for t in [2, 10, 500, 1000] {
+            let a = ddim_step(&model, &reverse, &ddim, &x_t, t, t - 1, &z).x_prev;
+            let b = reverse.p_sample(&model, &x_t, &[t, t], &z).x_prev;
+            assert!((a - b).iter().all(|d| d.abs() < 1e-12), "t = {t}");
+        }
+    }
+
+    /// With η = 0 a step keeps the noise ε̂: walking to s and reading x_s with the same ε̂ gives the same x̂_0.
+    #[test]
+    fn all_predictions_take_the_same_step() {
+        let (_, reverse) = world();
+        let x_t: Batch = normal((1, 2, 2, 1), &mut stream(1, 0));
+        let eps: Batch = normal((1, 2, 2, 1), &mut stream(1, 1));
+        let p = reverse.read(eps.clone(), &x_t, &[500]);
+        let answers = [(Prediction::Eps, eps), (Prediction::X0, p.x0_hat), (Prediction::MuTilde, p.mean)];
+        let z = Batch::zeros(x_t.dim());
+        let [a, b, c] = answers.map(|(prediction, answer)| {
+            let reverse = Reverse { prediction, clip: true, ..reverse.clone() };
+            let model = |_: &Batch, _: &[usize]| answer.clone();
+            ddim_step(&model, &reverse, &Ddim::new(10), &x_t, 500, 400, &z).x_prev
+        });
+        assert!((&a - &b).iter().chain(&(&a - &c)).all(|d| d.abs() < 1e-10));
+    }
+
+    #[test]
+    fn any_number_of_steps_ends_at_one() {
+        for steps in [1, 3, 7, 999, 1000] {
+            let t = Ddim::new(steps).timesteps(1000);
+            assert_eq!((t.len(), t[steps - 1]), (steps, 1));
+            assert!(t[0] <= 1000 && t.windows(2).all(|t| t[0] > t[1]));
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "ddim: 11 steps of a chain of 10")]
+    fn more_steps_than_the_chain_has() {
+        Ddim::new(11).timesteps(10);
+    }
+
+    #[test]
+    #[should_panic(expected = "ddim_step: from t = 5 to t = 5")]
+    fn only_backwards() {
+        let (model, reverse) = world();
+        let x = Batch::zeros((1, 1, 1, 1));
+        ddim_step(&model, &reverse, &Ddim::new(10), &x, 5, 5, &x);
+    }
+}

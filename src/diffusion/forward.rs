@@ -1,0 +1,140 @@
+//! The forward chain q: noising in one jump, and the step back that is known when x_0 is (Eqs. 4, 6, 7).
+
+use super::Schedule;
+use super::batch::{constant_per_image, mix, one_t_per_image, same_shape};
+use crate::tensor::Batch;
+
+/// q(x_t | x_0) = N(√ᾱ_t x_0, (1 − ᾱ_t) I) (Eq. 4).
+///
+/// # Shapes
+/// `x0` `[N, H, W, C]`, `t` N numbers of 0..=T; returns the mean `[N, H, W, C]` and the variance `[N]`.
+///
+/// # Panics
+/// When `t` has not N entries, or one lies outside the schedule.
+#[track_caller]
+pub fn q_mean_variance(schedule: &Schedule, x0: &Batch, t: &[usize]) -> (Batch, Vec<f64>) {
+    one_t_per_image("q_mean_variance", x0, t);
+    let mean = mix(t, |t| schedule.alpha_bar(t).sqrt(), x0, |_| 0.0, x0);
+    (mean, t.iter().map(|&t| 1.0 - schedule.alpha_bar(t)).collect())
+}
+
+/// A sample of q(x_t | x_0): x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε (Eq. 4).
+///
+/// # Shapes
+/// `x0`, `eps` and the result `[N, H, W, C]`; `t` N numbers of 0..=T, where t = 0 returns x_0.
+///
+/// # Panics
+/// When the shapes differ, `t` has not N entries, or one lies outside the schedule.
+///
+/// ```
+/// use ddpm::{diffusion::{Schedule, q_sample}, tensor::Batch};
+/// let schedule = Schedule::linear(1000);
+/// let (x0, eps) = (Batch::from_elem((1, 2, 2, 1), 1.0), Batch::zeros((1, 2, 2, 1)));
+/// let x_t = q_sample(&schedule, &x0, &[1000], &eps);
+/// assert_eq!(x_t[[0, 0, 0, 0]], schedule.alpha_bar(1000).sqrt());
+/// ```
+#[track_caller]
+pub fn q_sample(schedule: &Schedule, x0: &Batch, t: &[usize], eps: &Batch) -> Batch {
+    same_shape("q_sample", ("x0", x0), ("eps", eps));
+    one_t_per_image("q_sample", x0, t);
+    mix(t, |t| schedule.alpha_bar(t).sqrt(), x0, |t| (1.0 - schedule.alpha_bar(t)).sqrt(), eps)
+}
+
+/// The forward process posterior q(x_{t−1} | x_t, x_0) = N(μ̃_t, β̃_t I).
+#[derive(Clone, Debug)]
+pub struct QPosterior {
+    /// μ̃_t(x_t, x_0), `[N, H, W, C]`
+    pub mean: Batch,
+    /// β̃_t, `[N]`; 0 at t = 1
+    pub variance: Vec<f64>,
+    /// log β̃_t, `[N]`, with the value of t = 2 at t = 1
+    pub log_variance_clipped: Vec<f64>,
+}
+
+/// q(x_{t−1} | x_t, x_0) (Eqs. 6, 7):
+/// μ̃_t = √ᾱ_{t−1} β_t/(1 − ᾱ_t) x_0 + √α_t (1 − ᾱ_{t−1})/(1 − ᾱ_t) x_t, β̃_t = (1 − ᾱ_{t−1})/(1 − ᾱ_t) β_t.
+///
+/// # Shapes
+/// `x0` and `x_t` `[N, H, W, C]`, `t` N numbers of 1..=T.
+///
+/// # Panics
+/// When the shapes differ, `t` has not N entries, or one is not a step.
+#[track_caller]
+pub fn q_posterior(schedule: &Schedule, x0: &Batch, x_t: &Batch, t: &[usize]) -> QPosterior {
+    QPosterior {
+        mean: mu_tilde(schedule, x0, x_t, t),
+        variance: t.iter().map(|&t| schedule.beta_tilde(t)).collect(),
+        log_variance_clipped: t.iter().map(|&t| schedule.log_beta_tilde_clipped(t)).collect(),
+    }
+}
+
+/// μ̃_t(x_t, x_0) = c_1 x_0 + c_2 x_t (Eq. 7).
+#[track_caller]
+pub(super) fn mu_tilde(schedule: &Schedule, x0: &Batch, x_t: &Batch, t: &[usize]) -> Batch {
+    same_shape("q_posterior", ("x0", x0), ("x_t", x_t));
+    one_t_per_image("q_posterior", x0, t);
+    mix(t, |t| schedule.posterior_coefs(t).0, x0, |t| schedule.posterior_coefs(t).1, x_t)
+}
+
+/// log β̃_t (clipped at t = 1) for every pixel, `[N, H, W, C]`.
+pub(super) fn log_beta_tilde(schedule: &Schedule, like: &Batch, t: &[usize]) -> Batch {
+    constant_per_image(like, t, |t| schedule.log_beta_tilde_clipped(t))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::{normal, stream};
+
+    fn pair() -> (Batch, Batch) {
+        (normal((2, 2, 2, 1), &mut stream(1, 0)), normal((2, 2, 2, 1), &mut stream(1, 1)))
+    }
+
+    #[test]
+    fn q_sample_has_the_stated_mean_and_variance() {
+        let s = Schedule::linear(1000);
+        let (x0, eps) = pair();
+        let t = [2, 700];
+        let (mean, variance) = q_mean_variance(&s, &x0, &t);
+        let x_t = q_sample(&s, &x0, &t, &eps);
+        for ((n, y, x, c), &value) in x_t.indexed_iter() {
+            let expected = mean[[n, y, x, c]] + variance[n].sqrt() * eps[[n, y, x, c]];
+            assert!((value - expected).abs() < 1e-15);
+        }
+        assert_eq!(q_sample(&s, &x0, &[0, 0], &eps), x0);
+    }
+
+    /// q(x_{t−1}|x_t, x_0) q(x_t|x_0) = q(x_t|x_{t−1}) q(x_{t−1}|x_0), pixel by pixel, at t ≥ 2.
+    #[test]
+    fn the_posterior_obeys_bayes() {
+        use crate::diffusion::log_normal;
+        let s = Schedule::linear(1000);
+        let (x0, x_t) = pair();
+        let x_before = normal::<f64, _>((2, 2, 2, 1), &mut stream(1, 2));
+        for t in [2, 3, 100, 500, 1000] {
+            let q = q_posterior(&s, &x0, &x_t, &[t, t]);
+            for (i, &x0) in x0.indexed_iter() {
+                let (x, x_t) = (x_before[i], x_t[i]);
+                let jump =
+                    |x: f64, t: usize| log_normal(x, s.alpha_bar(t).sqrt() * x0, (1.0 - s.alpha_bar(t)).ln());
+                let left = log_normal(x, q.mean[i], q.variance[i.0].ln()) + jump(x_t, t);
+                let right = log_normal(x_t, s.alpha(t).sqrt() * x, s.beta(t).ln()) + jump(x, t - 1);
+                assert!((left - right).abs() < 1e-8 * right.abs().max(1.0), "t = {t}: {left} and {right}");
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "q_sample: the shapes of x0 and eps must be equal")]
+    fn shapes_must_agree() {
+        let (x0, _) = pair();
+        q_sample(&Schedule::cosine(10), &x0, &[1, 1], &Batch::zeros((2, 2, 3, 1)));
+    }
+
+    #[test]
+    #[should_panic(expected = "q_sample: one t per image: 1 t for a batch [2, 2, 2, 1]")]
+    fn one_t_each() {
+        let (x0, eps) = pair();
+        q_sample(&Schedule::cosine(10), &x0, &[1], &eps);
+    }
+}

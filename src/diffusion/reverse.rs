@@ -1,0 +1,421 @@
+//! The reverse chain p_θ: from what a network says to a Gaussian over x_{t−1} (Eqs. 1, 11, 15).
+
+use super::batch::{constant_per_image, mix, one_t_per_image, same_shape};
+use super::forward::{log_beta_tilde, mu_tilde};
+use super::{Schedule, parse_name};
+use crate::tensor::Batch;
+use crate::{Error, Result};
+use ndarray::{Zip, s};
+use serde::{Deserialize, Serialize};
+use std::{fmt, str::FromStr};
+
+/// A model as the mathematics sees it: a noisy batch and one t per image in, the network's raw output out.
+///
+/// Closures of type `Fn(&Batch, &[usize]) -> Batch` are denoisers. Functions take `&impl Denoiser` (also
+/// `&dyn Denoiser`), so a model is lent and never moved.
+///
+/// ```
+/// use ddpm::{diffusion::{Denoiser, Schedule}, tensor::Batch};
+/// let schedule = Schedule::linear(1000);
+/// // the best guess of the noise when every pixel is N(0, 1): ε̂ = √(1 − ᾱ_t) x_t
+/// let model = |x_t: &Batch, t: &[usize]| {
+///     let mut eps_hat = x_t.clone();
+///     for (mut image, &t) in eps_hat.outer_iter_mut().zip(t) {
+///         image *= (1.0 - schedule.alpha_bar(t)).sqrt();
+///     }
+///     eps_hat
+/// };
+/// assert_eq!(model.predict(&Batch::zeros((2, 4, 4, 1)), &[1, 1000]).shape(), [2, 4, 4, 1]);
+/// ```
+pub trait Denoiser {
+    /// The raw output for `x_t` `[N, H, W, C]` at `t` (N numbers of 1..=T): `[N, H, W, C]`, or `[N, H, W, 2C]`
+    /// when the variance is learned.
+    fn predict(&self, x_t: &Batch, t: &[usize]) -> Batch;
+}
+
+impl<F: Fn(&Batch, &[usize]) -> Batch> Denoiser for F {
+    fn predict(&self, x_t: &Batch, t: &[usize]) -> Batch {
+        self(x_t, t)
+    }
+}
+
+/// What the first C channels of the network's output mean (section 3.2; the rows of Table 2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Prediction {
+    /// the noise: x̂_0 = (x_t − √(1 − ᾱ_t) ε̂)/√ᾱ_t, μ_θ = μ̃_t(x_t, x̂_0) (Eq. 11)
+    #[default]
+    Eps,
+    /// the image: x̂_0 itself, μ_θ = μ̃_t(x_t, x̂_0)
+    X0,
+    /// the posterior mean: μ_θ itself, x̂_0 = (μ_θ − c_2 x_t)/c_1
+    MuTilde,
+}
+
+/// The variance σ_t² of a reverse step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Variance {
+    /// σ_t² = β_t, best for x_0 ~ N(0, I) (the paper's; β̃_2 at t = 1)
+    #[default]
+    Beta,
+    /// σ_t² = β̃_t, best for a single x_0 (β̃_2 at t = 1)
+    BetaTilde,
+    /// log σ² is the second half of the output (the paper's "learned diagonal Σ")
+    Learned,
+    /// log σ² = f log β_t + (1 − f) log β̃_t with f = (v + 1)/2 and v the second half of the output
+    /// (Nichol & Dhariwal 2021, Eq. 15)
+    LearnedRange,
+}
+
+impl Variance {
+    /// Whether the network's output has 2C channels.
+    pub fn is_learned(self) -> bool {
+        matches!(self, Self::Learned | Self::LearnedRange)
+    }
+}
+
+/// How to read a network's output as p_θ(x_{t−1} | x_t).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reverse {
+    /// β_t and all that follows from it
+    pub schedule: Schedule,
+    /// what the network predicts
+    pub prediction: Prediction,
+    /// σ_t²
+    pub variance: Variance,
+    /// whether x̂_0 is clipped to [−1, 1]: yes in sampling and in the official bits/dim, never in a loss. Clipping
+    /// moves μ_θ for [`Prediction::Eps`] and [`Prediction::X0`]; with [`Prediction::MuTilde`] only x̂_0.
+    pub clip: bool,
+}
+
+/// p_θ(x_{t−1} | x_t) = N(mean, exp(log_variance)), each `[N, H, W, C]`.
+#[derive(Clone, Debug)]
+pub struct PMeanVariance {
+    /// μ_θ(x_t, t)
+    pub mean: Batch,
+    /// log σ_t²
+    pub log_variance: Batch,
+    /// x̂_0(x_t), the model's guess of the image (Eq. 15)
+    pub x0_hat: Batch,
+}
+
+/// One step of Algorithm 2.
+#[derive(Clone, Debug)]
+pub struct PSample {
+    /// x_{t−1}, `[N, H, W, C]`
+    pub x_prev: Batch,
+    /// x̂_0(x_t), `[N, H, W, C]`
+    pub x0_hat: Batch,
+}
+
+impl Reverse {
+    /// The paper's choices: ε-prediction, σ_t² = β_t, clipping.
+    pub fn new(schedule: Schedule) -> Self {
+        Self { schedule, prediction: Prediction::Eps, variance: Variance::Beta, clip: true }
+    }
+
+    /// p_θ(x_{t−1} | x_t): asks the model and reads its answer.
+    ///
+    /// # Shapes
+    /// `x_t` `[N, H, W, C]`, `t` N numbers of 1..=T.
+    ///
+    /// # Panics
+    /// When `t` has not N entries, one is not a step, or the output has not C channels (2C if the variance is
+    /// learned).
+    #[track_caller]
+    pub fn p_mean_variance(
+        &self,
+        model: &(impl Denoiser + ?Sized),
+        x_t: &Batch,
+        t: &[usize],
+    ) -> PMeanVariance {
+        one_t_per_image("p_mean_variance", x_t, t);
+        self.read(model.predict(x_t, t), x_t, t)
+    }
+
+    /// p_θ(x_{t−1} | x_t) from the network's raw output, C or 2C channels.
+    ///
+    /// # Panics
+    /// As [`p_mean_variance`](Reverse::p_mean_variance).
+    #[track_caller]
+    pub fn read(&self, output: Batch, x_t: &Batch, t: &[usize]) -> PMeanVariance {
+        let (output, v) = self.split(output, x_t);
+        let x0_hat = self.x0_hat(&output, x_t, t);
+        let mean = match self.prediction {
+            Prediction::Eps | Prediction::X0 => mu_tilde(&self.schedule, &x0_hat, x_t, t),
+            Prediction::MuTilde => output,
+        };
+        PMeanVariance { mean, log_variance: self.log_variance(v, x_t, t), x0_hat }
+    }
+
+    /// x_{t−1} = μ_θ(x_t, t) + σ_t z, and no noise at t = 1 (Algorithm 2, lines 3 and 4).
+    ///
+    /// # Shapes
+    /// `x_t` and `z` `[N, H, W, C]`, `t` N numbers of 1..=T.
+    ///
+    /// # Panics
+    /// When the shapes differ, and as [`p_mean_variance`](Reverse::p_mean_variance).
+    #[track_caller]
+    pub fn p_sample(&self, model: &(impl Denoiser + ?Sized), x_t: &Batch, t: &[usize], z: &Batch) -> PSample {
+        same_shape("p_sample", ("x_t", x_t), ("z", z));
+        let PMeanVariance { mean, log_variance, x0_hat } = self.p_mean_variance(model, x_t, t);
+        let sigma = log_variance.mapv_into(|log_variance| (0.5 * log_variance).exp());
+        let x_prev = mix(t, |_| 1.0, &mean, |t| if t > 1 { 1.0 } else { 0.0 }, &(sigma * z));
+        PSample { x_prev, x0_hat }
+    }
+
+    /// The two halves of the output: the prediction, and the variance's channels if it is learned.
+    #[track_caller]
+    pub(super) fn split(&self, output: Batch, x_t: &Batch) -> (Batch, Option<Batch>) {
+        let c = x_t.dim().3;
+        let mut expected = x_t.dim();
+        if self.variance.is_learned() {
+            expected.3 *= 2;
+        }
+        assert_eq!(
+            output.dim(),
+            expected,
+            "p_mean_variance: the output's shape for x_t {:?} with prediction {}, variance {}",
+            x_t.shape(),
+            self.prediction,
+            self.variance
+        );
+        if !self.variance.is_learned() {
+            return (output, None);
+        }
+        (output.slice(s![.., .., .., ..c]).to_owned(), Some(output.slice(s![.., .., .., c..]).to_owned()))
+    }
+
+    /// x̂_0 from the prediction (Eq. 15), clipped if so chosen.
+    fn x0_hat(&self, output: &Batch, x_t: &Batch, t: &[usize]) -> Batch {
+        let x0_hat = self.x0_hat_unclipped(output, x_t, t);
+        if self.clip { x0_hat.mapv_into(|x| x.clamp(-1.0, 1.0)) } else { x0_hat }
+    }
+
+    fn x0_hat_unclipped(&self, output: &Batch, x_t: &Batch, t: &[usize]) -> Batch {
+        let s = &self.schedule;
+        match self.prediction {
+            Prediction::X0 => output.clone(),
+            // x̂_0 = (x_t − √(1 − ᾱ_t) ε̂) / √ᾱ_t
+            Prediction::Eps => {
+                let noise = |t| ((1.0 - s.alpha_bar(t)) / s.alpha_bar(t)).sqrt();
+                mix(t, |t| 1.0 / s.alpha_bar(t).sqrt(), x_t, |t| -noise(t), output)
+            }
+            // x̂_0 = (μ_θ − c_2 x_t) / c_1
+            Prediction::MuTilde => {
+                let (c1, c2) = (|t| s.posterior_coefs(t).0, |t| s.posterior_coefs(t).1);
+                mix(t, |t| 1.0 / c1(t), output, |t| -c2(t) / c1(t), x_t)
+            }
+        }
+    }
+
+    /// The noise that stands between x_t and a guess of the image: ε = (x_t − √ᾱ_t x̂_0)/√(1 − ᾱ_t), Eq. 4
+    /// solved for ε. `[N, H, W, C]`.
+    #[track_caller]
+    pub fn eps_from_x0(&self, x_t: &Batch, t: &[usize], x0_hat: &Batch) -> Batch {
+        same_shape("eps_from_x0", ("x_t", x_t), ("x0_hat", x0_hat));
+        let noise = |t| (1.0 - self.schedule.alpha_bar(t)).sqrt();
+        mix(t, |t| 1.0 / noise(t), x_t, |t| -self.schedule.alpha_bar(t).sqrt() / noise(t), x0_hat)
+    }
+
+    /// log σ_t² for every pixel, from the schedule or from the output's second half `v`.
+    fn log_variance(&self, v: Option<Batch>, x_t: &Batch, t: &[usize]) -> Batch {
+        let s = &self.schedule;
+        match (self.variance, v) {
+            (Variance::Learned, Some(v)) => v,
+            // f log β_t + (1 − f) log β̃_t
+            (Variance::LearnedRange, Some(v)) => {
+                let small = log_beta_tilde(s, x_t, t);
+                let large = constant_per_image(x_t, t, |t| s.beta(t).ln());
+                Zip::from(&v).and(&large).and(&small).map_collect(|v, large, small| {
+                    let f = 0.5 * (v + 1.0);
+                    f * large + (1.0 - f) * small
+                })
+            }
+            (Variance::BetaTilde, _) => log_beta_tilde(s, x_t, t),
+            _ => constant_per_image(x_t, t, |t| s.log_beta_clipped(t)),
+        }
+    }
+}
+
+impl Prediction {
+    /// Every prediction, in the order of the help text.
+    pub const ALL: [Self; 3] = [Self::Eps, Self::X0, Self::MuTilde];
+}
+
+impl fmt::Display for Prediction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Eps => "eps",
+            Self::X0 => "x0",
+            Self::MuTilde => "mu_tilde",
+        })
+    }
+}
+
+impl FromStr for Prediction {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        parse_name("prediction", &Self::ALL, text)
+    }
+}
+
+impl Variance {
+    /// Every variance, in the order of the help text.
+    pub const ALL: [Self; 4] = [Self::Beta, Self::BetaTilde, Self::Learned, Self::LearnedRange];
+}
+
+impl fmt::Display for Variance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Beta => "beta",
+            Self::BetaTilde => "beta_tilde",
+            Self::Learned => "learned",
+            Self::LearnedRange => "learned_range",
+        })
+    }
+}
+
+impl FromStr for Variance {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        parse_name("variance", &Self::ALL, text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diffusion::q_sample;
+    use crate::rng::{normal, stream};
+
+    const T: [usize; 2] = [2, 900];
+
+    fn setup() -> (Reverse, Batch, Batch, Batch) {
+        let reverse = Reverse { clip: false, ..Reverse::new(Schedule::linear(1000)) };
+        let x0: Batch = normal((2, 2, 2, 1), &mut stream(1, 0));
+        let eps = normal((2, 2, 2, 1), &mut stream(1, 1));
+        let x_t = q_sample(&reverse.schedule, &x0, &T, &eps);
+        (reverse, x0, eps, x_t)
+    }
+
+    #[track_caller]
+    fn close(a: &Batch, b: &Batch) {
+        Zip::from(a).and(b).for_each(|a, b| assert!((a - b).abs() < 1e-10, "{a} and {b}"));
+    }
+
+    /// A network that knows the answer says the same in all three ways: x̂_0 = x_0 and μ_θ = μ̃_t.
+    #[test]
+    fn the_three_predictions_agree() {
+        let (reverse, x0, eps, x_t) = setup();
+        let truth = mu_tilde(&reverse.schedule, &x0, &x_t, &T);
+        let answers = [(Prediction::Eps, &eps), (Prediction::X0, &x0), (Prediction::MuTilde, &truth)];
+        for (prediction, answer) in answers {
+            let p = Reverse { prediction, ..reverse.clone() }.read(answer.clone(), &x_t, &T);
+            close(&p.x0_hat, &x0);
+            close(&p.mean, &truth);
+        }
+        close(&reverse.eps_from_x0(&x_t, &T, &x0), &eps);
+    }
+
+    /// Eq. 11: μ_θ = (x_t − β_t/√(1 − ᾱ_t) ε_θ)/√α_t; with ᾱ where the classic slip has α.
+    #[test]
+    fn the_mean_is_equation_11() {
+        let (reverse, _, eps_hat, x_t) = setup();
+        let s = &reverse.schedule;
+        let mean = mix(
+            &T,
+            |t| 1.0 / s.alpha(t).sqrt(),
+            &x_t,
+            |t| -s.beta(t) / ((1.0 - s.alpha_bar(t)) * s.alpha(t)).sqrt(),
+            &eps_hat,
+        );
+        close(&reverse.read(eps_hat, &x_t, &T).mean, &mean);
+    }
+
+    #[test]
+    fn the_four_variances() {
+        let (reverse, _, eps, x_t) = setup();
+        let s = reverse.schedule.clone();
+        let with = |variance, v: f64| {
+            let mut output = Batch::from_elem((2, 2, 2, 2), v);
+            output.slice_mut(s![.., .., .., ..1]).assign(&eps);
+            let output = if variance == Variance::Learned || variance == Variance::LearnedRange {
+                output
+            } else {
+                eps.clone()
+            };
+            Reverse { variance, ..reverse.clone() }.read(output, &x_t, &T).log_variance[[1, 0, 0, 0]]
+        };
+        assert_eq!(with(Variance::Beta, 0.0), s.beta(900).ln());
+        assert_eq!(with(Variance::BetaTilde, 0.0), s.beta_tilde(900).ln());
+        assert_eq!(with(Variance::Learned, -3.0), -3.0);
+        assert_eq!(with(Variance::LearnedRange, 1.0), s.beta(900).ln());
+        assert_eq!(with(Variance::LearnedRange, -1.0), s.beta_tilde(900).ln());
+    }
+
+    /// Both fixed variances take the same value at t = 1, so that L_0 is one number.
+    #[test]
+    fn the_last_step_has_one_variance_and_no_noise() {
+        let (reverse, _, eps, x_t) = setup();
+        let at_one = |variance| {
+            let reverse = Reverse { variance, ..reverse.clone() };
+            reverse.read(eps.clone(), &x_t, &[1, 1]).log_variance[[0, 0, 0, 0]]
+        };
+        assert_eq!(at_one(Variance::Beta), reverse.schedule.beta_tilde(2).ln());
+        assert_eq!(at_one(Variance::Beta), at_one(Variance::BetaTilde));
+
+        let model = |x: &Batch, _: &[usize]| x.clone();
+        let step =
+            |t, z: f64| reverse.p_sample(&model, &x_t, &[t, t], &Batch::from_elem(x_t.dim(), z)).x_prev;
+        assert_eq!(step(1, 1.0), step(1, 0.0));
+        close(&(step(2, 1.0) - step(2, 0.0)), &Batch::from_elem(x_t.dim(), reverse.schedule.beta(2).sqrt()));
+    }
+
+    #[test]
+    fn clipping_moves_the_mean_inwards() {
+        let (reverse, _, _, x_t) = setup();
+        let clipped = Reverse { clip: true, prediction: Prediction::X0, ..reverse };
+        let p = clipped.read(Batch::from_elem(x_t.dim(), 7.0), &x_t, &T);
+        assert!(p.x0_hat.iter().all(|&x| x == 1.0));
+        close(&p.mean, &mu_tilde(&clipped.schedule, &Batch::ones(x_t.dim()), &x_t, &T));
+    }
+
+    #[test]
+    fn names_round_trip() {
+        for p in Prediction::ALL {
+            assert_eq!(p.to_string().parse::<Prediction>().unwrap(), p);
+            assert_eq!(serde_json::to_string(&p).unwrap(), format!("\"{p}\""));
+        }
+        for v in Variance::ALL {
+            assert_eq!(v.to_string().parse::<Variance>().unwrap(), v);
+            assert_eq!(serde_json::to_string(&v).unwrap(), format!("\"{v}\""));
+        }
+        assert_eq!(
+            "v".parse::<Prediction>().unwrap_err().to_string(),
+            "prediction: expected one of eps, x0, mu_tilde, found 'v'"
+        );
+        assert_eq!(
+            "small".parse::<Variance>().unwrap_err().to_string(),
+            "variance: expected one of beta, beta_tilde, learned, learned_range, found 'small'"
+        );
+    }
+
+    #[test]
+    #[should_panic(
+        expected = "p_mean_variance: the output's shape for x_t [2, 2, 2, 1] with prediction eps, \
+                               variance learned_range"
+    )]
+    fn a_learned_variance_needs_twice_the_channels() {
+        let (reverse, _, eps, x_t) = setup();
+        Reverse { variance: Variance::LearnedRange, ..reverse }.read(eps, &x_t, &T);
+    }
+
+    #[test]
+    #[should_panic(expected = "p_mean_variance: one t per image: 1 t for a batch [2, 2, 2, 1]")]
+    fn one_t_each() {
+        let (reverse, _, _, x_t) = setup();
+        reverse.p_mean_variance(&|x: &Batch, _: &[usize]| x.clone(), &x_t, &[1]);
+    }
+}
