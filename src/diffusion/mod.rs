@@ -1,6 +1,95 @@
-//! The paper's mathematics; knows no network.
-/// stub
-pub trait Denoiser {
-    /// stub
-    fn predict(&self, x_t: &crate::tensor::Batch, t: &[usize]) -> crate::tensor::Batch;
+//! The paper's mathematics: both chains, the bound on the log-likelihood, and the samplers. Knows no network.
+//!
+//! # Two chains
+//!
+//! ```text
+//!   forward  q   destroys, fixed        q(x_t | x_{t−1}) = N(√α_t x_{t−1}, β_t I)                  Eq. 2
+//!
+//!      x_0 ──────▶ x_1 ──────▶  …  ──────▶ x_{t−1} ──────▶ x_t ──────▶  …  ──────▶ x_T
+//!      image                                                                      noise, N(0, I)
+//!      x_0 ◀────── x_1 ◀──────  …  ◀────── x_{t−1} ◀────── x_t ◀──────  …  ◀────── x_T
+//!
+//!   reverse  p   creates, learned       p(x_{t−1} | x_t) = N(μ_θ(x_t, t), σ_t² I)                  Eq. 1
+//! ```
+//!
+//! Three facts make the pair trainable:
+//!
+//! 1. the forward chain can jump, q(x_t | x_0) = N(√ᾱ_t x_0, (1 − ᾱ_t) I): [`q_sample`] (Eq. 4);
+//! 2. seen from x_0 it can be walked backwards in closed form, q(x_{t−1} | x_t, x_0) = N(μ̃_t, β̃_t I):
+//!    [`q_posterior`] (Eqs. 6, 7);
+//! 3. so the bound on −log p(x_0) is a sum of KL divergences between Gaussians (Eq. 5), one function each:
+//!    [`L_T`], [`L_t_minus_1`], [`L_0`].
+//!
+//! # Symbols
+//!
+//! | paper | code | |
+//! |---|---|---|
+//! | T | `schedule.T()` | number of steps |
+//! | t = 1..=T | `t` | as in the paper; tables have T + 1 entries, ᾱ_0 = 1 |
+//! | β_t | `beta(t)` | variance added by step t |
+//! | α_t = 1 − β_t | `alpha(t)` | |
+//! | ᾱ_t = ∏ α_s | `alpha_bar(t)` | what is left of the image's variance |
+//! | β̃_t | `beta_tilde(t)` | variance of q(x_{t−1} given x_t, x_0), Eq. 7 |
+//! | μ̃_t | `mu_tilde` | its mean |
+//! | ε, ε_θ | `eps`, `eps_hat` | noise, and the network's guess of it |
+//! | x_0, x_t, x̂_0 | `x0`, `x_t`, `x0_hat` | image, noisy image, guess of the image (Eq. 15) |
+//! | σ_t² | [`Variance`] | variance of the reverse step |
+//!
+//! # A model is a function
+//!
+//! [`Denoiser`] is all this module knows of a network: a batch and one t per image in, a batch out. The exact
+//! denoisers in [`oracle`] are such functions too, so the whole paper runs in milliseconds before any network
+//! exists:
+//!
+//! ```
+//! use ddpm::diffusion::{Noise, Reverse, Schedule, oracle::GaussianWorld, sample};
+//! let schedule = Schedule::linear_scaled(100)?;
+//! let world = GaussianWorld::new(0.5, 0.01, schedule.clone()); // every pixel is N(0.5, 0.01)
+//! let x0 = sample(&world, &Reverse::new(schedule), [64, 4, 4, 1], &Noise::seed(1));
+//! assert!((x0.mean().unwrap() - 0.5).abs() < 0.02);
+//! # Ok::<(), ddpm::Error>(())
+//! ```
+//!
+//! Logarithms are natural and quantities of information are in **nats per image** unless a name says
+//! `bits_per_dim`. All numbers here are `f64`.
+
+mod batch;
+mod ddim;
+mod elbo;
+mod estimate;
+mod forward;
+mod gaussian;
+mod loss;
+mod noise;
+mod one_pixel;
+pub mod oracle;
+mod rate;
+mod reverse;
+mod sampler;
+mod schedule;
+
+pub use ddim::{Ddim, ddim_sample, ddim_step};
+pub use elbo::{Elbo, ElboOptions, L_0, L_T, L_simple, L_t_minus_1, bits_per_dim, elbo};
+pub use estimate::{Estimate, TimeSteps};
+pub use forward::{QPosterior, q_mean_variance, q_posterior, q_sample};
+pub use gaussian::{Decoder, kl_normal, log_normal, log_normal_cdf, normal_cdf};
+pub use loss::{Loss, LossGrad, NoisyBatch, hybrid_loss, simple_loss, vlb_loss};
+pub use noise::Noise;
+pub use rate::{RatePoint, rate_distortion};
+pub use reverse::{Denoiser, PMeanVariance, PSample, Prediction, Reverse, Variance};
+pub use sampler::{
+    Snapshot, Step, decode, interpolate, interpolate_latents, progressive, sample, shared_latents,
+};
+pub use schedule::{Schedule, ScheduleKind};
+
+use crate::{Error, Result};
+use std::fmt::Display;
+
+/// The one of `all` whose printed name is `text`: the other half of `Display`, for every choice on the
+/// command line.
+fn parse_name<T: Display + Copy>(what: &str, all: &[T], text: &str) -> Result<T> {
+    all.iter().copied().find(|item| item.to_string() == text).ok_or_else(|| {
+        let names: Vec<_> = all.iter().map(T::to_string).collect();
+        Error::argument(what, format!("one of {}", names.join(", ")), format!("'{text}'"))
+    })
 }
