@@ -1,2 +1,7 @@
-//! The `ddpm` command.
-fn main() {}
+//! The `ddpm` command: see [`cli`].
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::run()
+}

@@ -11,9 +11,11 @@
 //!
 //! A tile of `MR` rows × `NV` vectors of `L` lanes stays in registers while `k` runs; every step loads `NV`
 //! vectors of B, broadcasts `MR` numbers of A, and does `MR·NV` fused multiply-adds. The body is plain Rust over
-//! fixed arrays; compiled once per instruction set it reaches over 90 % of the FMA peak. Three habits keep LLVM
-//! on that path (measured; a benchmark guards them): A is read through `MR` separate row slices, B by index
-//! rather than by iterator, and the accumulator is only touched with constant indices.
+//! fixed arrays; compiled once per instruction set it reaches over 90 % of the FMA peak. Four habits keep LLVM on
+//! that path (measured; without any one of them it is ten to thirty times slower): A, B and C are arguments of the
+//! function that is compiled per instruction set, so that the compiler knows they don't overlap; A is read through
+//! `MR` separate row slices; B by index rather than by iterator; and the accumulator is only touched with constant
+//! indices.
 //!
 //! Each output sums over `k` in the same order in every version, with one rounding per step under FMA. AVX2 and
 //! AVX-512 therefore agree to the bit.
@@ -127,121 +129,106 @@ pub(crate) struct Product<'a> {
 impl Product<'_> {
     /// Computes the product into `c`, whose rows begin every `ldc` numbers.
     pub(crate) fn run(&self, c: &mut [f32], ldc: usize) {
+        let (a, b) = (self.a, self.b);
         match simd() {
             // On x86-64 a separate multiply and add (SSE2 has no FMA) and 16 registers; NEON has both and 32.
-            Simd::Portable if cfg!(target_arch = "aarch64") => self.columns::<8, 1, 8, true>(c, ldc),
-            Simd::Portable => self.columns::<4, 1, 8, false>(c, ldc),
+            Simd::Portable if cfg!(target_arch = "aarch64") => product::<8, 1, 8, true>(a, b, c, ldc, self),
+            Simd::Portable => product::<4, 1, 8, false>(a, b, c, ldc, self),
             // SAFETY: `simd()` returned this variant, so `Simd::available` has seen AVX2 and FMA on this CPU.
             #[cfg(target_arch = "x86_64")]
-            Simd::Avx2 => unsafe { product_avx2(self, c, ldc) },
+            Simd::Avx2 => unsafe { product_avx2(a, b, c, ldc, self) },
             // SAFETY: `simd()` returned this variant, so `Simd::available` has seen the AVX-512 features.
             #[cfg(target_arch = "x86_64")]
-            Simd::Avx512 => unsafe { product_avx512(self, c, ldc) },
+            Simd::Avx512 => unsafe { product_avx512(a, b, c, ldc, self) },
             #[cfg(not(target_arch = "x86_64"))]
             _ => unreachable!("only x86-64 has more than the portable kernel"),
         }
     }
+}
 
-    /// Column panels: as many full ones as fit, then single vectors.
-    #[inline(always)]
-    fn columns<const MR: usize, const NV: usize, const L: usize, const FMA: bool>(
-        &self,
-        c: &mut [f32],
-        ldc: usize,
-    ) {
-        let mut j = 0;
-        while j + NV * L <= self.n {
-            self.rows::<MR, NV, L, FMA>(j, c, ldc);
-            j += NV * L;
-        }
-        while j < self.n {
-            self.rows::<MR, 1, L, FMA>(j, c, ldc);
-            j += L;
-        }
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn product_avx2(a: &[f32], b: &[f32], c: &mut [f32], ldc: usize, p: &Product) {
+    product::<6, 2, 8, true>(a, b, c, ldc, p);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
+fn product_avx512(a: &[f32], b: &[f32], c: &mut [f32], ldc: usize, p: &Product) {
+    product::<8, 2, 16, true>(a, b, c, ldc, p);
+}
+
+/// Column panels: as many full ones as fit, then single vectors.
+#[inline(always)]
+fn product<const MR: usize, const NV: usize, const L: usize, const FMA: bool>(
+    a: &[f32],
+    b: &[f32],
+    c: &mut [f32],
+    ldc: usize,
+    p: &Product,
+) {
+    let mut j = 0;
+    while j + NV * L <= p.n {
+        panel::<MR, NV, L, FMA>(a, b, c, ldc, p, j);
+        j += NV * L;
     }
-
-    /// One column panel for all rows. The last tile repeats its last row instead of reading past the end.
-    #[inline(always)]
-    fn rows<const MR: usize, const NV: usize, const L: usize, const FMA: bool>(
-        &self,
-        j: usize,
-        c: &mut [f32],
-        ldc: usize,
-    ) {
-        let columns = (self.n - j).min(NV * L);
-        for (tile, starts) in self.starts.chunks(MR).enumerate() {
-            let starts: [usize; MR] = std::array::from_fn(|i| starts[i.min(starts.len() - 1)]);
-            let acc = self.tile::<MR, NV, L, FMA>(&starts, j);
-            let rows = MR.min(self.starts.len() - tile * MR);
-            for (i, lanes) in acc.iter().take(rows).enumerate() {
-                let out = &mut c[(tile * MR + i) * ldc + j..][..columns];
-                self.store(lanes.as_flattened(), j, out);
-            }
-        }
+    while j < p.n {
+        panel::<MR, 1, L, FMA>(a, b, c, ldc, p, j);
+        j += L;
     }
+}
 
-    #[inline(always)]
-    fn store(&self, acc: &[f32], j: usize, out: &mut [f32]) {
-        match self.init {
-            Init::Zero => out.copy_from_slice(&acc[..out.len()]),
-            Init::Bias(bias) => {
-                out.iter_mut().zip(acc).zip(&bias[j..]).for_each(|((c, &a), &b)| *c = a + b);
-            }
-            Init::Accumulate => out.iter_mut().zip(acc).for_each(|(c, &a)| *c += a),
-        }
-    }
-
-    /// The register tile: `acc[i][·] = Σ_τ Σ_k A[start_i + tap_τ + k] · B[τK + k, j..]`.
-    #[inline(always)]
-    fn tile<const MR: usize, const NV: usize, const L: usize, const FMA: bool>(
-        &self,
-        starts: &[usize; MR],
-        j: usize,
-    ) -> [[[f32; L]; NV]; MR] {
-        let (b, _) = self.b.as_chunks::<L>();
-        let step = self.ldb / L;
+/// One column panel for all rows. The last tile repeats its last row instead of reading past the end.
+#[inline(always)]
+fn panel<const MR: usize, const NV: usize, const L: usize, const FMA: bool>(
+    a: &[f32],
+    b: &[f32],
+    c: &mut [f32],
+    ldc: usize,
+    p: &Product,
+    j: usize,
+) {
+    let (b, _) = b.as_chunks::<L>();
+    let columns = (p.n - j).min(NV * L);
+    for (first, starts) in p.starts.chunks(MR).enumerate().map(|(i, s)| (i * MR, s)) {
+        let count = starts.len();
+        let starts: [usize; MR] = std::array::from_fn(|i| starts[i.min(count - 1)]);
         let mut acc = [[[0.0f32; L]; NV]; MR];
-        for (t, &tap) in self.taps.iter().enumerate() {
-            let rows: [&[f32]; MR] = std::array::from_fn(|i| &self.a[starts[i] + tap..][..self.k]);
-            let mut q = t * self.k * step + j / L;
-            for k in 0..self.k {
+        for (t, &tap) in p.taps.iter().enumerate() {
+            let rows: [&[f32]; MR] = std::array::from_fn(|i| &a[starts[i] + tap..][..p.k]);
+            let mut q = (t * p.k * p.ldb + j) / L;
+            for k in 0..p.k {
                 let b: &[[f32; L]; NV] = b[q..q + NV].try_into().expect("NV vectors");
-                q += step;
+                q += p.ldb / L;
                 for i in 0..MR {
                     let a = rows[i][k];
                     for v in 0..NV {
                         for l in 0..L {
-                            acc[i][v][l] = if FMA {
-                                a.mul_add(b[v][l], acc[i][v][l])
-                            } else {
-                                a * b[v][l] + acc[i][v][l]
-                            };
+                            acc[i][v][l] = if FMA { a.mul_add(b[v][l], acc[i][v][l]) } else { a * b[v][l] + acc[i][v][l] };
                         }
                     }
                 }
             }
         }
         // A copy with constant indices: a run-time index into `acc` itself would send it to the stack.
-        let mut out = [[[0.0f32; L]; NV]; MR];
+        let mut tile = [[[0.0f32; L]; NV]; MR];
         for i in 0..MR {
             for v in 0..NV {
-                out[i][v] = acc[i][v];
+                tile[i][v] = acc[i][v];
             }
         }
-        out
+        for (i, row) in tile.iter().take(count).enumerate() {
+            let out = &mut c[(first + i) * ldc + j..][..columns];
+            match p.init {
+                Init::Zero => out.copy_from_slice(&row.as_flattened()[..columns]),
+                Init::Bias(bias) => {
+                    let bias = &bias[j..];
+                    out.iter_mut().zip(row.as_flattened()).zip(bias).for_each(|((c, &a), &b)| *c = a + b);
+                }
+                Init::Accumulate => out.iter_mut().zip(row.as_flattened()).for_each(|(c, &a)| *c += a),
+            }
+        }
     }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn product_avx2(p: &Product, c: &mut [f32], ldc: usize) {
-    p.columns::<6, 2, 8, true>(c, ldc);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-fn product_avx512(p: &Product, c: &mut [f32], ldc: usize) {
-    p.columns::<8, 2, 16, true>(c, ldc);
 }
 
 /// Runs `f`, compiled for the widest vectors of this CPU.

@@ -1,0 +1,51 @@
+//! The commands. Each reads its arguments, calls the library, and writes files; no mathematics lives here.
+
+mod train;
+
+use clap::{Parser, Subcommand};
+use ddpm::Result;
+use std::process::ExitCode;
+
+/// Denoising diffusion probabilistic models from scratch
+///
+/// Without a command: `ddpm figures`.
+#[derive(Parser)]
+#[command(version, about, long_about, infer_subcommands = false)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    /// Threads to use; results don't depend on it [default: all cores]
+    #[arg(long, global = true, value_name = "N")]
+    threads: Option<usize>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train a network (Algorithm 1)
+    Train(train::Train),
+}
+
+/// Parses the arguments, runs the command, and says what went wrong.
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    match dispatch(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(arguments: Arguments) -> Result<()> {
+    ddpm::matmul::kernel::Simd::detect()?;
+    if let Some(threads) = arguments.threads {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+        pool.map_err(|e| ddpm::Error::argument("--threads", "a number of threads", e))?;
+    }
+    match arguments.command {
+        Some(Command::Train(train)) => train.run(),
+        None => Ok(()),
+    }
+}
