@@ -33,12 +33,8 @@ pub(super) fn product(m: usize, k: usize, n: usize, a: &[f32], b: &[f32], init: 
             // LOOP 1: … while the panels of B pass by; the kernel's own loops follow.
             for j0 in (0..n).step_by(panel) {
                 let columns = panel.min(n - j0);
-                let init = match init {
-                    Init::Bias(bias) => Init::Bias(&bias[j0..]),
-                    other => other,
-                };
                 let b = &packed[j0 * kc..][..kc * panel];
-                Product { a, starts: &starts, taps: &[0], k: kc, b, ldb: panel, n: columns, init }
+                Product { a, starts: &starts, taps: &[0], k: kc, b, ldb: panel, n: columns, init: init.from(j0) }
                     .run(&mut c[i0 * n + j0..], n);
             }
         }

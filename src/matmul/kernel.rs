@@ -105,6 +105,17 @@ pub(crate) enum Init<'a> {
     Accumulate,
 }
 
+impl<'a> Init<'a> {
+    /// The same for the columns from `j` on.
+    #[inline(always)]
+    pub(crate) fn from(self, j: usize) -> Init<'a> {
+        match self {
+            Init::Bias(bias) => Init::Bias(&bias[j..]),
+            other => other,
+        }
+    }
+}
+
 /// Rows times a matrix; see the module's formula.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Product<'a> {
@@ -219,15 +230,25 @@ fn panel<const MR: usize, const NV: usize, const L: usize, const FMA: bool>(
         }
         for (i, row) in tile.iter().take(count).enumerate() {
             let out = &mut c[(first + i) * ldc + j..][..columns];
-            match p.init {
-                Init::Zero => out.copy_from_slice(&row.as_flattened()[..columns]),
-                Init::Bias(bias) => {
-                    let bias = &bias[j..];
-                    out.iter_mut().zip(row.as_flattened()).zip(bias).for_each(|((c, &a), &b)| *c = a + b);
-                }
-                Init::Accumulate => out.iter_mut().zip(row.as_flattened()).for_each(|(c, &a)| *c += a),
+            // whole vectors with a length the compiler knows, then what is left of the last one
+            let (whole, rest) = out.as_chunks_mut::<L>();
+            for (v, out) in whole.iter_mut().enumerate() {
+                store(&row[v], p.init.from(j + v * L), out);
+            }
+            if let Some(last) = row.get(whole.len()) {
+                store(&last[..rest.len()], p.init.from(j + whole.len() * L), rest);
             }
         }
+    }
+}
+
+/// `c = init + acc`.
+#[inline(always)]
+fn store(acc: &[f32], init: Init, c: &mut [f32]) {
+    match init {
+        Init::Zero => c.copy_from_slice(acc),
+        Init::Bias(bias) => c.iter_mut().zip(acc).zip(bias).for_each(|((c, &a), &b)| *c = a + b),
+        Init::Accumulate => c.iter_mut().zip(acc).for_each(|(c, &a)| *c += a),
     }
 }
 

@@ -109,15 +109,29 @@ pub(crate) fn transpose(x: &[f32], ldx: usize, out: &mut [f32], ldo: usize) {
         for i0 in (0..rows).step_by(T) {
             for j0 in (0..columns).step_by(T) {
                 let (h, w) = (T.min(rows - i0), T.min(columns - j0));
-                let mut tile = [[0.0f32; T]; T];
-                for (i, row) in tile.iter_mut().enumerate().take(h) {
-                    row[..w].copy_from_slice(&x[(i0 + i) * ldx + j0..][..w]);
+                if (h, w) == (T, T) {
+                    transpose_tile::<T>(&x[i0 * ldx + j0..], ldx, &mut out[j0 * ldo + i0..], ldo);
+                    continue;
                 }
-                for j in 0..w {
-                    let out = &mut out[(j0 + j) * ldo + i0..][..h];
-                    out.iter_mut().zip(&tile).for_each(|(o, row)| *o = row[j]);
+                for i in i0..i0 + h {
+                    for j in j0..j0 + w {
+                        out[j * ldo + i] = x[i * ldx + j];
+                    }
                 }
             }
         }
     })
+}
+
+/// A whole tile, through an array that stays in registers.
+#[inline(always)]
+fn transpose_tile<const T: usize>(x: &[f32], ldx: usize, out: &mut [f32], ldo: usize) {
+    let mut tile = [[0.0f32; T]; T];
+    for (i, row) in tile.iter_mut().enumerate() {
+        row.copy_from_slice(&x[i * ldx..][..T]);
+    }
+    for j in 0..T {
+        let column: [f32; T] = std::array::from_fn(|i| tile[i][j]);
+        out[j * ldo..][..T].copy_from_slice(&column);
+    }
 }
