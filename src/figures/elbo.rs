@@ -116,15 +116,16 @@ pub fn cumulative(models: &[ElboTerms]) -> Chart {
 ///
 /// `weights` are the pairs (t, w_t) of each named variant of the bound; t ≥ 2, since L_0 has no such weight.
 pub fn weights(variants: &[(&str, &[(usize, f64)])]) -> Figure {
-    let mut chart = Chart::new("t", "share of the total weight").title("What step t counts in the loss");
+    let mut chart = Chart::new("t", "share of the total weight, %").title("What step t counts in the loss");
     chart = chart.scales(Scale::Log, Scale::Log);
     for (name, weights) in variants {
         let total: f64 = weights.iter().map(|(_, w)| w).sum();
-        let (t, share): (Vec<_>, Vec<_>) = weights.iter().map(|&(t, w)| (t as f64, w / total)).unzip();
+        let (t, share): (Vec<_>, Vec<_>) =
+            weights.iter().map(|&(t, w)| (t as f64, 100.0 * w / total)).unzip();
         chart = chart.line(format!("L with {name}"), &t, &share);
     }
     if let Some((_, [(first, _), .., (last, _)])) = variants.first() {
-        let share = 1.0 / (last - first + 1) as f64;
+        let share = 100.0 / (last - first + 1) as f64;
         chart = chart.reference("L_{simple}", &[*first as f64, *last as f64], &[share; 2]);
     }
     chart.figure()
@@ -134,9 +135,9 @@ fn curve(terms: &[Term], value: impl Fn(&Term) -> f64) -> (Vec<f64>, Vec<f64>) {
     terms.iter().map(|term| (term.t as f64, value(term))).unzip()
 }
 
-/// L_0, Σ L_{t−1} and L_T: sky blue, green, vermilion.
+/// The parts of the bound, in colours that no series of the other panels has.
 const PARTS: [(&str, Rgb); 3] =
-    [("L_{0}", style::SERIES[0]), ("Σ L_{t−1}", style::SERIES[2]), ("L_{T}", style::SERIES[1])];
+    [("L_{0}", style::SERIES[3]), ("Σ L_{t−1}", style::SERIES[2]), ("L_{T}", style::INK)];
 
 /// One stacked bar per model, each with its sum written below it.
 fn draw_totals(page: &Page<'_>, rect: Rect, models: &[ElboTerms]) -> Result<()> {
@@ -146,12 +147,12 @@ fn draw_totals(page: &Page<'_>, rect: Rect, models: &[ElboTerms]) -> Result<()> 
     page.text("The bound and its parts, bits/dim", (rect.left, rect.top), kind)?;
     let kind = Type { em: style::TICK, ..kind };
     let longest = models.iter().map(ElboTerms::total).fold(f64::MIN_POSITIVE, f64::max);
-    let room = (rect.height() - 2.5 * em) / models.len() as f64;
+    let room = ((rect.height() - 2.0 * em) / models.len() as f64).min(7.0 * em);
     for (row, model) in models.iter().enumerate() {
-        let top = rect.top + 2.5 * em + row as f64 * room;
-        page.text(&model.name, (rect.left, top + 0.1 * room), kind)?;
+        let top = rect.top + 2.0 * em + row as f64 * room;
+        page.text(&model.name, (rect.left, top), kind)?;
         let values = [model.L_0.mean, model.sum(), model.L_T.mean];
-        let bar = Rect { top: top + 0.1 * room + 1.2 * em, bottom: top + 0.55 * room, ..rect };
+        let bar = Rect { top: top + 1.2 * em, bottom: top + 0.65 * room - 0.7 * em, ..rect };
         let mut left = rect.left;
         for (value, (_, ink)) in values.iter().zip(PARTS) {
             let right = left + rect.width() * value.max(0.0) / longest;
@@ -176,12 +177,11 @@ fn append(page: &Page<'_>, piece: &str, at: (f64, f64), kind: Type) -> Result<f6
     Ok(at.0 + text::width(piece, kind.em))
 }
 
-/// A number of bits: three decimals, or two significant digits if that would be nothing.
+/// A number of bits: three decimals, or a power of ten if that would show nothing.
 fn bits(value: f64) -> String {
     match value.abs() {
         0.0 => "0".into(),
         v if v >= 0.0095 => axis::number(value, 3),
-        v if v >= 0.95e-6 => axis::number(value, (1.0 - v.log10().floor()) as usize),
         _ => {
             let exponent = value.abs().log10().floor();
             format!("{}·10^{{{}}}", axis::number(value / 10_f64.powf(exponent), 1), axis::number(exponent, 0))
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn bits_are_written_with_what_they_need() {
         let written = [1.97, 0.0, 0.01, 0.00123, 1.02e-5, 3.1e-9, -0.25].map(bits);
-        assert_eq!(written, ["1.970", "0", "0.010", "0.0012", "0.000010", "3.1·10^{−9}", "−0.250"]);
+        assert_eq!(written, ["1.970", "0", "0.010", "1.2·10^{−3}", "1.0·10^{−5}", "3.1·10^{−9}", "−0.250"]);
     }
 
     #[test]

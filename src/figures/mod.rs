@@ -34,6 +34,7 @@ mod graphical_model;
 mod grid;
 mod loss_curve;
 mod page;
+mod plot;
 mod rate_distortion;
 mod schedule;
 pub mod style;

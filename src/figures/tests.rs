@@ -119,7 +119,7 @@ fn examples() -> Vec<(&'static str, Figure, &'static [&'static str])> {
         ),
         (
             "loss",
-            loss_curves(&[curve("garments", 0.03), curve("paintings", 0.055)], 50.0),
+            loss_curves(&[curve("garments", 0.03), curve("paintings", 0.055)], 50),
             &["training step", "paintings"],
         ),
         ("points", Chart::new("x_{1}", "x_{2}").square().points("", &x, &y).figure(), &["x"]),
