@@ -100,7 +100,7 @@ impl Axis {
             let labelled = e.rem_euclid(every) == 0;
             ticks.push(Tick { value: 10_f64.powi(e), label: labelled.then(|| label(e)) });
             if every == 1 {
-                let few = plain && self.to / self.from < 200.0;
+                let few = plain && self.to / self.from < 400.0;
                 ticks.extend((2..10).map(|m| {
                     let value = f64::from(m) * 10_f64.powi(e);
                     let label = (few && (m == 2 || m == 5)).then(|| number(value, (-e).max(0) as usize));

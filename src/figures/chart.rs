@@ -155,7 +155,7 @@ impl Chart {
         self.push("", zip(x, lower), Mark::Bars { upper: zip(x, upper) })
     }
 
-    /// A word beside (`x`, `y`), in the colour of the series before.
+    /// A word beside (`x`, `y`).
     pub fn note(self, text: impl Into<String>, x: f64, y: f64) -> Self {
         self.push("", vec![(x, y)], Mark::Note { text: text.into() })
     }

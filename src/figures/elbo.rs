@@ -98,7 +98,8 @@ pub fn terms(models: &[ElboTerms], t_scale: Scale) -> Chart {
 /// The bound as it grows with t: L_0, then the terms of 2..=t, and at T also L_T.
 pub fn cumulative(models: &[ElboTerms]) -> Chart {
     let mut chart = Chart::new("t", "sum of the terms up to t, bits/dim").title("Added up from t = 1");
-    chart = chart.scales(Scale::Log, Scale::Linear);
+    let longest = models.iter().map(ElboTerms::total).fold(f64::MIN_POSITIVE, f64::max);
+    chart = chart.scales(Scale::Log, Scale::Linear).y_range(0.0, 1.06 * longest);
     for model in models {
         let steps = std::iter::once(&model.L_0).chain(&model.L_t_minus_1).chain([&model.L_T]);
         let (t, sums): (Vec<_>, Vec<_>) = steps
@@ -147,7 +148,7 @@ fn draw_totals(page: &Page<'_>, rect: Rect, models: &[ElboTerms]) -> Result<()> 
     page.text("The bound and its parts, bits/dim", (rect.left, rect.top), kind)?;
     let kind = Type { em: style::TICK, ..kind };
     let longest = models.iter().map(ElboTerms::total).fold(f64::MIN_POSITIVE, f64::max);
-    let room = ((rect.height() - 2.0 * em) / models.len() as f64).min(7.0 * em);
+    let room = ((rect.height() - 2.0 * em) / models.len() as f64).min(9.0 * em);
     for (row, model) in models.iter().enumerate() {
         let top = rect.top + 2.0 * em + row as f64 * room;
         page.text(&model.name, (rect.left, top), kind)?;

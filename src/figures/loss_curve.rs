@@ -38,9 +38,9 @@ pub fn loss_curves(curves: &[LossCurve], window: usize) -> Figure {
     chart.figure()
 }
 
-/// The mean of the `window` numbers around each; of fewer, but as many on both sides, towards the ends.
+/// The mean of the `window` numbers around each, of fewer near the ends; never of more to the right than to the left.
 ///
-/// An average over the past alone would lag behind a falling loss.
+/// An average over the past alone would lag behind a falling loss, and one over many future losses start too low.
 fn moving_average(values: &[f64], window: usize) -> Vec<f64> {
     let sums: Vec<f64> = std::iter::once(0.0)
         .chain(values.iter().scan(0.0, |sum, value| {
@@ -49,8 +49,9 @@ fn moving_average(values: &[f64], window: usize) -> Vec<f64> {
         }))
         .collect();
     let mean = |i: usize| {
-        let half = (window / 2).min(i).min(values.len() - 1 - i);
-        (sums[i + half + 1] - sums[i - half]) / (2 * half + 1) as f64
+        let left = (window / 2).min(i);
+        let right = left.min(values.len() - 1 - i);
+        (sums[i + right + 1] - sums[i - left]) / (left + 1 + right) as f64
     };
     (0..values.len()).map(mean).collect()
 }
@@ -63,7 +64,7 @@ mod tests {
     fn the_moving_average_is_centred() {
         assert_eq!(moving_average(&[3.0; 5], 4), [3.0; 5]);
         assert_eq!(moving_average(&[1.0, 2.0, 4.0], 1), [1.0, 2.0, 4.0]);
-        assert_eq!(moving_average(&[1.0, 2.0, 6.0, 4.0], 3), [1.0, 3.0, 4.0, 4.0]);
+        assert_eq!(moving_average(&[1.0, 2.0, 6.0, 4.0], 3), [1.0, 3.0, 4.0, 5.0]);
         assert_eq!(moving_average(&[], 3), []);
     }
 }

@@ -234,7 +234,7 @@ impl Layer {
                 page.text(
                     text,
                     (x, y),
-                    Type { em: style::TICK, colour: ink, across, down: VPos::Center, upwards: false },
+                    Type { em: style::TICK, colour: style::INK, across, down: VPos::Center, upwards: false },
                 )
             }
         }
