@@ -136,11 +136,25 @@ fn curve(terms: &[Term], value: impl Fn(&Term) -> f64) -> (Vec<f64>, Vec<f64>) {
     terms.iter().map(|term| (term.t as f64, value(term))).unzip()
 }
 
-/// The parts of the bound, in colours that no series of the other panels has.
-const PARTS: [(&str, Rgb); 3] =
-    [("L_{0}", style::SERIES[3]), ("Σ L_{t−1}", style::SERIES[2]), ("L_{T}", style::INK)];
+/// L_0, the terms of every decade of t, L_T: name, bits per dimension, colour.
+///
+/// The colours are none of a series; the decades fade with t.
+fn parts(model: &ElboTerms) -> Vec<(String, f64, Rgb)> {
+    let mut parts = vec![("L_{0}".to_string(), model.L_0.mean, style::SERIES[3])];
+    let mut from = 2;
+    for (decade, strength) in [(10, 1.0), (100, 0.72), (1000, 0.5), (usize::MAX, 0.3)] {
+        let inside = model.L_t_minus_1.iter().filter(|term| (from..=decade).contains(&term.t));
+        if let Some(last) = inside.clone().map(|term| term.t).max() {
+            let name = if last == from { format!("t = {from}") } else { format!("t = {from}…{last}") };
+            parts.push((name, inside.map(|term| term.mean).sum(), style::tint(style::SERIES[2], strength)));
+        }
+        from = decade.saturating_add(1);
+    }
+    parts.push(("L_{T}".to_string(), model.L_T.mean, style::INK));
+    parts
+}
 
-/// One stacked bar per model, each with its sum written below it.
+/// One stacked bar per model: above it the sum, below it how Σ L_{t−1} spreads over the decades of t.
 fn draw_totals(page: &Page<'_>, rect: Rect, models: &[ElboTerms]) -> Result<()> {
     let em = f64::from(style::TICK);
     let kind =
@@ -148,26 +162,34 @@ fn draw_totals(page: &Page<'_>, rect: Rect, models: &[ElboTerms]) -> Result<()> 
     page.text("The bound and its parts, bits/dim", (rect.left, rect.top), kind)?;
     let kind = Type { em: style::TICK, ..kind };
     let longest = models.iter().map(ElboTerms::total).fold(f64::MIN_POSITIVE, f64::max);
-    let room = ((rect.height() - 2.0 * em) / models.len() as f64).min(9.0 * em);
+    let room = ((rect.height() - 2.5 * em) / models.len() as f64).min(12.0 * em);
     for (row, model) in models.iter().enumerate() {
-        let top = rect.top + 2.0 * em + row as f64 * room;
-        page.text(&model.name, (rect.left, top), kind)?;
-        let values = [model.L_0.mean, model.sum(), model.L_T.mean];
-        let bar = Rect { top: top + 1.2 * em, bottom: top + 0.65 * room - 0.7 * em, ..rect };
-        let mut left = rect.left;
-        for (value, (_, ink)) in values.iter().zip(PARTS) {
+        let top = rect.top + 2.5 * em + row as f64 * room;
+        let end = append(page, &model.name, (rect.left, top), kind)?;
+        let sum = format!(
+            "L_{{0}} {} + Σ L_{{t−1}} {} + L_{{T}} {} = {}",
+            bits(model.L_0.mean),
+            bits(model.sum()),
+            bits(model.L_T.mean),
+            bits(model.total())
+        );
+        page.text(&sum, (end.max(rect.left + 6.0 * em), top), kind)?;
+        let bar = Rect { top: top + 1.3 * em, bottom: top + 0.7 * room - 1.3 * em, ..rect };
+        let (mut left, mut x, mut y) = (rect.left, rect.left, bar.bottom + 0.6 * em);
+        for (name, value, ink) in parts(model) {
             let right = left + rect.width() * value.max(0.0) / longest;
             page.rect(Rect { left, right, ..bar }, ink)?;
             left = right;
+            // a square of the part's colour and its number; the line breaks where it must
+            let entry = format!("{name}: {}", bits(value));
+            let width = 1.3 * em + text::width(&entry, style::TICK);
+            if x + width > rect.right {
+                (x, y) = (rect.left, y + 1.4 * em);
+            }
+            page.rect(Rect { left: x, top: y, right: x + 0.75 * em, bottom: y + 0.75 * em }, ink)?;
+            page.text(&entry, (x + 1.1 * em, y), kind)?;
+            x += width + 0.7 * em;
         }
-        let mut x = rect.left;
-        let y = bar.bottom + 0.7 * em;
-        for (i, (value, (name, colour))) in values.iter().zip(PARTS).enumerate() {
-            let plus = if i == 0 { "" } else { " + " };
-            x = append(page, plus, (x, y), Type { colour: style::GREY, ..kind })?;
-            x = append(page, &format!("{name} {}", bits(*value)), (x, y), Type { colour, ..kind })?;
-        }
-        append(page, &format!(" = {}", bits(model.total())), (x, y), kind)?;
     }
     Ok(())
 }

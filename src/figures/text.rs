@@ -78,8 +78,8 @@ fn placed(text: &str, em: f32) -> Vec<Placed> {
     let mut glyphs: Vec<Placed> = Vec::new();
     let mut base: Option<(GlyphId, f32)> = None; // the last glyph that is no accent
     for c in text.chars() {
-        let id = font.glyph_id(c);
-        let accent = ('\u{300}'..='\u{36f}').contains(&c);
+        let accent = spacing_accent(c).is_some();
+        let id = font.glyph_id(spacing_accent(c).unwrap_or(c));
         let (x, y) = match base {
             None => (0.0, 0.0),
             Some((base, x)) if accent => {
@@ -94,6 +94,32 @@ fn placed(text: &str, em: f32) -> Vec<Placed> {
         glyphs.push(Placed { id, x, y, accent });
     }
     glyphs
+}
+
+/// The sign that stands alone for a combining hat, tilde or bar; `None` for any other character.
+///
+/// Renderers disagree about where a combining accent goes, so each is set as a sign of its own, where we want it.
+fn spacing_accent(c: char) -> Option<char> {
+    match c {
+        '\u{302}' => Some('ˆ'),
+        '\u{303}' => Some('˜'),
+        '\u{304}' => Some('¯'),
+        _ => None,
+    }
+}
+
+/// A run as texts that any renderer sets alike, each with its place: letters without accents, then each accent.
+pub(super) fn pieces(run: &Run<'_>) -> Vec<(String, f32, f32)> {
+    let letters: String = run.text.chars().filter(|&c| spacing_accent(c).is_none()).collect();
+    // XML drops spaces at the ends
+    let indent = &letters[..letters.len() - letters.trim_start().len()];
+    let mut pieces = vec![(letters.trim().to_string(), run.x + advance(indent, run.em), run.y)];
+    for (c, glyph) in run.text.chars().zip(placed(run.text, run.em)) {
+        if let Some(accent) = spacing_accent(c) {
+            pieces.push((accent.to_string(), run.x + glyph.x, run.y + glyph.y));
+        }
+    }
+    pieces
 }
 
 /// Moves an accent to the middle of its letter, and above it: accents are drawn for letters like x.
@@ -148,6 +174,15 @@ mod tests {
         {
             assert_ne!(FONT.glyph_id(sign).0, 0, "{sign:?} is missing");
         }
+    }
+
+    #[test]
+    fn pieces_hold_no_accent_and_no_space_at_their_ends() {
+        let run = Run { text: " β̃ = x̂ ", x: 1.0, y: 2.0, em: 50.0 };
+        let pieces = pieces(&run);
+        assert_eq!(pieces.iter().map(|piece| piece.0.as_str()).collect::<Vec<_>>(), ["β = x", "˜", "ˆ"]);
+        assert!((pieces[0].1 - 1.0 - advance(" ", 50.0)).abs() < 1e-3);
+        assert!(pieces[1].1 < pieces[2].1 && pieces[1].2 < pieces[2].2, "the tilde is higher than the hat");
     }
 
     #[test]
