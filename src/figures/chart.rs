@@ -3,6 +3,7 @@
 use super::axis::Scale;
 use super::page::Point;
 use super::{Figure, style};
+use ndarray::Array2;
 
 /// One chart, built series by series.
 ///
@@ -51,6 +52,8 @@ pub(super) enum Mark {
     Band { upper: Vec<Point> },
     /// Bars from `points` up to these.
     Bars { upper: Vec<Point> },
+    /// Values over the rectangle between the two `points`.
+    Heat { values: Array2<f64> },
     /// A word beside a point.
     Note { text: String },
 }
@@ -153,6 +156,19 @@ impl Chart {
     #[track_caller]
     pub fn bars(self, x: &[f64], lower: &[f64], upper: &[f64]) -> Self {
         self.push("", zip(x, lower), Mark::Bars { upper: zip(x, upper) })
+    }
+
+    /// A heat map, such as a density: `values[[i, j]]` covers the `i`-th of equal steps in `y` and the `j`-th in `x`.
+    ///
+    /// White is 0 or less, full colour the largest value. Axes must be linear.
+    ///
+    /// # Panics
+    /// If there are no values.
+    #[track_caller]
+    pub fn heat(mut self, x: (f64, f64), y: (f64, f64), values: &Array2<f64>) -> Self {
+        assert!(!values.is_empty(), "Chart: a heat map of {:?} values", values.dim());
+        self.colours += 1;
+        self.push("", vec![(x.0, y.0), (x.1, y.1)], Mark::Heat { values: values.clone() })
     }
 
     /// A word beside (`x`, `y`).

@@ -157,47 +157,46 @@ fn parts(model: &ElboTerms) -> Vec<(String, f64, Rgb)> {
 /// One stacked bar per model: above it the sum, below it how Σ L_{t−1} spreads over the decades of t.
 fn draw_totals(page: &Page<'_>, rect: Rect, models: &[ElboTerms]) -> Result<()> {
     let em = f64::from(style::TICK);
-    let kind =
-        Type { em: style::LABEL, colour: style::INK, across: HPos::Left, down: VPos::Top, upwards: false };
+    let kind = Type::new(style::LABEL, style::INK, HPos::Left, VPos::Top);
     page.text("The bound and its parts, bits/dim", (rect.left, rect.top), kind)?;
     let kind = Type { em: style::TICK, ..kind };
     let longest = models.iter().map(ElboTerms::total).fold(f64::MIN_POSITIVE, f64::max);
     let room = ((rect.height() - 2.5 * em) / models.len() as f64).min(12.0 * em);
+    let widest = models.iter().map(|model| text::width(&model.name, style::TICK)).fold(0.0, f64::max);
     for (row, model) in models.iter().enumerate() {
         let top = rect.top + 2.5 * em + row as f64 * room;
-        let end = append(page, &model.name, (rect.left, top), kind)?;
-        let sum = format!(
-            "L_{{0}} {} + Σ L_{{t−1}} {} + L_{{T}} {} = {}",
-            bits(model.L_0.mean),
-            bits(model.sum()),
-            bits(model.L_T.mean),
-            bits(model.total())
-        );
-        page.text(&sum, (end.max(rect.left + 6.0 * em), top), kind)?;
+        page.text(&model.name, (rect.left, top), kind)?;
+        page.text(&sum_in_words(model), (rect.left + widest + 1.5 * em, top), kind)?;
         let bar = Rect { top: top + 1.3 * em, bottom: top + 0.7 * room - 1.3 * em, ..rect };
-        let (mut left, mut x, mut y) = (rect.left, rect.left, bar.bottom + 0.6 * em);
-        for (name, value, ink) in parts(model) {
-            let right = left + rect.width() * value.max(0.0) / longest;
-            page.rect(Rect { left, right, ..bar }, ink)?;
-            left = right;
-            // a square of the part's colour and its number; the line breaks where it must
-            let entry = format!("{name}: {}", bits(value));
-            let width = 1.3 * em + text::width(&entry, style::TICK);
-            if x + width > rect.right {
-                (x, y) = (rect.left, y + 1.4 * em);
-            }
-            page.rect(Rect { left: x, top: y, right: x + 0.75 * em, bottom: y + 0.75 * em }, ink)?;
-            page.text(&entry, (x + 1.1 * em, y), kind)?;
-            x += width + 0.7 * em;
-        }
+        draw_parts(page, bar, &parts(model), longest)?;
     }
     Ok(())
 }
 
-/// Writes a piece of a line; returns where the next one begins.
-fn append(page: &Page<'_>, piece: &str, at: (f64, f64), kind: Type) -> Result<f64> {
-    page.text(piece, at, kind)?;
-    Ok(at.0 + text::width(piece, kind.em))
+fn sum_in_words(model: &ElboTerms) -> String {
+    let [last, sum, first, total] = [model.L_0.mean, model.sum(), model.L_T.mean, model.total()].map(bits);
+    format!("L_{{0}} {last} + Σ L_{{t−1}} {sum} + L_{{T}} {first} = {total}")
+}
+
+/// The parts side by side in `bar`, whose whole length is `longest`, and the legend below it.
+fn draw_parts(page: &Page<'_>, bar: Rect, parts: &[(String, f64, Rgb)], longest: f64) -> Result<()> {
+    let em = f64::from(style::TICK);
+    let kind = Type::new(style::TICK, style::INK, HPos::Left, VPos::Top);
+    let (mut left, mut x, mut y) = (bar.left, bar.left, bar.bottom + 0.6 * em);
+    for (name, value, ink) in parts {
+        let right = left + bar.width() * value.max(0.0) / longest;
+        page.rect(Rect { left, right, ..bar }, *ink)?;
+        left = right;
+        let entry = format!("{name}: {}", bits(*value));
+        let width = 1.1 * em + text::width(&entry, style::TICK);
+        if x + width > bar.right {
+            (x, y) = (bar.left, y + 1.4 * em);
+        }
+        page.rect(Rect { left: x, top: y, right: x + 0.75 * em, bottom: y + 0.75 * em }, *ink)?;
+        page.text(&entry, (x + 1.1 * em, y), kind)?;
+        x += width + 0.8 * em;
+    }
+    Ok(())
 }
 
 /// A number of bits: three decimals, or a power of ten if that would show nothing.
