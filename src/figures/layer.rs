@@ -19,6 +19,16 @@ impl Layer {
         own.iter().chain(upper)
     }
 
+    /// 0 lies behind everything.
+    pub(super) fn depth(&self) -> u8 {
+        match self.mark {
+            Mark::Band { .. } | Mark::Heat { .. } => 0,
+            Mark::Line { strength } if strength < 1.0 => 1,
+            Mark::Note { .. } => 3,
+            _ => 2,
+        }
+    }
+
     fn colour(&self) -> Rgb {
         self.number.map_or(style::GREY, style::series)
     }

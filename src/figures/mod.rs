@@ -9,7 +9,7 @@
 //! | [`schedules`] | ᾱ_t and log-SNR | §4 |
 //! | [`loss_curves`] | training losses, raw and smoothed | – |
 //! | [`graphical_model`] | the two chains | Fig. 2 |
-//! | [`Chart`] | any lines, points, bands | – |
+//! | [`Chart`] | any lines, points, bands, heat maps | – |
 //! | [`Gif`] | frames in motion | – |
 //!
 //! All but [`Gif`] end in a [`Figure`], which shows itself as the last expression of a notebook's cell, and saves

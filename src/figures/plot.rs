@@ -12,20 +12,23 @@ impl Chart {
     pub(super) fn draw(&self, page: &Page<'_>, rect: Rect) -> Result<()> {
         let xs = self.layers.iter().flat_map(|layer| layer.all_points().map(|p| p.0));
         let ys = self.layers.iter().flat_map(|layer| layer.all_points().map(|p| p.1));
-        let x = self.x.axis(xs, if self.square { 0.05 } else { 0.0 });
-        let y = self.y.axis(ys, 0.06);
+        let x = self.x.axis(xs, if self.square && !self.has_heat() { 0.05 } else { 0.0 });
+        let y = self.y.axis(ys, if self.has_heat() { 0.0 } else { 0.06 });
         let top = self.header(page, rect)?;
         let plot = self.frame(page, Rect { top, ..rect }, &x, &y)?;
         let view = View { plot, x, y };
-        // bands lie behind faint lines, and these behind all others
+        // from back to front: areas, the axes' lines, faint lines, all others, words
         let mut layers: Vec<_> = self.layers.iter().collect();
-        layers.sort_by_key(|layer| match layer.mark {
-            Mark::Band { .. } | Mark::Heat { .. } => 0,
-            Mark::Line { strength } if strength < 1.0 => 1,
-            Mark::Note { .. } => 3,
-            _ => 2,
-        });
-        layers.into_iter().try_for_each(|layer| layer.draw(page, &view))
+        layers.sort_by_key(|layer| layer.depth());
+        let (areas, others) = layers.split_at(layers.partition_point(|layer| layer.depth() == 0));
+        areas.iter().try_for_each(|layer| layer.draw(page, &view))?;
+        let corner = [(plot.left, plot.top), (plot.left, plot.bottom), (plot.right, plot.bottom)];
+        page.line(&corner, style::INK, style::HAIR)?;
+        others.iter().try_for_each(|layer| layer.draw(page, &view))
+    }
+
+    fn has_heat(&self) -> bool {
+        self.layers.iter().any(|layer| matches!(layer.mark, Mark::Heat { .. }))
     }
 
     /// Title and legend; returns where the plot may begin.
@@ -66,12 +69,10 @@ impl Chart {
             let side = plot.width().min(plot.height());
             (plot.right, plot.bottom) = (plot.left + side, plot.top + side);
         }
-        let grid = !self.layers.iter().any(|layer| matches!(layer.mark, Mark::Heat { .. }));
+        let grid = !self.has_heat();
         let room = (plot.width() / (3.4 * em)) as usize; // labels that fit
         draw_y_ticks(page, plot, y, y_ticks, grid)?;
         draw_x_ticks(page, plot, x, x.ticks(room.clamp(2, 8)), grid && self.square)?;
-        let corner = [(plot.left, plot.top), (plot.left, plot.bottom), (plot.right, plot.bottom)];
-        page.line(&corner, style::INK, style::HAIR)?;
         let (across, down) = ((plot.left + plot.right) / 2.0, (plot.top + plot.bottom) / 2.0);
         let kind = Type::new(style::LABEL, style::INK, HPos::Center, VPos::Top);
         page.text(&self.x.label, (across, plot.bottom + 24.0 + 1.5 * em), kind)?;
