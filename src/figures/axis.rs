@@ -30,7 +30,8 @@ impl Axis {
     ///
     /// A linear axis that would begin a little above zero begins at zero.
     pub(super) fn over(values: impl Iterator<Item = f64>, scale: Scale, pad: f64) -> Axis {
-        let shown = values.filter(|v| v.is_finite() && (scale == Scale::Linear || *v > 0.0));
+        // beyond 1e±150 a difference or a ratio may overflow
+        let shown = values.filter(|v| v.abs() < 1e150 && (scale == Scale::Linear || *v > 1e-150));
         let (min, max) =
             shown.fold((f64::INFINITY, f64::NEG_INFINITY), |(min, max), v| (min.min(v), max.max(v)));
         let (from, to) = match scale {
@@ -43,7 +44,7 @@ impl Axis {
             Scale::Linear if min == max => (min - 0.5 * min.abs().max(1.0), max + 0.5 * max.abs().max(1.0)),
             Scale::Linear => {
                 let margin = pad * (max - min);
-                let near_zero = min >= 0.0 && min < 0.3 * max && pad > 0.0;
+                let near_zero = min >= 0.0 && min < if pad > 0.0 { 0.3 } else { 0.05 } * max;
                 (if near_zero { 0.0 } else { min - margin }, max + margin)
             }
         };
@@ -85,7 +86,7 @@ impl Axis {
         (first..=last).map(tick).collect()
     }
 
-    /// Powers of ten, every second or third if there are many; 2…9 between them if there are few.
+    /// Powers of ten, every second or third if there are many; 2…9 between them, of which few decades label 2 and 5.
     fn decades(&self, most: usize) -> Vec<Tick> {
         let (first, last) = (self.from.log10().floor() as i32, self.to.log10().ceil() as i32);
         let every = ((last - first) as usize).div_ceil(most + 1).max(1) as i32;
@@ -99,7 +100,12 @@ impl Axis {
             let labelled = e.rem_euclid(every) == 0;
             ticks.push(Tick { value: 10_f64.powi(e), label: labelled.then(|| label(e)) });
             if every == 1 {
-                ticks.extend((2..10).map(|m| Tick { value: f64::from(m) * 10_f64.powi(e), label: None }));
+                let few = plain && self.to / self.from < 400.0;
+                ticks.extend((2..10).map(|m| {
+                    let value = f64::from(m) * 10_f64.powi(e);
+                    let label = (few && (m == 2 || m == 5)).then(|| number(value, (-e).max(0) as usize));
+                    Tick { value, label }
+                }));
             }
         }
         ticks

@@ -155,20 +155,22 @@ impl DrawingBackend for Canvas<'_> {
     }
 }
 
-/// One run as an SVG `<text>`.
+/// One run as SVG `<text>`s.
 fn svg_run<S: BackendTextStyle>(
     backend: &mut SVGBackend<'_>,
     run: &text::Run<'_>,
     style: &S,
     pos: BackendCoord,
 ) -> Drawn {
-    // plotters puts the base line of `VPos::Top` 0.76 em lower, and divides sizes by 1.24
-    let (x, y) = (run.x.round() as i32, (run.y - 0.76 * run.em).round() as i32);
-    let (x, y) = style.transform().transform(x, y);
-    let font =
-        FontDesc::new(style.family(), f64::from(run.em) * 1.24, style.style()).transform(style.transform());
-    let style = TextStyle { font, color: style.color(), pos: Pos::new(HPos::Left, VPos::Top) };
-    backend.draw_text(run.text, &style, (pos.0 + x, pos.1 + y)).map_err(unify)
+    text::pieces(run).into_iter().try_for_each(|(piece, x, y)| {
+        // plotters puts the base line of `VPos::Top` 0.76 em lower, and divides sizes by 1.24
+        let (x, y) = (x.round() as i32, (y - 0.76 * run.em).round() as i32);
+        let (x, y) = style.transform().transform(x, y);
+        let font = FontDesc::new(style.family(), f64::from(run.em) * 1.24, style.style())
+            .transform(style.transform());
+        let style = TextStyle { font, color: style.color(), pos: Pos::new(HPos::Left, VPos::Top) };
+        backend.draw_text(&piece, &style, (pos.0 + x, pos.1 + y)).map_err(unify)
+    })
 }
 
 /// One run as pixels.

@@ -98,7 +98,8 @@ pub fn terms(models: &[ElboTerms], t_scale: Scale) -> Chart {
 /// The bound as it grows with t: L_0, then the terms of 2..=t, and at T also L_T.
 pub fn cumulative(models: &[ElboTerms]) -> Chart {
     let mut chart = Chart::new("t", "sum of the terms up to t, bits/dim").title("Added up from t = 1");
-    chart = chart.scales(Scale::Log, Scale::Linear);
+    let longest = models.iter().map(ElboTerms::total).fold(f64::MIN_POSITIVE, f64::max);
+    chart = chart.scales(Scale::Log, Scale::Linear).y_range(0.0, 1.06 * longest);
     for model in models {
         let steps = std::iter::once(&model.L_0).chain(&model.L_t_minus_1).chain([&model.L_T]);
         let (t, sums): (Vec<_>, Vec<_>) = steps
@@ -116,15 +117,16 @@ pub fn cumulative(models: &[ElboTerms]) -> Chart {
 ///
 /// `weights` are the pairs (t, w_t) of each named variant of the bound; t ≥ 2, since L_0 has no such weight.
 pub fn weights(variants: &[(&str, &[(usize, f64)])]) -> Figure {
-    let mut chart = Chart::new("t", "share of the total weight").title("What step t counts in the loss");
+    let mut chart = Chart::new("t", "share of the total weight, %").title("What step t counts in the loss");
     chart = chart.scales(Scale::Log, Scale::Log);
     for (name, weights) in variants {
         let total: f64 = weights.iter().map(|(_, w)| w).sum();
-        let (t, share): (Vec<_>, Vec<_>) = weights.iter().map(|&(t, w)| (t as f64, w / total)).unzip();
+        let (t, share): (Vec<_>, Vec<_>) =
+            weights.iter().map(|&(t, w)| (t as f64, 100.0 * w / total)).unzip();
         chart = chart.line(format!("L with {name}"), &t, &share);
     }
     if let Some((_, [(first, _), .., (last, _)])) = variants.first() {
-        let share = 1.0 / (last - first + 1) as f64;
+        let share = 100.0 / (last - first + 1) as f64;
         chart = chart.reference("L_{simple}", &[*first as f64, *last as f64], &[share; 2]);
     }
     chart.figure()
@@ -134,54 +136,74 @@ fn curve(terms: &[Term], value: impl Fn(&Term) -> f64) -> (Vec<f64>, Vec<f64>) {
     terms.iter().map(|term| (term.t as f64, value(term))).unzip()
 }
 
-/// L_0, Σ L_{t−1} and L_T: sky blue, green, vermilion.
-const PARTS: [(&str, Rgb); 3] =
-    [("L_{0}", style::SERIES[0]), ("Σ L_{t−1}", style::SERIES[2]), ("L_{T}", style::SERIES[1])];
+/// L_0, the terms of every decade of t, L_T: name, bits per dimension, colour.
+///
+/// The colours are none of a series; the decades fade with t.
+fn parts(model: &ElboTerms) -> Vec<(String, f64, Rgb)> {
+    let mut parts = vec![("L_{0}".to_string(), model.L_0.mean, style::SERIES[3])];
+    let mut from = 2;
+    for (decade, strength) in [(10, 1.0), (100, 0.72), (1000, 0.5), (usize::MAX, 0.3)] {
+        let inside = model.L_t_minus_1.iter().filter(|term| (from..=decade).contains(&term.t));
+        if let Some(last) = inside.clone().map(|term| term.t).max() {
+            let name = if last == from { format!("t = {from}") } else { format!("t = {from}…{last}") };
+            parts.push((name, inside.map(|term| term.mean).sum(), style::tint(style::SERIES[2], strength)));
+        }
+        from = decade.saturating_add(1);
+    }
+    parts.push(("L_{T}".to_string(), model.L_T.mean, style::INK));
+    parts
+}
 
-/// One stacked bar per model, each with its sum written below it.
+/// One stacked bar per model: above it the sum, below it how Σ L_{t−1} spreads over the decades of t.
 fn draw_totals(page: &Page<'_>, rect: Rect, models: &[ElboTerms]) -> Result<()> {
     let em = f64::from(style::TICK);
-    let kind =
-        Type { em: style::LABEL, colour: style::INK, across: HPos::Left, down: VPos::Top, upwards: false };
+    let kind = Type::new(style::LABEL, style::INK, HPos::Left, VPos::Top);
     page.text("The bound and its parts, bits/dim", (rect.left, rect.top), kind)?;
     let kind = Type { em: style::TICK, ..kind };
     let longest = models.iter().map(ElboTerms::total).fold(f64::MIN_POSITIVE, f64::max);
-    let room = (rect.height() - 2.5 * em) / models.len() as f64;
+    let room = ((rect.height() - 2.5 * em) / models.len() as f64).min(12.0 * em);
+    let widest = models.iter().map(|model| text::width(&model.name, style::TICK)).fold(0.0, f64::max);
     for (row, model) in models.iter().enumerate() {
         let top = rect.top + 2.5 * em + row as f64 * room;
-        page.text(&model.name, (rect.left, top + 0.1 * room), kind)?;
-        let values = [model.L_0.mean, model.sum(), model.L_T.mean];
-        let bar = Rect { top: top + 0.1 * room + 1.2 * em, bottom: top + 0.55 * room, ..rect };
-        let mut left = rect.left;
-        for (value, (_, ink)) in values.iter().zip(PARTS) {
-            let right = left + rect.width() * value.max(0.0) / longest;
-            page.rect(Rect { left, right, ..bar }, ink)?;
-            left = right;
-        }
-        let mut x = rect.left;
-        let y = bar.bottom + 0.7 * em;
-        for (i, (value, (name, colour))) in values.iter().zip(PARTS).enumerate() {
-            let plus = if i == 0 { "" } else { " + " };
-            x = append(page, plus, (x, y), Type { colour: style::GREY, ..kind })?;
-            x = append(page, &format!("{name} {}", bits(*value)), (x, y), Type { colour, ..kind })?;
-        }
-        append(page, &format!(" = {}", bits(model.total())), (x, y), kind)?;
+        page.text(&model.name, (rect.left, top), kind)?;
+        page.text(&sum_in_words(model), (rect.left + widest + 1.5 * em, top), kind)?;
+        let bar = Rect { top: top + 1.3 * em, bottom: top + 0.7 * room - 1.3 * em, ..rect };
+        draw_parts(page, bar, &parts(model), longest)?;
     }
     Ok(())
 }
 
-/// Writes a piece of a line; returns where the next one begins.
-fn append(page: &Page<'_>, piece: &str, at: (f64, f64), kind: Type) -> Result<f64> {
-    page.text(piece, at, kind)?;
-    Ok(at.0 + text::width(piece, kind.em))
+fn sum_in_words(model: &ElboTerms) -> String {
+    let [last, sum, first, total] = [model.L_0.mean, model.sum(), model.L_T.mean, model.total()].map(bits);
+    format!("L_{{0}} {last} + Σ L_{{t−1}} {sum} + L_{{T}} {first} = {total}")
 }
 
-/// A number of bits: three decimals, or two significant digits if that would be nothing.
+/// The parts side by side in `bar`, whose whole length is `longest`, and the legend below it.
+fn draw_parts(page: &Page<'_>, bar: Rect, parts: &[(String, f64, Rgb)], longest: f64) -> Result<()> {
+    let em = f64::from(style::TICK);
+    let kind = Type::new(style::TICK, style::INK, HPos::Left, VPos::Top);
+    let (mut left, mut x, mut y) = (bar.left, bar.left, bar.bottom + 0.6 * em);
+    for (name, value, ink) in parts {
+        let right = left + bar.width() * value.max(0.0) / longest;
+        page.rect(Rect { left, right, ..bar }, *ink)?;
+        left = right;
+        let entry = format!("{name}: {}", bits(*value));
+        let width = 1.1 * em + text::width(&entry, style::TICK);
+        if x + width > bar.right {
+            (x, y) = (bar.left, y + 1.4 * em);
+        }
+        page.rect(Rect { left: x, top: y, right: x + 0.75 * em, bottom: y + 0.75 * em }, *ink)?;
+        page.text(&entry, (x + 1.1 * em, y), kind)?;
+        x += width + 0.8 * em;
+    }
+    Ok(())
+}
+
+/// A number of bits: three decimals, or a power of ten if that would show nothing.
 fn bits(value: f64) -> String {
     match value.abs() {
         0.0 => "0".into(),
         v if v >= 0.0095 => axis::number(value, 3),
-        v if v >= 0.95e-6 => axis::number(value, (1.0 - v.log10().floor()) as usize),
         _ => {
             let exponent = value.abs().log10().floor();
             format!("{}·10^{{{}}}", axis::number(value / 10_f64.powf(exponent), 1), axis::number(exponent, 0))
@@ -196,7 +218,7 @@ mod tests {
     #[test]
     fn bits_are_written_with_what_they_need() {
         let written = [1.97, 0.0, 0.01, 0.00123, 1.02e-5, 3.1e-9, -0.25].map(bits);
-        assert_eq!(written, ["1.970", "0", "0.010", "0.0012", "0.000010", "3.1·10^{−9}", "−0.250"]);
+        assert_eq!(written, ["1.970", "0", "0.010", "1.2·10^{−3}", "1.0·10^{−5}", "3.1·10^{−9}", "−0.250"]);
     }
 
     #[test]

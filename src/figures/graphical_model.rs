@@ -49,8 +49,7 @@ pub fn graphical_model(images: Option<&Array4<u8>>) -> Figure {
             }
         }
         chain(page, y)?;
-        let kind =
-            Type { em: 44.0, colour: style::INK, across: HPos::Center, down: VPos::Bottom, upwards: false };
+        let kind = Type::new(44.0, style::INK, HPos::Center, VPos::Bottom);
         let middle = (NODES[2].0 + NODES[3].0) / 2.0;
         page.text("p_{θ}(x_{t−1} | x_{t})", (middle, y - 30.0), kind)?;
         page.text("q(x_{t} | x_{t−1})", (middle, y + 205.0), Type { colour: style::series(1), ..kind })
@@ -70,8 +69,7 @@ fn chain(page: &Page<'_>, y: f64) -> Result<()> {
     let arc = |s: f64| (right + (left - right) * s, top + dip * 2.0 * s * (1.0 - s));
     let path: Vec<Point> = (0..=60).map(|i| arc(f64::from(i) / 60.0)).collect();
     arrow(page, &path, &[16.0, 12.0], style::series(1))?;
-    let kind =
-        Type { em: 52.0, colour: style::INK, across: HPos::Center, down: VPos::Center, upwards: false };
+    let kind = Type::new(52.0, style::INK, HPos::Center, VPos::Center);
     for (x, name) in NODES {
         if name.starts_with('x') {
             page.disc((x, y), RADIUS, style::INK)?;

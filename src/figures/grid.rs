@@ -115,13 +115,7 @@ impl Grid {
                 &enlarged_rgb(image, 2 * self.scale),
             )?;
         }
-        let kind = Type {
-            em: style::TICK,
-            colour: style::INK,
-            across: HPos::Right,
-            down: VPos::Center,
-            upwards: false,
-        };
+        let kind = Type::new(style::TICK, style::INK, HPos::Right, VPos::Center);
         for (row, label) in self.row_labels.iter().enumerate() {
             page.text(label, (x(0) - 20.0, y(row) + half_h), kind)?;
         }

@@ -9,7 +9,7 @@
 //! | [`schedules`] | ᾱ_t and log-SNR | §4 |
 //! | [`loss_curves`] | training losses, raw and smoothed | – |
 //! | [`graphical_model`] | the two chains | Fig. 2 |
-//! | [`Chart`] | any lines, points, bands | – |
+//! | [`Chart`] | any lines, points, bands, heat maps | – |
 //! | [`Gif`] | frames in motion | – |
 //!
 //! All but [`Gif`] end in a [`Figure`], which shows itself as the last expression of a notebook's cell, and saves
@@ -32,8 +32,10 @@ pub mod elbo;
 mod gif;
 mod graphical_model;
 mod grid;
+mod layer;
 mod loss_curve;
 mod page;
+mod plot;
 mod rate_distortion;
 mod schedule;
 pub mod style;
@@ -104,11 +106,13 @@ impl Figure {
         let images = RefCell::new(String::new());
         let (w, h) = (2 * self.width, 2 * self.height);
         self.draw(Canvas::Svg(SVGBackend::with_string(&mut svg, (w, h)), &images))?;
-        let body = svg.strip_suffix("</svg>\n").unwrap_or(&svg);
-        // the canvas is finer than the page, and bitmaps come last
+        // the canvas is finer than the page
         let page = format!("width=\"{}\" height=\"{}\"", self.width, self.height);
-        let body = body.replacen(&format!("width=\"{w}\" height=\"{h}\""), &page, 1);
-        Ok(format!("{body}{}</svg>\n", images.into_inner()))
+        let mut svg = svg.replacen(&format!("width=\"{w}\" height=\"{h}\""), &page, 1);
+        // bitmaps lie on the paper, which is the first shape, and below everything else
+        let paper = svg.find("/>\n").map_or(svg.len(), |end| end + 3);
+        svg.insert_str(paper, &images.into_inner());
+        Ok(svg)
     }
 
     /// The figure as a PNG file.
@@ -152,9 +156,14 @@ impl Figure {
     }
 }
 
-/// Prints binary content the way evcxr picks it up.
+/// Prints binary content for the notebook.
 fn show(mime: &str, bytes: &[u8]) {
-    println!("EVCXR_BEGIN_CONTENT {mime}\n{}\nEVCXR_END_CONTENT", BASE64_STANDARD.encode(bytes));
+    println!("{}", notebook_block(mime, bytes));
+}
+
+/// The lines that evcxr takes for rich output.
+fn notebook_block(mime: &str, bytes: &[u8]) -> String {
+    format!("EVCXR_BEGIN_CONTENT {mime}\n{}\nEVCXR_END_CONTENT", BASE64_STANDARD.encode(bytes))
 }
 
 /// RGB rows as a PNG file.

@@ -60,6 +60,12 @@ pub(super) struct Type {
     pub(super) upwards: bool,
 }
 
+impl Type {
+    pub(super) fn new(em: f32, colour: Rgb, across: HPos, down: VPos) -> Self {
+        Type { em, colour, across, down, upwards: false }
+    }
+}
+
 /// A plotters drawing area, drawn on in canvas units.
 pub(super) struct Page<'a>(pub(super) DrawingArea<Canvas<'a>, Shift>);
 

@@ -83,6 +83,13 @@ fn examples() -> Vec<(&'static str, Figure, &'static [&'static str])> {
         .collect();
     let schedule = |name: &str, alpha_bar| ScheduleCurve { name: name.into(), alpha_bar };
     let [w_beta, w_tilde] = step_weights();
+    let bump = |x: f64, m: f64, s: f64| (-0.5 * ((x - m) / s).powi(2)).exp() / s;
+    let density = ndarray::Array2::from_shape_fn((80, 50), |(i, j)| {
+        let (x, a) = (-2.0 + 4.0 * (i as f64 + 0.5) / 80.0, 1.0 - j as f64 / 50.0);
+        bump(x, a, 0.1 + 0.7 * (1.0 - a)) + bump(x, -a, 0.1 + 0.7 * (1.0 - a))
+    });
+    let path_t: Vec<f64> = (0..=50).map(f64::from).collect();
+    let path: Vec<f64> = path_t.iter().map(|t| 0.9 - t / 60.0).collect();
     let points = crate::data::toy::dinosaur(2000, &mut stream(0, 0));
     let (x, y) = (points.column(0).to_vec(), points.column(1).to_vec());
     let lambda = ["Source", "Rec."]
@@ -119,10 +126,18 @@ fn examples() -> Vec<(&'static str, Figure, &'static [&'static str])> {
         ),
         (
             "loss",
-            loss_curves(&[curve("garments", 0.03), curve("paintings", 0.055)], 50.0),
+            loss_curves(&[curve("garments", 0.03), curve("paintings", 0.055)], 50),
             &["training step", "paintings"],
         ),
         ("points", Chart::new("x_{1}", "x_{2}").square().points("", &x, &y).figure(), &["x"]),
+        (
+            "density",
+            Chart::new("t", "x_{t}")
+                .heat((0.0, 50.0), (-2.0, 2.0), &density)
+                .line("a path", &path_t, &path)
+                .figure(),
+            &["a path", "<image"],
+        ),
         ("samples", Grid::new(&samples, 10).figure(), &["<image"]),
         (
             "interpolation",
@@ -238,6 +253,21 @@ fn a_grid_shows_its_pixels_unchanged() {
     assert_eq!(pixels.get_pixel(20, 20).0, [255; 3]); // the fourth place is empty
     let tiled = tile(&images, 2, 1);
     assert_eq!((tiled.dim(), tiled[[3, 1, 2]], tiled[[2, 0, 0]]), ((5, 5, 3), images[[2, 0, 1, 2]], 255));
+}
+
+#[test]
+fn a_heat_map_is_darkest_where_its_values_are_largest() {
+    let values = ndarray::array![[0.0, 0.0], [0.0, 1.0]];
+    let figure = Chart::new("x", "y").heat((0.0, 1.0), (0.0, 1.0), &values).figure();
+    let pixels = image::load_from_memory(&figure.to_png().unwrap()).unwrap().into_rgb8();
+    let blue: Vec<_> = pixels.enumerate_pixels().filter(|(.., p)| p.0 == [0x00, 0x72, 0xb2]).collect();
+    // the second row is the upper half, the second column the right one
+    assert!(blue.len() > 50_000 && blue.iter().all(|(x, y, _)| *x > 400 && *y < 300), "{}", blue.len());
+}
+
+#[test]
+fn a_notebook_gets_a_block_of_base64() {
+    assert_eq!(notebook_block("image/png", b"abc"), "EVCXR_BEGIN_CONTENT image/png\nYWJj\nEVCXR_END_CONTENT");
 }
 
 #[test]

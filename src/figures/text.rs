@@ -61,28 +61,82 @@ fn scale(em: f32) -> PxScale {
 }
 
 fn advance(text: &str, em: f32) -> f32 {
-    placed(text, em).last().map_or(0.0, |(glyph, x)| x + FONT.as_scaled(scale(em)).h_advance(glyph))
+    let last = placed(text, em).into_iter().rfind(|glyph| !glyph.accent);
+    last.map_or(0.0, |last| last.x + FONT.as_scaled(scale(em)).h_advance(last.id))
 }
 
-/// Each glyph with its x position.
-fn placed(text: &str, em: f32) -> impl Iterator<Item = (GlyphId, f32)> {
+/// A glyph and where it stands, y downwards.
+struct Placed {
+    id: GlyphId,
+    x: f32,
+    y: f32,
+    accent: bool,
+}
+
+fn placed(text: &str, em: f32) -> Vec<Placed> {
     let font = FONT.as_scaled(scale(em));
-    let mut x = 0.0;
-    let mut previous = None;
-    text.chars().map(move |c| {
-        let glyph = font.glyph_id(c);
-        if let Some(previous) = previous {
-            x += font.h_advance(previous) + font.kern(previous, glyph);
+    let mut glyphs: Vec<Placed> = Vec::new();
+    let mut base: Option<(GlyphId, f32)> = None; // the last glyph that is no accent
+    for c in text.chars() {
+        let accent = spacing_accent(c).is_some();
+        let id = font.glyph_id(spacing_accent(c).unwrap_or(c));
+        let (x, y) = match base {
+            None => (0.0, 0.0),
+            Some((base, x)) if accent => {
+                let (dx, dy) = accent_shift(base, id, em);
+                (x + dx, dy)
+            }
+            Some((base, x)) => (x + font.h_advance(base) + font.kern(base, id), 0.0),
+        };
+        if !accent {
+            base = Some((id, x));
         }
-        previous = Some(glyph);
-        (glyph, x)
-    })
+        glyphs.push(Placed { id, x, y, accent });
+    }
+    glyphs
+}
+
+/// The sign that stands alone for a combining hat, tilde or bar; `None` for any other character.
+///
+/// Renderers disagree about where a combining accent goes, so each is set as a sign of its own, where we want it.
+fn spacing_accent(c: char) -> Option<char> {
+    match c {
+        '\u{302}' => Some('ˆ'),
+        '\u{303}' => Some('˜'),
+        '\u{304}' => Some('¯'),
+        _ => None,
+    }
+}
+
+/// A run as texts that any renderer sets alike, each with its place: letters without accents, then each accent.
+pub(super) fn pieces(run: &Run<'_>) -> Vec<(String, f32, f32)> {
+    let letters: String = run.text.chars().filter(|&c| spacing_accent(c).is_none()).collect();
+    // XML drops spaces at the ends
+    let indent = &letters[..letters.len() - letters.trim_start().len()];
+    let mut pieces = vec![(letters.trim().to_string(), run.x + advance(indent, run.em), run.y)];
+    for (c, glyph) in run.text.chars().zip(placed(run.text, run.em)) {
+        if let Some(accent) = spacing_accent(c) {
+            pieces.push((accent.to_string(), run.x + glyph.x, run.y + glyph.y));
+        }
+    }
+    pieces
+}
+
+/// Moves an accent to the middle of its letter, and above it: accents are drawn for letters like x.
+fn accent_shift(base: GlyphId, accent: GlyphId, em: f32) -> (f32, f32) {
+    const X_HEIGHT: f32 = 0.53; // of Liberation Sans, in em
+    let unit = em / FONT.units_per_em().expect("a TrueType font states its em");
+    let (Some(base), Some(accent)) = (FONT.outline(base), FONT.outline(accent)) else { return (0.0, 0.0) };
+    // y grows upwards in outlines
+    let top = base.bounds.min.y.max(base.bounds.max.y) * unit;
+    let centre = |outline: &ab_glyph::Outline| (outline.bounds.min.x + outline.bounds.max.x) / 2.0 * unit;
+    (centre(&base) - centre(&accent), -(top - X_HEIGHT * em).max(0.0))
 }
 
 /// Calls `pixel(x, y, coverage)` for the pixels of a run, relative to the start of its text's base line.
 pub(super) fn rasterize(run: &Run<'_>, mut pixel: impl FnMut(i32, i32, f32)) {
-    for (glyph, x) in placed(run.text, run.em) {
-        let glyph = glyph.with_scale_and_position(scale(run.em), point(run.x + x, run.y));
+    for Placed { id, x, y, .. } in placed(run.text, run.em) {
+        let glyph = id.with_scale_and_position(scale(run.em), point(run.x + x, run.y + y));
         if let Some(outline) = FONT.outline_glyph(glyph) {
             let corner = outline.px_bounds().min;
             outline.draw(|x, y, coverage| {
@@ -99,8 +153,9 @@ mod tests {
     #[test]
     fn braces_make_subscripts_and_superscripts() {
         let (runs, width) = runs("L_{t−1}: 10^{3}", 10.0);
-        let texts: Vec<_> = runs.iter().map(|run| (run.text, run.em, run.y)).collect();
-        assert_eq!(texts, [("L", 10.0, 0.0), ("t−1", 7.0, 2.2), (": 10", 10.0, 0.0), ("3", 7.0, -3.6)]);
+        let texts: Vec<_> =
+            runs.iter().map(|run| (run.text, run.em, run.y.signum() * run.y.abs().ceil())).collect();
+        assert_eq!(texts, [("L", 10.0, 0.0), ("t−1", 7.0, 3.0), (": 10", 10.0, 0.0), ("3", 7.0, -4.0)]);
         assert!(runs.windows(2).all(|pair| pair[0].x < pair[1].x) && width > runs[3].x);
     }
 
@@ -122,10 +177,33 @@ mod tests {
     }
 
     #[test]
+    fn pieces_hold_no_accent_and_no_space_at_their_ends() {
+        let run = Run { text: " β̃ = x̂ ", x: 1.0, y: 2.0, em: 50.0 };
+        let pieces = pieces(&run);
+        assert_eq!(pieces.iter().map(|piece| piece.0.as_str()).collect::<Vec<_>>(), ["β = x", "˜", "ˆ"]);
+        assert!((pieces[0].1 - 1.0 - advance(" ", 50.0)).abs() < 1e-3);
+        assert!(pieces[1].1 < pieces[2].1 && pieces[1].2 < pieces[2].2, "the tilde is higher than the hat");
+    }
+
+    #[test]
     fn widths_follow_the_font() {
         assert!((width("0", 100.0) - 55.6).abs() < 0.1, "{}", width("0", 100.0)); // a digit of Arial
         assert!((width("σ^{2}", 100.0) - width("σ", 100.0) - width("2", 70.0)).abs() < 1e-3);
-        // an accent takes no room
+    }
+
+    #[test]
+    fn an_accent_takes_no_room_and_stands_over_its_letter() {
         assert_eq!(width("α\u{304}", 50.0), width("α", 50.0));
+        let ink = |text| {
+            let (mut left, mut right, mut top) = (i32::MAX, i32::MIN, i32::MAX);
+            rasterize(&runs(text, 100.0).0[0], |x, y, coverage| {
+                if coverage > 0.5 {
+                    (left, right, top) = (left.min(x), right.max(x), top.min(y));
+                }
+            });
+            (left, right, top)
+        };
+        let ((left, right, top), (l, r, t)) = (ink("β"), ink("β\u{303}"));
+        assert!(l >= left - 3 && r <= right + 3 && t < top - 5, "β {left}..{right}, β̃ {l}..{r}");
     }
 }
