@@ -2,6 +2,7 @@
 //! `tests/golden` (or `DDPM_GOLDEN`). Their README says where the numbers come from and what may differ.
 
 #![allow(non_snake_case)] // x_T is the paper's name
+#![allow(clippy::unwrap_used)] // a test fails by panicking
 
 mod common;
 

@@ -3,7 +3,7 @@
 //! A loss here is one random term per image, at that image's t: the average over t is left to training
 //! (Algorithm 1). x̂_0 is never clipped in a loss, whatever `reverse.clip` says.
 
-use super::batch::{dims, mix, mse_per_image};
+use super::batch::{dims, mse_per_image, scale_per_image};
 use super::forward::mu_tilde;
 use super::{Decoder, Prediction, Reverse, Schedule, Variance, kl_normal, parse_name, q_sample};
 use crate::tensor::Batch;
@@ -47,7 +47,7 @@ impl NoisyBatch {
 pub struct LossGrad {
     /// `[N]`
     pub loss: Array1<f64>,
-    /// d Σₙ loss[n] / d output, the output's shape: `[N, H, W, C]` or `[N, H, W, 2C]`
+    /// d Σₙ lossₙ / d output, in the output's shape: `[N, H, W, C]` or `[N, H, W, 2C]`
     pub d_output: Batch,
 }
 
@@ -146,11 +146,10 @@ pub fn vlb_loss(reverse: &Reverse, output: &Batch, batch: &NoisyBatch, decoder: 
 
     // back through `Reverse::read`, where μ_θ and log σ² are affine in the output
     let scale = reverse.schedule.T() as f64 / (dims(x0) as f64 * LN_2);
-    let scaled =
-        |d: Batch, by: fn(&Reverse, usize) -> f64| mix(t, |t| scale * by(reverse, t), &d, |_| 0.0, &d);
-    let d_prediction = scaled(d_mean, d_mean_d_output);
-    let d_v = reverse.variance.is_learned().then(|| scaled(d_log_variance, d_log_variance_d_output));
-    LossGrad { loss: loss * scale, d_output: join(d_prediction, d_v) }
+    scale_per_image(&mut d_mean, t, |t| scale * d_mean_d_output(reverse, t));
+    scale_per_image(&mut d_log_variance, t, |t| scale * d_log_variance_d_output(reverse, t));
+    let d_v = reverse.variance.is_learned().then_some(d_log_variance);
+    LossGrad { loss: loss * scale, d_output: join(d_mean, d_v) }
 }
 
 /// L_hybrid = L_simple + λ L_vlb, λ = 0.001, where L_vlb teaches only the variance: its gradient by the mean is

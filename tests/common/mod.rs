@@ -3,6 +3,7 @@
 //! This is the border: golden files are `[N, C, H, W]` with t = 0..T, the crate is `[N, H, W, C]` with t = 1..=T.
 
 #![allow(dead_code, unreachable_pub)] // each test file is a crate of its own and uses its part
+#![allow(clippy::unwrap_used)] // a test fails by panicking
 
 use ddpm::tensor::Batch;
 use ndarray::{Array3, Array4, ArrayD, Axis, Ix4};
