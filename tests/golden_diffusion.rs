@@ -85,28 +85,47 @@ fn compare_tables(file: &Golden, name: &str, s: &Schedule) {
 
 // --------------------------------------------------------------------------------------------------- ELBO
 
-/// The files' analytic model, word by word: a file with another one must fail, not be read wrongly.
+/// The files' analytic model, in the words of their metadata: a file with another formula must fail, not be read
+/// wrongly; another coefficient is read.
 const MODEL: &str = "kind eps: 0.9*sqrt(1-abar_t)*x + 0.1*sin(t) \
     kind xstart: sqrt(abar_t)*x + 0.003*cos(t) \
     kind xprev: coef1_t*sqrt(abar_t)*x + coef2_t*x + 0.001*sin(t) \
     variance channels (if var): learned_range v = 0.6*tanh(x) + 0.3*cos(0.01*t) \
     learned: log var = posterior_log_variance_clipped_t + 0.2*tanh(x) + 0.1";
 
+/// A text as its words with `#` for each number, and the numbers.
+fn numbers_of(text: &str) -> (String, Vec<f64>) {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let digit = |c: char| c.is_ascii_digit() || c == '.';
+    let numbers = text.split(|c| !digit(c)).filter_map(|number| number.parse().ok()).collect();
+    let mut words = text.replace(digit, "#");
+    while words.contains("##") {
+        words = words.replace("##", "#");
+    }
+    (words, numbers)
+}
+
 /// That model, as a denoiser. It is told the files' t − 1.
-fn analytic(reverse: &Reverse) -> impl Fn(&Batch, &[usize]) -> Batch {
+fn analytic(text: &str, reverse: &Reverse) -> impl Fn(&Batch, &[usize]) -> Batch + use<> {
+    let (words, numbers) = numbers_of(text);
+    assert_eq!(words, numbers_of(MODEL).0, "another analytic model");
+    let [eps_x, _, eps_t, x0_t, _, _, mu_t, range_x, range_cos, range_t, learned_x, learned] = numbers[..]
+    else {
+        panic!("the model has other numbers: {numbers:?}");
+    };
     let Reverse { schedule: s, prediction, variance, .. } = reverse.clone();
     move |x_t: &Batch, t: &[usize]| {
         let (mut output, mut v) = (x_t.clone(), x_t.clone());
         for (n, &t) in t.iter().enumerate() {
             let (i, alpha_bar, (c1, c2)) = ((t - 1) as f64, s.alpha_bar(t), s.posterior_coefs(t));
             output.index_axis_mut(Axis(0), n).mapv_inplace(|x| match prediction {
-                Prediction::Eps => 0.9 * (1.0 - alpha_bar).sqrt() * x + 0.1 * i.sin(),
-                Prediction::X0 => alpha_bar.sqrt() * x + 0.003 * i.cos(),
-                Prediction::MuTilde => c1 * alpha_bar.sqrt() * x + c2 * x + 0.001 * i.sin(),
+                Prediction::Eps => eps_x * (1.0 - alpha_bar).sqrt() * x + eps_t * i.sin(),
+                Prediction::X0 => alpha_bar.sqrt() * x + x0_t * i.cos(),
+                Prediction::MuTilde => c1 * alpha_bar.sqrt() * x + c2 * x + mu_t * i.sin(),
             });
             v.index_axis_mut(Axis(0), n).mapv_inplace(|x| match variance {
-                Variance::Learned => s.log_beta_tilde_clipped(t) + 0.2 * x.tanh() + 0.1,
-                _ => 0.6 * x.tanh() + 0.3 * (0.01 * i).cos(),
+                Variance::Learned => s.log_beta_tilde_clipped(t) + learned_x * x.tanh() + learned,
+                _ => range_x * x.tanh() + range_cos * (range_t * i).cos(),
             });
         }
         if variance.is_learned() { concatenate![Axis(3), output, v] } else { output }
@@ -149,8 +168,6 @@ fn reverse_of(name: &str, schedule: Schedule) -> Reverse {
 }
 
 fn open_elbo(file: &Golden) -> (Schedule, Batch, Vec<Batch>) {
-    let model: Vec<&str> = file.meta("model").split_whitespace().collect();
-    assert_eq!(model.join(" "), MODEL, "{}: another analytic model", file.path.display());
     let schedule = Schedule::from_betas(&file.vec("betas")).unwrap();
     assert_eq!(file.meta_json("cfg")["T"], schedule.T());
     (schedule, file.images("x0_u8"), file.batches("noise"))
@@ -181,7 +198,7 @@ fn elbo_of_every_combination() {
         for name in file.stems("/xstart_mse") {
             let reverse = reverse_of(&name, schedule.clone());
             let options = ElboOptions { decoder: Decoder::Tanh, ..Default::default() };
-            let model = analytic(&reverse);
+            let model = analytic(file.meta("model"), &reverse);
             let bound = elbo(&model, &reverse, &x0, &options, &noise, &mut |_, _| ());
 
             let check = |tensor: &str, ours: Array2<f64>| {
@@ -215,7 +232,8 @@ fn rate_and_distortion() {
         let reverse = reverse_of("eps/fixed_large/clip", schedule);
         let options = ElboOptions { decoder: Decoder::Tanh, ..Default::default() };
         let noise = Noise::given(&given);
-        let bound = elbo(&analytic(&reverse), &reverse, &x0, &options, &noise, &mut |_, _| ());
+        let model = analytic(file.meta("model"), &reverse);
+        let bound = elbo(&model, &reverse, &x0, &options, &noise, &mut |_, _| ());
         let (rate, rmse) = (
             file.array("rate_distortion/rate_bpd_by_t").into_dimensionality::<Ix2>().unwrap(),
             file.array("rate_distortion/rmse255_by_t").into_dimensionality::<Ix2>().unwrap(),
@@ -282,7 +300,8 @@ fn analytic_eps(schedule: &Schedule, clip: bool, variance: Variance) -> Reverse 
     Reverse { schedule: schedule.clone(), prediction: Prediction::Eps, variance, clip }
 }
 
-/// Numbers like those of the files' note: |a − b| ≤ 1e-9.
+/// The README's tolerance for the chains of the analytic model, absolute. Their files don't repeat the model: it is
+/// [`MODEL`].
 const TRAJECTORY: f64 = 1e-9;
 
 #[test]
@@ -305,7 +324,7 @@ fn long_chains() {
             let (x, x0_hat) = (file.batches(&format!("{name}/x")), file.batches(&format!("{name}/pred_x0")));
             let mut seen = 0;
             decode(
-                &analytic(&reverse),
+                &analytic(MODEL, &reverse),
                 &reverse,
                 x_T.clone(),
                 schedule.T(),
@@ -350,7 +369,7 @@ fn ddim_chains() {
             let reverse = analytic_eps(&schedule, rederive_eps || clip_of(parts[3]), Variance::Beta);
             let x = file.batches(&format!("{name}/x_f64"));
             let (mut step_index, mut seen) = (0, 0);
-            let (model, noise) = (analytic(&reverse), Noise::given(&given));
+            let (model, noise) = (analytic(MODEL, &reverse), Noise::given(&given));
             ddim_sample(&model, &reverse, &ddim, [n, h, w, c], &noise, &mut |step| {
                 if let Some(k) = recorded.iter().position(|&i| i == step_index) {
                     assert_close(&format!("{name} at {}", step.t), step.x_prev, &x[k], 0.0, TRAJECTORY);
@@ -377,7 +396,7 @@ fn interpolation() {
         let reverse = analytic_eps(&schedule, true, Variance::Beta);
         let mixed = interpolate_latents(&reverse, x0, x0_prime, t, &lambdas, &noise);
         assert_close("x_t", &mixed, &file.batch("interp/x_t"), 0.0, TRAJECTORY);
-        let decoded = interpolate(&analytic(&reverse), &reverse, x0, x0_prime, t, &lambdas, &noise);
+        let decoded = interpolate(&analytic(MODEL, &reverse), &reverse, x0, x0_prime, t, &lambdas, &noise);
         assert_close("decoded", &decoded, &file.batch("interp/x0_decoded"), 0.0, TRAJECTORY);
     }
 }
