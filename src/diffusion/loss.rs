@@ -94,6 +94,18 @@ impl Loss {
 ///
 /// # Panics
 /// When the output has another shape.
+///
+/// ```
+/// use ddpm::diffusion::{NoisyBatch, Reverse, Schedule, simple_loss};
+/// use ddpm::{rng::{normal, stream}, tensor::Batch};
+/// let reverse = Reverse::new(Schedule::linear(1000));
+/// let (x0, eps) = (Batch::zeros((2, 4, 4, 1)), normal((2, 4, 4, 1), &mut stream(1, 0)));
+/// let batch = NoisyBatch::new(&reverse.schedule, x0, vec![3, 700], eps);
+/// let off_by_one = &batch.eps + 1.0; // what a network might have said
+/// let result = simple_loss(&reverse, &off_by_one, &batch);
+/// assert!((result.loss[0] - 1.0).abs() < 1e-12);
+/// assert!((result.d_output[[0, 0, 0, 0]] - 2.0 / 16.0).abs() < 1e-12);
+/// ```
 #[track_caller]
 pub fn simple_loss(reverse: &Reverse, output: &Batch, batch: &NoisyBatch) -> LossGrad {
     let NoisyBatch { x0, t, eps, x_t } = batch;
@@ -105,7 +117,7 @@ pub fn simple_loss(reverse: &Reverse, output: &Batch, batch: &NoisyBatch) -> Los
     };
     let loss = mse_per_image(target, &prediction);
     let d_prediction = (prediction - target) * (2.0 / dims(x0) as f64);
-    LossGrad { loss, d_output: join(d_prediction, v.map(|v| v * 0.0)) }
+    LossGrad { loss, d_output: join(d_prediction, v.map(|v| Batch::zeros(v.dim()))) }
 }
 
 /// L_vlb = T · L_{t−1}/(D ln 2), in bits per dimension; at t = 1 the term is L_0.
@@ -123,7 +135,6 @@ pub fn vlb_loss(reverse: &Reverse, output: &Batch, batch: &NoisyBatch, decoder: 
     let NoisyBatch { x0, t, x_t, .. } = batch;
     let unclipped = Reverse { clip: false, ..reverse.clone() };
     let p = unclipped.read(output.clone(), x_t, t);
-
     let truth = mu_tilde(&reverse.schedule, x0, x_t, t);
 
     let mut loss = Array1::zeros(t.len());
