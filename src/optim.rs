@@ -26,7 +26,15 @@ pub struct AdamOptions {
 
 impl Default for AdamOptions {
     fn default() -> AdamOptions {
-        AdamOptions { lr: 2e-4, warmup: 5000, beta1: 0.9, beta2: 0.999, eps: 1e-8, clip: 1.0, ema_decay: 0.9999 }
+        AdamOptions {
+            lr: 2e-4,
+            warmup: 5000,
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            clip: 1.0,
+            ema_decay: 0.9999,
+        }
     }
 }
 

@@ -187,7 +187,11 @@ impl Trainer {
         let first = self.adam.steps * self.options.batch as u64;
         let streams: Vec<u64> = (first..first + self.options.batch as u64).collect();
         let group = |n: &[u64]| {
-            Group::draw(data, &self.reverse.schedule, n.iter().map(|&n| stream(self.options.seed, n)).collect())
+            Group::draw(
+                data,
+                &self.reverse.schedule,
+                n.iter().map(|&n| stream(self.options.seed, n)).collect(),
+            )
         };
         streams.par_chunks(GROUP).map(group).collect()
     }
@@ -219,7 +223,12 @@ impl Trainer {
     }
 
     fn models(&self) -> [(&'static str, &Unet); 4] {
-        [("model.", &self.unet), ("ema.", &self.adam.ema), ("adam_m.", &self.adam.m), ("adam_v.", &self.adam.v)]
+        [
+            ("model.", &self.unet),
+            ("ema.", &self.adam.ema),
+            ("adam_m.", &self.adam.m),
+            ("adam_v.", &self.adam.v),
+        ]
     }
 
     /// Reads a checkpoint.
@@ -230,7 +239,8 @@ impl Trainer {
         let mut file = checkpoint::read(path)?;
         let header = file.metadata.get(HEADER);
         let header = header.ok_or_else(|| Error::format(path, "a training checkpoint", "other tensors"))?;
-        let header: Header = serde_json::from_str(header).map_err(|e| Error::format(path, "a training header", e))?;
+        let header: Header =
+            serde_json::from_str(header).map_err(|e| Error::format(path, "a training header", e))?;
         let config = UnetConfig::from_json(&header.unet, path)?;
         let reverse = Reverse {
             schedule: Schedule::from_betas(&header.reverse.betas)?,
@@ -344,7 +354,13 @@ impl LossLog {
             rows.retain(|row| row.step <= steps);
         }
         let seconds_before = rows.last().map_or(0.0, |row| row.seconds);
-        Ok(LossLog { path: path.to_path_buf(), rows, pending: (0, 0.0, 0.0), started: Instant::now(), seconds_before })
+        Ok(LossLog {
+            path: path.to_path_buf(),
+            rows,
+            pending: (0, 0.0, 0.0),
+            started: Instant::now(),
+            seconds_before,
+        })
     }
 
     fn add(&mut self, report: &StepReport, every: u64) {

@@ -18,7 +18,9 @@ use std::time::Duration;
 /// Writes loss.csv, checkpoint.safetensors and, as a diffusers folder, the averaged weights. Ctrl-C saves and stops;
 /// --resume goes on as if nothing had happened.
 #[derive(Args)]
-#[command(after_help = "Example:\n  ddpm train --steps 9000 --out runs/garments\n  ddpm train --steps 18000 --out runs/garments --resume\n  ddpm train --data ~/wikiart --size 32 --widths 64,128,128 --groups 32 --out runs/paintings")]
+#[command(
+    after_help = "Example:\n  ddpm train --steps 9000 --out runs/garments\n  ddpm train --steps 18000 --out runs/garments --resume\n  ddpm train --data ~/wikiart --size 32 --widths 64,128,128 --groups 32 --out runs/paintings"
+)]
 pub struct Train {
     /// Where the run keeps its files
     #[arg(long, value_name = "DIR", default_value = "runs/latest")]
@@ -151,7 +153,10 @@ impl Train {
         println!("{} on {} ({} pictures)", describe(trainer), data.name, data.len());
 
         let bar = ProgressBar::new(self.steps.saturating_sub(trainer.adam.steps));
-        bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} steps, {msg}, {eta} left").expect("a template"));
+        bar.set_style(
+            ProgressStyle::with_template("{bar:30} {pos}/{len} steps, {msg}, {eta} left")
+                .expect("a template"),
+        );
         let batch = trainer.options.batch;
         let mut smooth = None;
         train::run(trainer, &data, &run, &stop, &mut |report| {

@@ -20,6 +20,11 @@ pub(super) fn mix(
     out
 }
 
+/// x ← f(t) x, with each image's own t.
+pub(super) fn scale_per_image(x: &mut Batch, t: &[usize], f: impl Fn(usize) -> f64) {
+    x.outer_iter_mut().zip(t).for_each(|(mut image, &t)| image *= f(t));
+}
+
 /// A batch of the shape of `like` that is f(t) throughout each image.
 pub(super) fn constant_per_image(like: &Batch, t: &[usize], f: impl Fn(usize) -> f64) -> Batch {
     let mut out = Batch::zeros(like.dim());

@@ -223,11 +223,8 @@ impl Elbo {
         let images: Vec<usize> = pairs.iter().map(|pair| pair.0).collect();
         let t: Vec<usize> = pairs.iter().map(|&pair| self.t[pair]).collect();
         let x0 = data.select(Axis(0), &images);
-        let mut eps = Batch::zeros(x0.dim());
-        for ((mut eps, &n), &t) in eps.outer_iter_mut().zip(&images).zip(&t) {
-            let (h, w, c) = eps.dim();
-            eps.assign(&noise.image(n, t, [h, w, c]));
-        }
+        let (_, h, w, c) = x0.dim();
+        let eps = noise.pairs([h, w, c], images.iter().copied().zip(t.iter().copied()));
         let x_t = q_sample(&reverse.schedule, &x0, &t, &eps);
         let p = reverse.p_mean_variance(model, &x_t, &t);
 

@@ -1,7 +1,7 @@
 //! The forward chain q: noising in one jump, and the step back that is known when x_0 is (Eqs. 4, 6, 7).
 
 use super::Schedule;
-use super::batch::{constant_per_image, mix, one_t_per_image, same_shape};
+use super::batch::{constant_per_image, mix, one_t_per_image, same_shape, scale_per_image};
 use crate::tensor::Batch;
 
 /// q(x_t | x_0) = N(√ᾱ_t x_0, (1 − ᾱ_t) I) (Eq. 4).
@@ -14,7 +14,8 @@ use crate::tensor::Batch;
 #[track_caller]
 pub fn q_mean_variance(schedule: &Schedule, x0: &Batch, t: &[usize]) -> (Batch, Vec<f64>) {
     one_t_per_image("q_mean_variance", x0, t);
-    let mean = mix(t, |t| schedule.alpha_bar(t).sqrt(), x0, |_| 0.0, x0);
+    let mut mean = x0.clone();
+    scale_per_image(&mut mean, t, |t| schedule.alpha_bar(t).sqrt());
     (mean, t.iter().map(|&t| 1.0 - schedule.alpha_bar(t)).collect())
 }
 

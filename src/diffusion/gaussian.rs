@@ -294,8 +294,9 @@ mod tests {
                     for log_sigma in [-4.5, -3.0, -1.0, 1.0] {
                         let f = |m: f64, s: f64| decoder.log_prob(x, m, s);
                         let (_, dm, ds) = decoder.log_prob_and_grad(x, mean, log_sigma);
-                        if decoder == Decoder::Tanh && f(mean, log_sigma) < -20.0 {
-                            continue; // the floor, and near it the rounding of 1 − tanh
+                        // below 3e-7 the rounding of 1 − tanh, 1e-16, drowns the difference (not the gradient)
+                        if decoder == Decoder::Tanh && f(mean, log_sigma) < -15.0 {
+                            continue;
                         }
                         let e = 1e-5;
                         let fm = (f(mean + e, log_sigma) - f(mean - e, log_sigma)) / (2.0 * e);

@@ -3,7 +3,7 @@
 //! A loss here is one random term per image, at that image's t: the average over t is left to training
 //! (Algorithm 1). x̂_0 is never clipped in a loss, whatever `reverse.clip` says.
 
-use super::batch::{dims, mix, mse_per_image};
+use super::batch::{dims, mse_per_image, scale_per_image};
 use super::forward::mu_tilde;
 use super::{Decoder, Prediction, Reverse, Schedule, Variance, kl_normal, parse_name, q_sample};
 use crate::tensor::Batch;
@@ -47,7 +47,7 @@ impl NoisyBatch {
 pub struct LossGrad {
     /// `[N]`
     pub loss: Array1<f64>,
-    /// d Σₙ loss[n] / d output, the output's shape: `[N, H, W, C]` or `[N, H, W, 2C]`
+    /// d Σₙ lossₙ / d output, in the output's shape: `[N, H, W, C]` or `[N, H, W, 2C]`
     pub d_output: Batch,
 }
 
@@ -94,6 +94,18 @@ impl Loss {
 ///
 /// # Panics
 /// When the output has another shape.
+///
+/// ```
+/// use ddpm::diffusion::{NoisyBatch, Reverse, Schedule, simple_loss};
+/// use ddpm::{rng::{normal, stream}, tensor::Batch};
+/// let reverse = Reverse::new(Schedule::linear(1000));
+/// let (x0, eps) = (Batch::zeros((2, 4, 4, 1)), normal((2, 4, 4, 1), &mut stream(1, 0)));
+/// let batch = NoisyBatch::new(&reverse.schedule, x0, vec![3, 700], eps);
+/// let off_by_one = &batch.eps + 1.0; // what a network might have said
+/// let result = simple_loss(&reverse, &off_by_one, &batch);
+/// assert!((result.loss[0] - 1.0).abs() < 1e-12);
+/// assert!((result.d_output[[0, 0, 0, 0]] - 2.0 / 16.0).abs() < 1e-12);
+/// ```
 #[track_caller]
 pub fn simple_loss(reverse: &Reverse, output: &Batch, batch: &NoisyBatch) -> LossGrad {
     let NoisyBatch { x0, t, eps, x_t } = batch;
@@ -105,7 +117,7 @@ pub fn simple_loss(reverse: &Reverse, output: &Batch, batch: &NoisyBatch) -> Los
     };
     let loss = mse_per_image(target, &prediction);
     let d_prediction = (prediction - target) * (2.0 / dims(x0) as f64);
-    LossGrad { loss, d_output: join(d_prediction, v.map(|v| v * 0.0)) }
+    LossGrad { loss, d_output: join(d_prediction, v.map(|v| Batch::zeros(v.dim()))) }
 }
 
 /// L_vlb = T · L_{t−1}/(D ln 2), in bits per dimension; at t = 1 the term is L_0.
@@ -123,7 +135,6 @@ pub fn vlb_loss(reverse: &Reverse, output: &Batch, batch: &NoisyBatch, decoder: 
     let NoisyBatch { x0, t, x_t, .. } = batch;
     let unclipped = Reverse { clip: false, ..reverse.clone() };
     let p = unclipped.read(output.clone(), x_t, t);
-
     let truth = mu_tilde(&reverse.schedule, x0, x_t, t);
 
     let mut loss = Array1::zeros(t.len());
@@ -146,11 +157,10 @@ pub fn vlb_loss(reverse: &Reverse, output: &Batch, batch: &NoisyBatch, decoder: 
 
     // back through `Reverse::read`, where μ_θ and log σ² are affine in the output
     let scale = reverse.schedule.T() as f64 / (dims(x0) as f64 * LN_2);
-    let scaled =
-        |d: Batch, by: fn(&Reverse, usize) -> f64| mix(t, |t| scale * by(reverse, t), &d, |_| 0.0, &d);
-    let d_prediction = scaled(d_mean, d_mean_d_output);
-    let d_v = reverse.variance.is_learned().then(|| scaled(d_log_variance, d_log_variance_d_output));
-    LossGrad { loss: loss * scale, d_output: join(d_prediction, d_v) }
+    scale_per_image(&mut d_mean, t, |t| scale * d_mean_d_output(reverse, t));
+    scale_per_image(&mut d_log_variance, t, |t| scale * d_log_variance_d_output(reverse, t));
+    let d_v = reverse.variance.is_learned().then_some(d_log_variance);
+    LossGrad { loss: loss * scale, d_output: join(d_mean, d_v) }
 }
 
 /// L_hybrid = L_simple + λ L_vlb, λ = 0.001, where L_vlb teaches only the variance: its gradient by the mean is

@@ -2,7 +2,7 @@
 
 use crate::rng::{normal, stream};
 use crate::tensor::Batch;
-use ndarray::{Array3, Axis};
+use ndarray::Array3;
 use rand_chacha::ChaCha8Rng;
 use std::fmt;
 
@@ -25,7 +25,7 @@ pub struct Noise<'a> {
 }
 
 /// From (image, t) to `[H, W, C]`.
-type Given<'a> = &'a dyn Fn(usize, usize) -> Array3<f64>;
+type Given<'a> = &'a (dyn Fn(usize, usize) -> Array3<f64> + Sync);
 
 #[derive(Clone)]
 enum Source<'a> {
@@ -79,9 +79,18 @@ impl<'a> Noise<'a> {
     pub fn batch(&self, shape: [usize; 4], t: &[usize]) -> Batch {
         let [n, h, w, c] = shape;
         assert_eq!(t.len(), n, "noise: one t per image: {} t for a batch {shape:?}", t.len());
-        let mut eps = Batch::zeros(shape);
-        for (n, &t) in t.iter().enumerate() {
-            eps.index_axis_mut(Axis(0), n).assign(&self.image(n, t, [h, w, c]));
+        self.pairs([h, w, c], (0..n).zip(t.iter().copied()))
+    }
+
+    /// The noise of any (image, t) pairs: one `[H, W, C]` each, stacked.
+    pub(super) fn pairs(
+        &self,
+        [h, w, c]: [usize; 3],
+        pairs: impl ExactSizeIterator<Item = (usize, usize)>,
+    ) -> Batch {
+        let mut eps = Batch::zeros((pairs.len(), h, w, c));
+        for (mut eps, (n, t)) in eps.outer_iter_mut().zip(pairs) {
+            eps.assign(&self.image(n, t, [h, w, c]));
         }
         eps
     }

@@ -373,6 +373,28 @@ mod tests {
         close(&(step(2, 1.0) - step(2, 0.0)), &Batch::from_elem(x_t.dim(), reverse.schedule.beta(2).sqrt()));
     }
 
+    /// Beside closures: a type of one's own, a reference to it, and any of them behind `dyn`.
+    #[test]
+    fn every_kind_of_denoiser() {
+        struct Silent;
+        impl Denoiser for Silent {
+            fn predict(&self, x_t: &Batch, _: &[usize]) -> Batch {
+                Batch::zeros(x_t.dim())
+            }
+        }
+        impl Denoiser for &Silent {
+            fn predict(&self, x_t: &Batch, t: &[usize]) -> Batch {
+                (**self).predict(x_t, t)
+            }
+        }
+        let (reverse, _, _, x_t) = setup();
+        let expected = reverse.p_mean_variance(&Silent, &x_t, &T).mean;
+        let closure = |x_t: &Batch, _: &[usize]| Batch::zeros(x_t.dim());
+        for model in [&Silent as &dyn Denoiser, &&Silent, &closure, &&closure] {
+            assert_eq!(reverse.p_mean_variance(model, &x_t, &T).mean, expected);
+        }
+    }
+
     #[test]
     fn clipping_moves_the_mean_inwards() {
         let (reverse, _, _, x_t) = setup();

@@ -37,7 +37,8 @@ pub struct Snapshot {
 /// sampled beside it. At t = 1 no noise is added: the result is μ_θ(x_1, 1).
 ///
 /// # Shapes
-/// Returns `shape` = `[N, H, W, C]`, about in [−1, 1] (exactly, if `reverse.clip`).
+/// Returns `shape` = `[N, H, W, C]`; inside [−1, 1] up to rounding, if x̂_0 is clipped and the network does not
+/// predict μ̃.
 ///
 /// # Panics
 /// When the model's output has the wrong shape.

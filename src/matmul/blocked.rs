@@ -34,8 +34,17 @@ pub(super) fn product(m: usize, k: usize, n: usize, a: &[f32], b: &[f32], init: 
             for j0 in (0..n).step_by(panel) {
                 let columns = panel.min(n - j0);
                 let b = &packed[j0 * kc..][..kc * panel];
-                Product { a, starts: &starts, taps: &[0], k: kc, b, ldb: panel, n: columns, init: init.from(j0) }
-                    .run(&mut c[i0 * n + j0..], n);
+                Product {
+                    a,
+                    starts: &starts,
+                    taps: &[0],
+                    k: kc,
+                    b,
+                    ldb: panel,
+                    n: columns,
+                    init: init.from(j0),
+                }
+                .run(&mut c[i0 * n + j0..], n);
             }
         }
     }

@@ -215,7 +215,11 @@ fn panel<const MR: usize, const NV: usize, const L: usize, const FMA: bool>(
                     let a = rows[i][k];
                     for v in 0..NV {
                         for l in 0..L {
-                            acc[i][v][l] = if FMA { a.mul_add(b[v][l], acc[i][v][l]) } else { a * b[v][l] + acc[i][v][l] };
+                            acc[i][v][l] = if FMA {
+                                a.mul_add(b[v][l], acc[i][v][l])
+                            } else {
+                                a * b[v][l] + acc[i][v][l]
+                            };
                         }
                     }
                 }

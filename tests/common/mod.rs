@@ -1,151 +1,188 @@
-//! Reading the golden files.
-#![allow(dead_code)] // each test file uses its own part
+//! What the golden tests share: reading the reference files, their layout, their random numbers.
+//!
+//! This is the border: golden files are `[N, C, H, W]` with t = 0..T, the crate is `[N, H, W, C]` with t = 1..=T.
 
-use ndarray::{Array4, ArrayD, IxDyn};
+#![allow(dead_code, unreachable_pub)] // each test file is a crate of its own and uses its part
+#![allow(clippy::unwrap_used)] // a test fails by panicking
+
+use ddpm::tensor::Batch;
+use ndarray::{Array3, Array4, ArrayD, Axis, Ix4};
 use safetensors::{Dtype, SafeTensors};
-use std::path::{Path, PathBuf};
+use serde_json::Value;
+use std::{collections::HashMap, env, f64::consts::PI, fs, path::PathBuf};
 
-/// One golden file.
-pub struct Golden {
-    bytes: Vec<u8>,
-    pub path: PathBuf,
+/// The folder of the reference files: `DDPM_GOLDEN` if set, else `tests/golden`.
+pub fn golden_dir() -> PathBuf {
+    match env::var_os("DDPM_GOLDEN") {
+        Some(dir) => dir.into(),
+        None => PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden"),
+    }
 }
 
-/// The folder of golden files: `DDPM_GOLDEN`, or the one in the repository.
-pub fn folder() -> PathBuf {
-    std::env::var_os("DDPM_GOLDEN")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden"), PathBuf::from)
-}
-
-/// The golden files whose names begin with `prefix`, sorted; at least one.
-pub fn files(prefix: &str) -> Vec<Golden> {
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder())
-        .unwrap_or_else(|e| panic!("{}: {e}", folder().display()))
-        .map(|entry| entry.unwrap().path())
-        .filter(|p| {
-            let name = p.file_name().unwrap().to_string_lossy();
-            name.starts_with(prefix) && name.ends_with(".safetensors")
-        })
-        .collect();
+/// All files `<prefix>*.safetensors` of the folder, by name. Panics if there is none: a missing file is a failure.
+pub fn golden_files(prefix: &str) -> Vec<Golden> {
+    let dir = golden_dir();
+    let entries = fs::read_dir(&dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| {
+        let name = path.file_name().unwrap().to_string_lossy();
+        name.starts_with(prefix) && name.ends_with(".safetensors")
+    });
     paths.sort();
-    assert!(!paths.is_empty(), "no {prefix}*.safetensors in {}", folder().display());
-    paths.into_iter().map(|path| Golden { bytes: std::fs::read(&path).unwrap(), path }).collect()
+    assert!(!paths.is_empty(), "{}: no {prefix}*.safetensors", dir.display());
+    paths.into_iter().map(Golden::open).collect()
 }
 
-/// The golden file of this name.
-pub fn file(name: &str) -> Golden {
-    let path = folder().join(format!("{name}.safetensors"));
-    Golden { bytes: std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display())), path }
+/// One reference file.
+pub struct Golden {
+    pub path: PathBuf,
+    bytes: Vec<u8>,
+    metadata: HashMap<String, String>,
 }
 
 impl Golden {
-    fn open(&self) -> SafeTensors<'_> {
+    fn open(path: PathBuf) -> Self {
+        let bytes = fs::read(&path).unwrap();
+        let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+        let metadata = header.metadata().clone().unwrap_or_default();
+        Self { path, bytes, metadata }
+    }
+
+    fn tensors(&self) -> SafeTensors<'_> {
         SafeTensors::deserialize(&self.bytes).unwrap()
     }
 
-    pub fn keys(&self) -> Vec<String> {
-        let mut keys: Vec<String> = self.open().names().into_iter().map(String::from).collect();
-        keys.sort();
-        keys
+    /// The names of all tensors, sorted.
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.tensors().names().into_iter().map(String::from).collect();
+        names.sort();
+        names
     }
 
-    pub fn has(&self, key: &str) -> bool {
-        self.open().tensor(key).is_ok()
+    /// The distinct parts before `suffix` of the names that end so: the configurations of a file.
+    pub fn stems(&self, suffix: &str) -> Vec<String> {
+        let names = self.names();
+        let stems: Vec<_> = names.iter().filter_map(|n| n.strip_suffix(suffix)).map(String::from).collect();
+        assert!(!stems.is_empty(), "{}: no tensor *{suffix}", self.path.display());
+        stems
     }
 
-    pub fn text(&self, key: &str) -> String {
-        let (_, header) = SafeTensors::read_metadata(&self.bytes).unwrap();
-        header.metadata().as_ref().unwrap()[key].clone()
+    pub fn has(&self, name: &str) -> bool {
+        self.tensors().tensor(name).is_ok()
     }
 
-    pub fn json(&self, key: &str) -> serde_json::Value {
-        serde_json::from_str(&self.text(key)).unwrap()
+    /// A metadata entry.
+    pub fn meta(&self, key: &str) -> &str {
+        self.metadata.get(key).unwrap_or_else(|| panic!("{}: no metadata '{key}'", self.path.display()))
     }
 
-    /// Any tensor as f64.
-    pub fn f64(&self, key: &str) -> ArrayD<f64> {
-        let file = self.open();
-        let view = file.tensor(key).unwrap_or_else(|e| panic!("{}: {key}: {e}", self.path.display()));
-        let data = view.data();
-        let numbers = match view.dtype() {
-            Dtype::F64 => data.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect(),
-            Dtype::F32 => data.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b) as f64).collect(),
-            Dtype::I64 => data.as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b) as f64).collect(),
-            Dtype::U8 => data.iter().map(|&b| b as f64).collect(),
-            other => panic!("{key}: {other:?}"),
+    /// A metadata entry that holds JSON.
+    pub fn meta_json(&self, key: &str) -> Value {
+        serde_json::from_str(self.meta(key)).unwrap()
+    }
+
+    /// A tensor of any type of number, as f64.
+    pub fn array(&self, name: &str) -> ArrayD<f64> {
+        let tensors = self.tensors();
+        let view = tensors.tensor(name).unwrap_or_else(|e| panic!("{}: {name}: {e}", self.path.display()));
+        let bytes = view.data();
+        let values: Vec<f64> = match view.dtype() {
+            Dtype::F64 => numbers(bytes, f64::from_le_bytes),
+            Dtype::F32 => numbers(bytes, |b| f32::from_le_bytes(b) as f64),
+            Dtype::I64 => numbers(bytes, |b| i64::from_le_bytes(b) as f64),
+            Dtype::U8 => bytes.iter().map(|&b| b as f64).collect(),
+            other => panic!("{}: {name}: dtype {other:?}", self.path.display()),
         };
-        ArrayD::from_shape_vec(IxDyn(view.shape()), numbers).unwrap()
+        ArrayD::from_shape_vec(view.shape(), values).unwrap()
     }
 
-    pub fn f32(&self, key: &str) -> ArrayD<f32> {
-        self.f64(key).mapv(|x| x as f32)
+    pub fn vec(&self, name: &str) -> Vec<f64> {
+        self.array(name).into_raw_vec_and_offset().0
     }
 
-    /// A list of whole numbers.
-    pub fn indices(&self, key: &str) -> Vec<usize> {
-        self.f64(key).iter().map(|&x| x as usize).collect()
+    /// A tensor of whole numbers.
+    pub fn indices(&self, name: &str) -> Vec<usize> {
+        self.vec(name).into_iter().map(|i| i as usize).collect()
     }
 
-    /// A batch of images, `[N, C, H, W]` in the file, `[N, H, W, C]` here.
-    pub fn images(&self, key: &str) -> Array4<f64> {
-        nhwc(self.f64(key))
+    /// A tensor `[N, C, H, W]` as `[N, H, W, C]`.
+    pub fn batch(&self, name: &str) -> Batch {
+        nchw_to_nhwc(self.array(name))
     }
-}
 
-/// `[N, C, H, W]` → `[N, H, W, C]`.
-pub fn nhwc<T: Clone>(x: ArrayD<T>) -> Array4<T> {
-    x.into_dimensionality::<ndarray::Ix4>()
-        .unwrap()
-        .permuted_axes([0, 2, 3, 1])
-        .as_standard_layout()
-        .into_owned()
-}
+    /// A tensor `[K, N, C, H, W]` as K batches `[N, H, W, C]`.
+    pub fn batches(&self, name: &str) -> Vec<Batch> {
+        self.array(name).outer_iter().map(|batch| nchw_to_nhwc(batch.to_owned())).collect()
+    }
 
-/// The largest difference, and the largest reference value.
-pub fn max_error<'a>(
-    got: impl IntoIterator<Item = f64>,
-    want: impl IntoIterator<Item = &'a f64>,
-) -> (f64, f64) {
-    let (mut error, mut max) = (0.0f64, 0.0f64);
-    let (mut got, mut want) = (got.into_iter(), want.into_iter());
-    loop {
-        match (got.next(), want.next()) {
-            (Some(g), Some(w)) => {
-                assert!(g.is_finite(), "{g}");
-                error = error.max((g - w).abs());
-                max = max.max(w.abs());
-            }
-            (None, None) => return (error, max),
-            _ => panic!("different lengths"),
-        }
+    /// Grey levels 0..=255 `[N, C, H, W]` as pixels in [−1, 1] `[N, H, W, C]`.
+    pub fn images(&self, name: &str) -> Batch {
+        self.batch(name).mapv(|level| level / 127.5 - 1.0)
     }
 }
 
-/// SplitMix64 in counter form, as the golden README defines it.
-pub fn mix(seed: u64, i: u64) -> u64 {
+fn numbers<const SIZE: usize>(bytes: &[u8], read: impl Fn([u8; SIZE]) -> f64) -> Vec<f64> {
+    bytes.chunks_exact(SIZE).map(|chunk| read(chunk.try_into().unwrap())).collect()
+}
+
+/// `[N, C, H, W]` → `[N, H, W, C]`, contiguous.
+pub fn nchw_to_nhwc(x: ArrayD<f64>) -> Array4<f64> {
+    let x = x.into_dimensionality::<Ix4>().unwrap();
+    x.permuted_axes([0, 2, 3, 1]).as_standard_layout().into_owned()
+}
+
+/// Image `n` of a batch.
+pub fn image(batch: &Batch, n: usize) -> Array3<f64> {
+    batch.index_axis(Axis(0), n).to_owned()
+}
+
+/// Panics unless |a − b| ≤ rel·|b| + abs for all pairs, and says which is the worst.
+#[track_caller]
+pub fn assert_close<'a>(
+    name: &str,
+    a: impl IntoIterator<Item = &'a f64>,
+    b: impl IntoIterator<Item = &'a f64>,
+    rel: f64,
+    abs: f64,
+) {
+    let (a, b): (Vec<f64>, Vec<f64>) = (a.into_iter().copied().collect(), b.into_iter().copied().collect());
+    assert_eq!(a.len(), b.len(), "{name}: numbers of values");
+    for (i, (a, b)) in a.iter().zip(&b).enumerate() {
+        let allowed = rel * b.abs() + abs;
+        assert!((a - b).abs() <= allowed, "{name}[{i}]: {a} instead of {b}: off by {:e}", (a - b).abs());
+    }
+}
+
+/// Output `i` of SplitMix64 in counter form.
+pub fn splitmix64(seed: u64, i: u64) -> u64 {
     let mut z = seed.wrapping_add((i + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     z ^ (z >> 31)
 }
 
-/// `n` uniform numbers of the recipe.
-pub fn uniform(seed: u64, n: usize) -> Vec<f64> {
-    (0..n as u64).map(|i| (mix(seed, i) >> 11) as f64 * 2f64.powi(-53)).collect()
+/// FNV-1a, 64 bits.
+pub fn fnv1a64(text: &str) -> u64 {
+    text.bytes().fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ byte as u64).wrapping_mul(0x0100_0000_01B3))
 }
 
-/// `n` normal numbers of the recipe (Box–Muller over consecutive uniforms).
-pub fn normal(seed: u64, n: usize) -> Vec<f64> {
-    let u = uniform(seed, n.next_multiple_of(2));
-    let pairs = u.chunks(2).flat_map(|u| {
-        let r = (-2.0 * (1.0 - u[0]).ln()).sqrt();
-        let angle = 2.0 * std::f64::consts::PI * u[1];
+/// n recipe numbers, uniform on [0, 1).
+pub fn recipe_uniform(seed: u64, n: usize) -> Vec<f64> {
+    (0..n as u64).map(|i| (splitmix64(seed, i) >> 11) as f64 * 2f64.powi(-53)).collect()
+}
+
+/// n recipe numbers from N(0, 1): Box–Muller over pairs of uniforms.
+pub fn recipe_normal(seed: u64, n: usize) -> Vec<f64> {
+    let uniform = recipe_uniform(seed, n.next_multiple_of(2));
+    let pairs = uniform.chunks_exact(2).flat_map(|u| {
+        let (r, angle) = ((-2.0 * (-u[0]).ln_1p()).sqrt(), 2.0 * PI * u[1]);
         [r * angle.cos(), r * angle.sin()]
     });
     pairs.take(n).collect()
 }
 
-/// FNV-1a of a name, the seed of a named tensor (to be xor-ed with the public seed).
-pub fn fnv1a(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ b as u64).wrapping_mul(0x100_0000_01b3))
+/// The recipe tensor of a name, N(0, 1): the file's seed and the name make the stream.
+pub fn recipe_tensor(name: &str, seed: u64, shape: &[usize]) -> ArrayD<f64> {
+    let n = shape.iter().product();
+    ArrayD::from_shape_vec(shape, recipe_normal(fnv1a64(name) ^ seed, n)).unwrap()
 }
