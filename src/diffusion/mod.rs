@@ -69,7 +69,7 @@ mod sampler;
 mod schedule;
 
 pub use ddim::{Ddim, ddim_sample, ddim_step};
-pub use elbo::{Elbo, ElboOptions, L_0, L_T, L_simple, L_t_minus_1, bits_per_dim, elbo};
+pub use elbo::{Elbo, ElboOptions, L_0, L_T, L_simple, L_t_minus_1, bits_per_dim, elbo, elbo_variants};
 pub use estimate::{Estimate, TimeSteps};
 pub use forward::{QPosterior, q_mean_variance, q_posterior, q_sample};
 pub use gaussian::{Decoder, kl_normal, log_normal, log_normal_cdf, normal_cdf};
