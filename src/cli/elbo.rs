@@ -59,7 +59,11 @@ impl ElboCommand {
             None => TimeSteps::All,
             Some(count) if (1..T).contains(&count) => TimeSteps::Stratified { count, seed: self.seed },
             Some(count) => {
-                return Err(Error::argument("--times", format!("1 to {} of the steps 2..={T}", T - 1), count));
+                return Err(Error::argument(
+                    "--times",
+                    format!("1 to {} of the steps 2..={T}", T - 1),
+                    count,
+                ));
             }
         };
         let images = test_images(self.data.as_deref(), &model, self.images)?;

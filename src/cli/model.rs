@@ -70,7 +70,7 @@ pub(super) fn test_images(folder: Option<&Path>, model: &Pretrained, count: usiz
         Some(dir) => {
             let options = data::FolderOptions { channels: c, ..data::FolderOptions::new(h) };
             let (data, report) = data::load_folder(dir, &options)?;
-            eprint!("{report}");
+            eprintln!("{report}");
             data.fixed(count)
         }
     };

@@ -201,7 +201,7 @@ fn load(folder: Option<&Path>, size: usize, channels: usize) -> Result<Dataset> 
         Some(dir) if !is_idx(dir)? => {
             let options = FolderOptions { channels, ..FolderOptions::new(size) };
             let (data, report) = data::load_folder(dir, &options)?;
-            eprint!("{report}");
+            eprintln!("{report}");
             Ok(data)
         }
         _ => Ok(Dataset::from_images(&data::fashion_mnist(folder, Split::Train)?)),
