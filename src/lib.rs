@@ -87,7 +87,10 @@
 //! | [`train`] | Algorithm 1, step by step and as a run that can be resumed |
 //! | [`checkpoint`] | weights in files, under the names that diffusers gives them |
 //! | [`matmul`] | the matrix product: three loops first, then fast |
-#![cfg_attr(feature = "figures", doc = "| [`figures`] | every figure of the paper and of the bound, from plain data |")]
+#![cfg_attr(
+    feature = "figures",
+    doc = "| [`figures`] | every figure of the paper and of the bound, from plain data |"
+)]
 //! | [`prelude`] | what a notebook imports |
 //!
 //! Imports point one way. [`diffusion`] uses [`tensor`] and [`rng`] and never names a network; a network is whatever
