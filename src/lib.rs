@@ -67,7 +67,7 @@
 //! | §4.3, Fig. 7 | images that share x_t | [`shared_latents`](diffusion::shared_latents) |
 //! | §4.4, Figs. 8, 9 | interpolation | [`interpolate`](diffusion::interpolate) |
 //! | appendix B | the network | [`Unet`](unet::Unet), [`UnetConfig::paper`](unet::UnetConfig::paper) |
-//! | appendix B | Adam, warm-up, averaged weights | [`Adam`](optim::Adam) |
+//! | appendix B | Adam, averaged weights | [`Adam`](optim::Adam) |
 //!
 //! From later papers: the cosine schedule ([`Schedule::cosine`](diffusion::Schedule::cosine)), the variance between β̃_t
 //! and β_t ([`Variance::LearnedRange`](diffusion::Variance::LearnedRange)) and its loss
@@ -102,8 +102,8 @@
 //!   [`checkpoint`] converts. Wherever an argument is an array, its shape stands in the text.
 //! - **Time.** t = 1..=T as in the paper; tables have T + 1 entries, and ᾱ_0 = 1. The network is told t − 1, as
 //!   published weights expect; only [`sinusoidal_embedding`](nn::sinusoidal_embedding) converts.
-//! - **Units.** Quantities of information are in nats per image, unless a name says `bits_per_dim`. All terms of
-//!   the bound are costs: the ELBO is minus their sum.
+//! - **Units.** Quantities of information are in nats per image, unless a name says `bits_per_dim` or its
+//!   documentation says bits. All terms of the bound are costs: the ELBO is minus their sum.
 //! - **Numbers.** The mathematics computes in `f64` ([`Batch`](tensor::Batch)), the network in `f32`
 //!   ([`Tensor4`](tensor::Tensor4)).
 //! - **Names.** The paper's symbols in ASCII, `alpha_bar`, `mu_tilde`, `eps_hat`, `x0_hat`, and the verbs of the
@@ -118,7 +118,8 @@
 //! # Features
 //!
 //! `figures` draws, `cli` is the `ddpm` command; both are on by default. No feature changes a number. The variable
-//! `DDPM_SIMD=portable|avx2|avx512` chooses the instruction set; without it the best one of the CPU is taken.
+//! `DDPM_SIMD=portable|avx2|avx512` chooses the instruction set; without it the best one of the CPU is taken. AVX2 and AVX-512
+//! give the same bits, the portable version rounds differently.
 
 pub mod checkpoint;
 pub mod data;
