@@ -50,8 +50,10 @@
 //! # Ok::<(), ddpm::Error>(())
 //! ```
 //!
-//! Logarithms are natural and quantities of information are in **nats per image** unless a name says
-//! `bits_per_dim`. All numbers here are `f64`.
+//! # Units
+//!
+//! Logarithms are natural, and quantities of information are in **nats per image** unless a name says
+//! `bits_per_dim` or its documentation says bits. All numbers here are `f64`.
 
 mod batch;
 mod ddim;
