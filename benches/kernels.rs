@@ -23,7 +23,9 @@ fn yardstick(a: &Tensor2, b: &Tensor2) -> Tensor2 {
 
 fn matrix_products(c: &mut Criterion) {
     // a square, a linear layer over pixels, attention's q kᵀ and p v, a convolution as one product
-    for (m, k, n) in [(256, 256, 256), (1024, 1024, 1024), (784, 64, 64), (196, 64, 196), (196, 196, 64), (3136, 288, 32)] {
+    for (m, k, n) in
+        [(256, 256, 256), (1024, 1024, 1024), (784, 64, 64), (196, 64, 196), (196, 196, 64), (3136, 288, 32)]
+    {
         let mut group = c.benchmark_group(format!("matmul {m}x{k}x{n}"));
         group.throughput(Throughput::Elements((2 * m * k * n) as u64)).sample_size(20);
         let (a, b) = (matrix(m, k), matrix(k, n));

@@ -181,6 +181,8 @@ fn rate_points(bound: &Elbo) -> Vec<figures::RatePoint> {
 }
 
 /// A row of elbo.csv. At random t, `images` counts how many were evaluated there.
+///
+/// `weight` is w_t of Eq. 12, what the squared error of ε counts in L_{t−1} (in nats); L_0 and L_T have none.
 #[derive(Serialize)]
 struct TermRow {
     variance: String,
@@ -189,7 +191,19 @@ struct TermRow {
     images: usize,
     bits_per_dim: f64,
     std_error: f64,
-    eps_mse: f64,
+    eps_mse: Option<f64>,
+    weight: Option<f64>,
+}
+
+/// w_t of Eq. 12 for t = 2..=T, if the variance is fixed.
+pub(super) fn weights(reverse: &Reverse) -> Vec<(usize, f64)> {
+    let schedule = &reverse.schedule;
+    let log_sigma2 = |t| match reverse.variance {
+        Variance::Beta => Some(schedule.log_beta_clipped(t)),
+        Variance::BetaTilde => Some(schedule.log_beta_tilde_clipped(t)),
+        Variance::Learned | Variance::LearnedRange => None,
+    };
+    (2..=schedule.T()).filter_map(|t| Some((t, schedule.weight(t, log_sigma2(t)?.exp())))).collect()
 }
 
 /// Every term of the bound, by t.
@@ -198,17 +212,19 @@ fn term_rows(reverse: &Reverse, bound: &Elbo) -> Vec<TermRow> {
     for ((&t, &nats), &mse) in bound.t.iter().zip(&bound.L).zip(&bound.eps_mse) {
         by_t.entry(t).or_default().push((nats, mse));
     }
-    let row = |term, t, nats: Array1<f64>, mse: f64| {
+    let weights: std::collections::BTreeMap<usize, f64> = weights(reverse).into_iter().collect();
+    let row = |term, t, nats: Array1<f64>, eps_mse| {
         let Estimate { mean, std_error } = bound.mean_bits_per_dim(nats.clone());
         let variance = reverse.variance.to_string();
-        TermRow { variance, term, t, images: nats.len(), bits_per_dim: mean, std_error, eps_mse: mse }
+        let weight = if term == "L_t-1" { weights.get(&t).copied() } else { None };
+        TermRow { variance, term, t, images: nats.len(), bits_per_dim: mean, std_error, eps_mse, weight }
     };
     let steps = by_t.into_iter().map(|(t, values)| {
         let mse = values.iter().map(|v| v.1).sum::<f64>() / values.len() as f64;
         let nats = values.iter().map(|v| v.0).collect();
-        row(if t == 1 { "L_0" } else { "L_t-1" }, t, nats, mse)
+        row(if t == 1 { "L_0" } else { "L_t-1" }, t, nats, Some(mse))
     });
-    steps.chain([row("L_T", bound.T, bound.L_T.clone(), f64::NAN)]).collect()
+    steps.chain([row("L_T", bound.T, bound.L_T.clone(), None)]).collect()
 }
 
 /// A row of rate_distortion.csv.
@@ -236,7 +252,7 @@ fn rate_rows(reverse: &Reverse, bound: &Elbo) -> Vec<RateRow> {
     rate_distortion(bound).into_iter().map(row).collect()
 }
 
-fn save_csv(path: &Path, rows: impl IntoIterator<Item = impl Serialize>) -> Result<()> {
+pub(super) fn save_csv(path: &Path, rows: impl IntoIterator<Item = impl Serialize>) -> Result<()> {
     let wrong = |e: String| Error::format(path, "a table", e);
     let mut writer = csv::Writer::from_writer(Vec::new());
     for row in rows {

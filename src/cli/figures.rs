@@ -1,8 +1,8 @@
 //! `ddpm figures`: the main job. Everything from shipped weights, shipped data and fixed seeds.
 
-use super::elbo::{evaluate, table, variants, write_all};
+use super::elbo::{evaluate, save_csv, table, variants, weights, write_all};
 use super::interpolate::{PAIR, coarse_to_fine, paper_depths};
-use super::model::{as_batch, test_images};
+use super::model::{as_batch, test_images, variance_name};
 use super::sample::{denoising, draw, every_fifty, samples};
 use clap::Args;
 use ddpm::checkpoint::{self, Pretrained};
@@ -38,6 +38,14 @@ pub(super) struct Figures {
     /// Test images for the bound
     #[arg(long, default_value_t = 64)]
     images: usize,
+}
+
+/// A row of schedules.csv.
+#[derive(serde::Serialize)]
+struct ScheduleRow {
+    schedule: String,
+    t: usize,
+    alpha_bar: f64,
 }
 
 /// A figure by its name.
@@ -100,6 +108,11 @@ impl Figures {
             Ok(ScheduleCurve { name: kind.to_string(), alpha_bar })
         };
         let curves = ScheduleKind::ALL.into_iter().map(curve).collect::<Result<Vec<_>>>()?;
+        let row =
+            |(name, t, alpha_bar): (&str, usize, f64)| ScheduleRow { schedule: name.into(), t, alpha_bar };
+        let rows =
+            curves.iter().flat_map(|c| c.alpha_bar.iter().enumerate().map(|(t, &a)| (c.name.as_str(), t, a)));
+        save_csv(&self.out.join("schedules.csv"), rows.map(row))?;
         self.save("schedules.svg", &figures::schedules(&curves))
     }
 
@@ -138,17 +151,10 @@ impl Figures {
         let variants = variants(&model.reverse);
         let bounds = evaluate(model, &variants, &as_batch(&images), &ElboOptions::default(), self.seed);
         println!("\n{}", table(&images.name, &variants, &bounds));
-        let schedule = &model.reverse.schedule;
-        let weights = |log_sigma2: &dyn Fn(usize) -> f64| -> Vec<(usize, f64)> {
-            (2..=schedule.T()).map(|t| (t, schedule.weight(t, log_sigma2(t).exp()))).collect()
-        };
-        let (beta, tilde) =
-            (weights(&|t| schedule.log_beta_clipped(t)), weights(&|t| schedule.log_beta_tilde_clipped(t)));
-        let names = [
-            super::model::variance_name(&variants[0]),
-            super::model::variance_name(&variants[variants.len() - 1]),
-        ];
-        self.save("weights.svg", &figures::elbo::weights(&[(names[0], &beta), (names[1], &tilde)]))?;
+        let weights: Vec<_> = variants.iter().map(|v| (variance_name(v), weights(v))).collect();
+        let weights: Vec<(&str, &[(usize, f64)])> =
+            weights.iter().map(|(name, w)| (*name, w.as_slice())).collect();
+        self.save("weights.svg", &figures::elbo::weights(&weights))?;
         write_all(&self.out, &images.name, &variants, &bounds)
     }
 }

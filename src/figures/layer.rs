@@ -73,7 +73,8 @@ impl Layer {
                 // beside the point or, at the right edge, above it
                 let right = x + 24.0 + text::width(text, style::TICK) <= view.plot.right;
                 let above = 1.2 * f64::from(style::TICK);
-                let (across, x, y) = if right { (HPos::Left, x + 20.0, y) } else { (HPos::Right, x + 12.0, y - above) };
+                let (across, x, y) =
+                    if right { (HPos::Left, x + 20.0, y) } else { (HPos::Right, x + 12.0, y - above) };
                 let (w, h) = (text::width(text, style::TICK) + 8.0, 0.6 * f64::from(style::TICK));
                 let left = if right { x - 4.0 } else { x + 4.0 - w };
                 page.rect(Rect { left, right: left + w, top: y - h, bottom: y + h }, style::PAPER)?;
