@@ -272,3 +272,6 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     file.persist(path).map_err(|e| Error::io(path)(e.error))?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -337,7 +337,9 @@ impl Unet {
 
 /// Groups of [`GROUP`] images side by side on all threads; the network computes in `f32`.
 impl Denoiser for Unet {
+    #[track_caller]
     fn predict(&self, x_t: &Batch, t: &[usize]) -> Batch {
+        assert_eq!(t.len(), x_t.len_of(Axis(0)), "U-Net: {} times for {:?}", t.len(), x_t.shape());
         let groups: Vec<Tensor4> = x_t
             .axis_chunks_iter(Axis(0), GROUP)
             .into_par_iter()
@@ -450,3 +452,6 @@ fn split_channels(joined: &Tensor4, a: usize) -> (Tensor4, Tensor4) {
     let part = |range| joined.slice(range).as_standard_layout().into_owned();
     (part(s![.., .., .., ..a]), part(s![.., .., .., a..]))
 }
+
+#[cfg(test)]
+mod tests;
