@@ -377,13 +377,7 @@ impl LossLog {
             [last] if !last.step.is_multiple_of(every) => last.step,
             _ => 0,
         };
-        Ok(LossLog {
-            path: path.to_path_buf(),
-            rows,
-            open_steps,
-            started: Instant::now(),
-            seconds_before,
-        })
+        Ok(LossLog { path: path.to_path_buf(), rows, open_steps, started: Instant::now(), seconds_before })
     }
 
     fn add(&mut self, report: &StepReport, every: u64) {

@@ -42,7 +42,7 @@ fn the_schedule_survives_to_the_bit() {
         trainer.reverse = Reverse { clip: false, variance: Variance::BetaTilde, ..Reverse::new(schedule) };
         trainer.save(&dir.path().join("c")).unwrap();
         let back = Trainer::load(&dir.path().join("c")).unwrap();
-        assert_eq!(back.reverse, trainer.reverse);
+        assert!(back.reverse == trainer.reverse, "T = {}", back.reverse.schedule.T());
         assert_eq!(back.options, trainer.options);
     }
 }
@@ -95,7 +95,10 @@ fn error_with(from: &str, to: &str) -> String {
 
 #[test]
 fn every_wrong_part_has_its_message() {
-    assert_eq!(error_after(|file| file.metadata.clear()), "expected a training checkpoint, found other tensors");
+    assert_eq!(
+        error_after(|file| file.metadata.clear()),
+        "expected a training checkpoint, found other tensors"
+    );
     let error = error_with("{", "");
     assert!(error.starts_with("expected a training header, found "), "{error}");
     let error = error_with(r#""steps":"#, r#""step":"#);
@@ -113,10 +116,12 @@ fn every_wrong_part_has_its_message() {
     assert_eq!(error, "'norm_num_groups': expected a divisor of 4 channels, found 3");
     let error = error_after(|file| drop(file.tensors.remove("adam_v.conv_in.bias")));
     assert_eq!(error, "missing key 'adam_v.conv_in.bias'");
-    let error = error_after(|file| drop(file.tensors.insert("noise".into(), ndarray::arr1(&[1.0]).into_dyn())));
-    assert_eq!(error, "unknown key 'noise'");
     let error =
-        error_after(|file| drop(file.tensors.insert("ema.conv_in.bias".into(), ndarray::arr1(&[1.0]).into_dyn())));
+        error_after(|file| drop(file.tensors.insert("noise".into(), ndarray::arr1(&[1.0]).into_dyn())));
+    assert_eq!(error, "unknown key 'noise'");
+    let error = error_after(|file| {
+        drop(file.tensors.insert("ema.conv_in.bias".into(), ndarray::arr1(&[1.0]).into_dyn()))
+    });
     assert_eq!(error, "'ema.conv_in.bias': expected shape [4], found [1]");
 }
 
