@@ -27,6 +27,7 @@ use ndarray::{Axis, concatenate, s};
 use ndarray_rand::rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
+use std::borrow::Cow;
 
 /// Images that go through the network together. Small, so that a group's activations stay in cache; fixed, so
 /// that results do not depend on the number of threads.
@@ -175,7 +176,7 @@ impl Unet {
     pub fn forward(&self, x: Tensor4, t: &[usize], rngs: &mut [ChaCha8Rng]) -> (Tensor4, UnetCache) {
         self.check_input(&x, t);
         let (silu_temb, temb, time_embedding) = self.embed_time(t);
-        let (mut h, conv_in) = self.conv_in.forward(x);
+        let (mut h, conv_in) = self.conv_in.forward(row_major(&x).into_owned());
         let mut skips = vec![h.clone()];
 
         let mut down = Vec::new();
@@ -229,7 +230,7 @@ impl Unet {
     /// Given `dy = ∂L/∂y`, adds every parameter's gradient to `grad` and returns `∂L/∂x`.
     pub fn backward(&self, cache: UnetCache, dy: &Tensor4, grad: &mut Unet) -> Tensor4 {
         let mut d_silu_temb = Tensor2::zeros(cache.temb.raw_dim());
-        let dh = self.conv_out.backward(cache.conv_out, dy, &mut grad.conv_out);
+        let dh = self.conv_out.backward(cache.conv_out, &row_major(dy), &mut grad.conv_out);
         let mut dh = self.conv_norm_out.backward_silu(cache.conv_norm_out, dh, &mut grad.conv_norm_out);
 
         // What forward popped, backward pushes.
@@ -282,7 +283,7 @@ impl Unet {
         let mut silu_temb = self.time_embedding.infer(&self.sinusoids(t));
         activation::silu(silu_temb.as_slice_mut().expect("contiguous"));
 
-        let mut h = self.conv_in.infer(x);
+        let mut h = self.conv_in.infer(&row_major(x));
         let mut skips = vec![h.clone()];
         for level in &self.down_blocks {
             for (i, resnet) in level.resnets.iter().enumerate() {
@@ -431,6 +432,12 @@ fn attend_backward(
         Some(cache) => layers[i].backward(cache, dy, &mut grads[i]),
         None => dy,
     }
+}
+
+/// The layers want pixels in memory one after another. What comes from outside may have another layout: a slice, or
+/// channels joined by ndarray.
+fn row_major(x: &Tensor4) -> Cow<'_, Tensor4> {
+    if x.is_standard_layout() { Cow::Borrowed(x) } else { Cow::Owned(x.as_standard_layout().into_owned()) }
 }
 
 /// `[h, skip]` on the channels.

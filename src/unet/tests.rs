@@ -15,8 +15,10 @@ fn variants() -> Vec<(&'static str, UnetConfig, (usize, usize))> {
         }
     };
     let paper = UnetConfig::paper(8, 1, &[4, 8], 1, 2);
-    let up_only =
-        UnetConfig { up_block_types: vec![BlockType::Plain, BlockType::Attention], ..all(&paper, BlockType::Plain) };
+    let up_only = UnetConfig {
+        up_block_types: vec![BlockType::Plain, BlockType::Attention],
+        ..all(&paper, BlockType::Plain)
+    };
     vec![
         ("one level", UnetConfig::paper(3, 1, &[4], 2, 2), (3, 5)),
         ("two levels", paper.clone(), (4, 6)),
@@ -56,7 +58,10 @@ fn forward_and_inference_agree() {
         let (forward, _) = unet.forward(x.clone(), &[1, 500, 1000], &mut []);
         assert!((forward - &y).iter().all(|d| d.abs() < 1e-5 * size), "{name}");
         let other_time = unet.infer(&x, &[2, 500, 1000]);
-        assert!(other_time.index_axis(Axis(0), 0) != y.index_axis(Axis(0), 0), "{name}: the time does nothing");
+        assert!(
+            other_time.index_axis(Axis(0), 0) != y.index_axis(Axis(0), 0),
+            "{name}: the time does nothing"
+        );
         assert!(other_time.index_axis(Axis(0), 1) == y.index_axis(Axis(0), 1), "{name}: images mix");
     }
 }
@@ -117,6 +122,25 @@ fn a_prediction_does_not_depend_on_the_split() {
         let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
         assert_eq!(concatenate(Axis(0), &views).unwrap(), whole, "in parts of {size}");
     }
+}
+
+/// The same numbers in another order in memory are the same images, on the way in and on the way back.
+#[test]
+fn the_layout_in_memory_does_not_matter() {
+    let unet = small();
+    let (x, g) = (random((2, 4, 6, 1), 2), random((2, 4, 6, 1), 3));
+    let relaid = |x: &Tensor4| x.t().as_standard_layout().into_owned().reversed_axes();
+    assert!(!relaid(&x).is_standard_layout() && relaid(&x) == x);
+    let run = |x: Tensor4, g: &Tensor4| {
+        let mut grad = unet.zeros_like();
+        let (y, cache) = unet.forward(x, &[3, 4], &mut []);
+        (y, unet.backward(cache, g, &mut grad), grad.slices().concat())
+    };
+    assert_eq!(run(relaid(&x), &relaid(&g)), run(x.clone(), &g));
+    assert_eq!(unet.infer(&relaid(&x), &[3, 4]), unet.infer(&x, &[3, 4]));
+    let x64 = x.mapv(f64::from);
+    let relaid64 = x64.t().as_standard_layout().into_owned().reversed_axes();
+    assert_eq!(unet.predict(&relaid64, &[3, 4]), unet.predict(&x64, &[3, 4]));
 }
 
 #[test]

@@ -131,7 +131,11 @@ fn every_wrong_value_has_its_message() {
         // what does not fit together
         ("block_out_channels", json!([]), "expected one positive number per level, found []"),
         ("block_out_channels", json!([32, 0]), "expected one positive number per level, found [32, 0]"),
-        ("down_block_types", json!(["DownBlock2D"]), "expected 2 entries, as block_out_channels has, found 1"),
+        (
+            "down_block_types",
+            json!(["DownBlock2D"]),
+            "expected 2 entries, as block_out_channels has, found 1",
+        ),
         ("up_block_types", json!([]), "expected 2 entries, as block_out_channels has, found 0"),
         ("in_channels", json!(0), "expected a positive number, found 0"),
         ("layers_per_block", json!(0), "expected a positive number, found 0"),
