@@ -157,7 +157,8 @@ fn layouts_change_at_the_border() {
     add(&linear, "p.", &mut tensors);
     assert_eq!(tensors["p.weight"], array![[1.0, 4.0], [2.0, 5.0], [3.0, 6.0]].into_dyn());
     assert_eq!(tensors["p.bias"], linear.bias.clone().into_dyn());
-    let conv = ArrayD::from_shape_fn(vec![3, 4, 2, 5], |i| (1000 * i[0] + 100 * i[1] + 10 * i[2] + i[3]) as f32);
+    let conv =
+        ArrayD::from_shape_fn(vec![3, 4, 2, 5], |i| (1000 * i[0] + 100 * i[1] + 10 * i[2] + i[3]) as f32);
     let torch = to_pytorch(conv.view());
     assert_eq!((torch.shape(), torch[[4, 1, 2, 3]]), (&[5, 2, 3, 4][..], 2314.0));
     assert_eq!(from_pytorch(torch.view()), conv);

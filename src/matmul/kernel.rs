@@ -48,7 +48,10 @@ impl Simd {
     pub(super) fn choose(asked: Option<&str>, available: impl Fn(Simd) -> bool) -> Result<Simd> {
         let simd = match asked {
             None => {
-                return Ok([Simd::Avx512, Simd::Avx2].into_iter().find(|&s| available(s)).unwrap_or(Simd::Portable));
+                return Ok([Simd::Avx512, Simd::Avx2]
+                    .into_iter()
+                    .find(|&s| available(s))
+                    .unwrap_or(Simd::Portable));
             }
             Some("portable") => Simd::Portable,
             Some("avx2") => Simd::Avx2,

@@ -47,7 +47,8 @@ fn all_forms_are_the_definition_at_every_edge() {
 /// Depths of more than one block, and more rows than one block, packed (n = 20) and in place (n = 32).
 #[test]
 fn large_products_are_the_definition() {
-    for (m, k, n) in [(3, 512, 20), (9, 513, 20), (2, 1025, 32), (7, 1600, 8), (257, 40, 20), (300, 700, 70)] {
+    for (m, k, n) in [(3, 512, 20), (9, 513, 20), (2, 1025, 32), (7, 1600, 8), (257, 40, 20), (300, 700, 70)]
+    {
         let (a, b) = (random(m, k, 1), random(k, n, 2));
         assert_product(&matmul(&a, &b), &a, &b);
     }
@@ -119,7 +120,8 @@ fn taps_and_gaps_on_every_instruction_set() {
     for simd in levels() {
         let mut c = vec![f32::NAN; starts.len() * ldc];
         let b = b.as_slice().unwrap();
-        Product { a: &a, starts: &starts, taps: &taps, k, b, ldb, n, init: Init::Zero }.run_on(simd, &mut c, ldc);
+        Product { a: &a, starts: &starts, taps: &taps, k, b, ldb, n, init: Init::Zero }
+            .run_on(simd, &mut c, ldc);
         for (row, &start) in c.chunks(ldc).zip(&starts) {
             for (j, &c) in row[..n].iter().enumerate() {
                 let terms = (0..taps.len() * k).map(|r| a[start + taps[r / k] + r % k] * b[r * ldb + j]);

@@ -173,7 +173,10 @@ mod tests {
 
     #[test]
     fn softmax_of_huge_scores_picks_the_largest() {
-        let p = softmax(&ndarray::array![[1e30, 3e38, -3e38], [-3e38, -3e38, -3e38], [500.0, 500.0, -500.0]], 1.0);
+        let p = softmax(
+            &ndarray::array![[1e30, 3e38, -3e38], [-3e38, -3e38, -3e38], [500.0, 500.0, -500.0]],
+            1.0,
+        );
         assert!((p[[0, 1]] - 1.0).abs() < 1e-6 && p[[0, 0]] < 1e-30 && p[[0, 2]] < 1e-30, "{p}");
         assert!((p[[1, 0]] - 1.0 / 3.0).abs() < 1e-6 && (p[[2, 0]] - 0.5).abs() < 1e-6, "{p}");
         let shifted = ndarray::array![[1.0, 2.0, 4.0], [1001.0, 1002.0, 1004.0]];
@@ -194,7 +197,8 @@ mod tests {
     #[test]
     fn partial_sums_of_any_length() {
         for n in [0, 1, 15, 16, 17, 100] {
-            let (x, y): (Array1<f32>, Array1<f32>) = (normal(n, &mut stream(1, 0)), normal(n, &mut stream(2, 0)));
+            let (x, y): (Array1<f32>, Array1<f32>) =
+                (normal(n, &mut stream(1, 0)), normal(n, &mut stream(2, 0)));
             let (x64, y64) = (x.mapv(f64::from), y.mapv(f64::from));
             assert!((sum(x.as_slice().unwrap()) as f64 - x64.sum()).abs() < 1e-5);
             assert!((dot(x.as_slice().unwrap(), y.as_slice().unwrap()) as f64 - x64.dot(&y64)).abs() < 1e-5);

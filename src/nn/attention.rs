@@ -241,7 +241,10 @@ mod tests {
         for heads in [1, 2, 4, 8] {
             let (layer, x) = (layer(8, heads), random((2, 3, 4, 8), 2));
             let y = layer.infer(&x);
-            assert!((y.mapv(f64::from) - definition(&layer, &x)).iter().all(|d| d.abs() < 3e-6), "{heads} heads");
+            assert!(
+                (y.mapv(f64::from) - definition(&layer, &x)).iter().all(|d| d.abs() < 3e-6),
+                "{heads} heads"
+            );
             // the residual sum is formed in another order
             assert!((layer.forward(x).0 - y).iter().all(|d| d.abs() < 1e-6));
         }

@@ -99,7 +99,10 @@ mod tests {
         for (n, h, w, c) in [(1, 1, 1, 1), (2, 3, 5, 7), (3, 4, 2, 16)] {
             let x = random((n, h, w, c), 1);
             let y = nearest_upsample(&x);
-            assert_eq!(y, Tensor4::from_shape_fn((n, 2 * h, 2 * w, c), |(n, i, j, c)| x[[n, i / 2, j / 2, c]]));
+            assert_eq!(
+                y,
+                Tensor4::from_shape_fn((n, 2 * h, 2 * w, c), |(n, i, j, c)| x[[n, i / 2, j / 2, c]])
+            );
             let dy = random(y.dim(), 2);
             let (left, right) = (inner(&y, &dy), inner(&x, &nearest_upsample_backward(&dy)));
             assert!((left - right).abs() < 1e-5 * inner(&y, &y).max(1.0), "{left} {right}");

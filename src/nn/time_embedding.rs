@@ -120,7 +120,8 @@ mod tests {
 
     #[test]
     fn flipping_exchanges_the_halves_and_an_odd_size_ends_in_zero() {
-        let (a, b) = (sinusoidal_embedding(&[5, 77], 9, false, 1.0), sinusoidal_embedding(&[5, 77], 9, true, 1.0));
+        let (a, b) =
+            (sinusoidal_embedding(&[5, 77], 9, false, 1.0), sinusoidal_embedding(&[5, 77], 9, true, 1.0));
         assert_eq!(a.slice(s![.., ..4]), b.slice(s![.., 4..8]));
         assert_eq!(a.slice(s![.., 4..8]), b.slice(s![.., ..4]));
         assert_eq!((a[[0, 8]], a[[1, 8]], b[[1, 8]]), (0.0, 0.0, 0.0));

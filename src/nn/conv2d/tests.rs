@@ -55,7 +55,8 @@ fn backward_is_the_adjoint_by_data_and_by_weights() {
         let dy = random(y.dim(), 3);
         let mut grad = conv.zeros_like();
         let dx = conv.backward(cache, &dy, &mut grad);
-        let (forward, by_data, by_weights) = (inner(&y, &dy), inner(&x, &dx), inner(&conv.weight, &grad.weight));
+        let (forward, by_data, by_weights) =
+            (inner(&y, &dy), inner(&x, &dx), inner(&conv.weight, &grad.weight));
         let size = (inner(&y, &y) * inner(&dy, &dy)).sqrt();
         assert!((forward - by_data).abs() < 1e-6 * size, "{conv:?}: {forward} {by_data}");
         assert!((forward - by_weights).abs() < 1e-6 * size, "{conv:?}: {forward} {by_weights}");
