@@ -157,10 +157,10 @@ fn rename_old_keys(tensors: &mut BTreeMap<String, ArrayD<f32>>) {
         [(".query.", ".to_q."), (".key.", ".to_k."), (".value.", ".to_v."), (".proj_attn.", ".to_out.0.")];
     let old: Vec<String> = tensors.keys().filter(|k| k.contains(".attentions.")).cloned().collect();
     for key in old {
-        if let Some((from, to)) = OLD.iter().find(|(from, _)| key.contains(from)) {
-            if let Some(tensor) = tensors.remove(&key) {
-                tensors.insert(key.replace(from, to), tensor);
-            }
+        if let Some((from, to)) = OLD.iter().find(|(from, _)| key.contains(from))
+            && let Some(tensor) = tensors.remove(&key)
+        {
+            tensors.insert(key.replace(from, to), tensor);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Single layers and their gradients against PyTorch in f64 (`tests/golden/README.md`, `ops.safetensors`).
 
+#![allow(clippy::unwrap_used)] // a test fails by panicking
+
 mod common;
 
 use common::{Golden, golden_files, max_error};

@@ -1,6 +1,8 @@
 //! Whole networks against reference data made by diffusers' `UNet2DModel` and PyTorch (`tests/golden/README.md`):
 //! outputs, all gradients, ten training steps, sampling.
 
+#![allow(clippy::unwrap_used)] // a test fails by panicking
+
 mod common;
 
 use common::{Golden, assert_close, fnv1a64, golden_dir, golden_files, image, max_error, recipe_uniform};
@@ -26,7 +28,7 @@ fn under(golden: &Golden, prefix: &str) -> BTreeMap<String, ArrayD<f32>> {
 
 /// A U-Net of the file's configuration with the weights under `prefix`.
 fn unet(golden: &Golden, prefix: &str) -> Unet {
-    let config = UnetConfig::from_json(&golden.meta("config"), &golden.path).unwrap();
+    let config = UnetConfig::from_json(golden.meta("config"), &golden.path).unwrap();
     let mut unet = Unet::new(&config, &mut stream(0, 0));
     let mut weights = under(golden, prefix);
     checkpoint::fill(&mut unet, "", &mut weights, &golden.path).unwrap();
@@ -79,7 +81,7 @@ fn tiny_unets_with_all_gradients() {
 fn the_cifar_shape_by_name_and_by_value() {
     let golden = golden_files("unet_cifar").remove(0);
     let seed: u64 = golden.meta("seed").parse().unwrap();
-    let config = UnetConfig::from_json(&golden.meta("config"), &golden.path).unwrap();
+    let config = UnetConfig::from_json(golden.meta("config"), &golden.path).unwrap();
     let mut unet = Unet::new(&config, &mut stream(0, 0));
     assert_eq!(unet.count(), 35_746_307);
 

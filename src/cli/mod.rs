@@ -27,7 +27,7 @@ enum Command {
 }
 
 /// Parses the arguments, runs the command, and says what went wrong.
-pub fn run() -> ExitCode {
+pub(crate) fn run() -> ExitCode {
     let arguments = Arguments::parse();
     match dispatch(arguments) {
         Ok(()) => ExitCode::SUCCESS,

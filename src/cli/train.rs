@@ -21,7 +21,7 @@ use std::time::Duration;
 #[command(
     after_help = "Example:\n  ddpm train --steps 9000 --out runs/garments\n  ddpm train --steps 18000 --out runs/garments --resume\n  ddpm train --data ~/wikiart --size 32 --widths 64,128,128 --groups 32 --out runs/paintings"
 )]
-pub struct Train {
+pub(crate) struct Train {
     /// Where the run keeps its files
     #[arg(long, value_name = "DIR", default_value = "runs/latest")]
     out: PathBuf,
@@ -130,7 +130,7 @@ struct ProcessArgs {
 }
 
 impl Train {
-    pub fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<()> {
         let run = RunOptions {
             out: self.out.clone(),
             steps: self.steps,

@@ -209,6 +209,7 @@ fn product<const MR: usize, const NV: usize, const L: usize, const FMA: bool>(
 
 /// One column panel for all rows. The last tile repeats its last row instead of reading past the end.
 #[inline(always)]
+#[allow(clippy::needless_range_loop)] // indices on purpose: the third and fourth of the module's habits
 fn panel<const MR: usize, const NV: usize, const L: usize, const FMA: bool>(
     a: &[f32],
     b: &[f32],
