@@ -46,7 +46,7 @@ pub fn load_pretrained(dir: impl AsRef<Path>) -> Result<Unet> {
     let text = std::fs::read_to_string(&config).map_err(Error::io(&config))?;
     let config = UnetConfig::from_json(&text, &config)?;
     let mut file = read(&weights)?;
-    let mut unet = empty(&config);
+    let mut unet = empty(&config, &file, &weights)?;
     rename_old_keys(&mut file.tensors);
     fill(&mut unet, "", &mut file.tensors, &weights)?;
     nothing_left(&file.tensors, &weights)?;
@@ -62,7 +62,7 @@ pub fn load_pretrained_bytes(name: &str, config: &str, weights: &[u8]) -> Result
     let config = UnetConfig::from_json(config, &path.join(CONFIG))?;
     let path = path.join(WEIGHTS);
     let mut file = parse(weights, &path)?;
-    let mut unet = empty(&config);
+    let mut unet = empty(&config, &file, &path)?;
     rename_old_keys(&mut file.tensors);
     fill(&mut unet, "", &mut file.tensors, &path)?;
     nothing_left(&file.tensors, &path)?;
@@ -84,8 +84,22 @@ pub fn save_pretrained(unet: &Unet, dir: impl AsRef<Path>, precision: Precision)
 }
 
 /// A network of the given shape, to be filled.
-fn empty(config: &UnetConfig) -> Unet {
-    Unet::new(config, &mut rand_chacha::ChaCha8Rng::seed_from_u64(0))
+fn empty(config: &UnetConfig, file: &Tensors, path: &Path) -> Result<Unet> {
+    enough(config, file, path)?;
+    Ok(Unet::new(config, &mut rand_chacha::ChaCha8Rng::seed_from_u64(0)))
+}
+
+/// Fails if the file can't hold a network of this shape: before a damaged configuration asks for all the memory there
+/// is. Counted are only the 3×3 convolutions that every network has.
+pub(crate) fn enough(config: &UnetConfig, file: &Tensors, path: &Path) -> Result<()> {
+    let widths = config.block_out_channels.iter().map(|&w| w as f64); // f64: the product may overflow
+    let blocks: f64 = widths.map(|w| config.layers_per_block as f64 * w * w).sum();
+    let ends = (config.in_channels + config.out_channels) as f64 * config.block_out_channels[0] as f64;
+    let (needed, found) = (9.0 * (blocks + ends), file.tensors.values().map(|t| t.len()).sum::<usize>());
+    if found as f64 >= needed {
+        return Ok(());
+    }
+    Err(Error::format(path, format!("more than {needed} numbers, as configured"), found))
 }
 
 /// Puts a model's parameters under `prefix` into `tensors`, in PyTorch's layout.

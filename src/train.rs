@@ -250,6 +250,7 @@ impl Trainer {
             clip: header.reverse.clip,
         };
         check_header(&header.options, &config, reverse.variance, path)?;
+        checkpoint::enough(&config, &file, path)?;
         let mut trainer = Trainer::new(&config, reverse, header.options);
         trainer.adam.steps = header.steps;
         checkpoint::fill(&mut trainer.unet, "model.", &mut file.tensors, path)?;

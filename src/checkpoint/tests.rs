@@ -191,6 +191,23 @@ fn missing_unknown_and_misshapen_tensors() {
     assert_eq!(error, "'conv_in.weight': expected shape [4, 1, 3, 3], found [3, 3, 1, 4]");
 }
 
+/// Such a network would not fit into any memory: the file says so first.
+#[test]
+fn a_configuration_larger_than_its_file() {
+    let dir = tempfile::tempdir().unwrap();
+    save_pretrained(&unet(), dir.path(), Precision::F32).unwrap();
+    let weights = std::fs::read(dir.path().join(WEIGHTS)).unwrap();
+    let right = unet().config;
+    for wrong in [
+        UnetConfig { block_out_channels: vec![4, 4_000_000_000], ..right.clone() },
+        UnetConfig { layers_per_block: 4_000_000_000, ..right.clone() },
+        UnetConfig { in_channels: 4_000_000_000, ..right },
+    ] {
+        let error = load_pretrained_bytes("w", &wrong.to_json(), &weights).unwrap_err().to_string();
+        assert!(error.contains(" numbers, as configured, found "), "{error}");
+    }
+}
+
 #[test]
 fn absent_files_are_named() {
     let dir = tempfile::tempdir().unwrap();

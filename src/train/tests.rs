@@ -114,6 +114,8 @@ fn every_wrong_part_has_its_message() {
     );
     let error = error_with(r#"\"norm_num_groups\": 2"#, r#"\"norm_num_groups\": 3"#);
     assert_eq!(error, "'norm_num_groups': expected a divisor of 4 channels, found 3");
+    let error = error_with(r#"\"layers_per_block\": 1"#, r#"\"layers_per_block\": 4000000000"#);
+    assert!(error.starts_with("expected more than 576000000072 numbers, as configured, found "), "{error}");
     let error = error_after(|file| drop(file.tensors.remove("adam_v.conv_in.bias")));
     assert_eq!(error, "missing key 'adam_v.conv_in.bias'");
     let error =
