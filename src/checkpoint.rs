@@ -4,6 +4,11 @@
 //! which are the paths of [`Params`]. This is the border where layouts change: a convolution is `[k, k, in, out]`
 //! here and `[out, in, k, k]` there, a linear layer `[in, out]` here and `[out, in]` there.
 
+mod scheduler;
+
+pub use scheduler::{SCHEDULER, reverse_from_json, reverse_to_json};
+
+use crate::diffusion::{Reverse, Schedule};
 use crate::error::{Error, Result};
 use crate::params::Params;
 use crate::unet::{Unet, UnetConfig};
@@ -37,46 +42,96 @@ pub enum Precision {
     Bf16,
 }
 
+/// A network, and the process it was trained for.
+#[derive(Clone, Debug)]
+pub struct Pretrained {
+    /// the weights
+    pub unet: Unet,
+    /// schedule, parametrisation, variance
+    pub reverse: Reverse,
+}
+
 /// Reads a folder as diffusers' `save_pretrained` writes it.
+///
+/// Without a `scheduler_config.json` the process is the paper's: linear, T = 1000, ε, σ² = β.
 ///
 /// # Errors
 /// A file is missing or damaged; a key is missing or unknown; a tensor has the wrong shape or dtype.
-pub fn load_pretrained(dir: impl AsRef<Path>) -> Result<Unet> {
-    let (config, weights) = (dir.as_ref().join(CONFIG), dir.as_ref().join(WEIGHTS));
-    let text = std::fs::read_to_string(&config).map_err(Error::io(&config))?;
-    let config = UnetConfig::from_json(&text, &config)?;
-    let mut file = read(&weights)?;
-    let mut unet = empty(&config, &file, &weights)?;
-    rename_old_keys(&mut file.tensors);
-    fill(&mut unet, "", &mut file.tensors, &weights)?;
-    nothing_left(&file.tensors, &weights)?;
-    Ok(unet)
+pub fn load_pretrained(dir: impl AsRef<Path>) -> Result<Pretrained> {
+    let dir = dir.as_ref();
+    let text = |name: &str| {
+        let path = dir.join(name);
+        std::fs::read_to_string(&path).map_err(Error::io(&path))
+    };
+    let config = text(CONFIG)?;
+    let scheduler = if dir.join(SCHEDULER).exists() { Some(text(SCHEDULER)?) } else { None };
+    let weights = std::fs::read(dir.join(WEIGHTS)).map_err(Error::io(dir.join(WEIGHTS)))?;
+    parse_pretrained(dir, &config, scheduler.as_deref(), &weights)
 }
 
-/// As [`load_pretrained`], from the contents of the two files: for weights inside the program.
+/// The network that comes with the crate: Fashion-MNIST at 28×28, trained by `ddpm train` with its defaults.
 ///
 /// # Errors
-/// As [`load_pretrained`]; `name` stands for the path.
-pub fn load_pretrained_bytes(name: &str, config: &str, weights: &[u8]) -> Result<Unet> {
-    let path = Path::new(name);
-    let config = UnetConfig::from_json(config, &path.join(CONFIG))?;
-    let path = path.join(WEIGHTS);
+/// The files inside the program are damaged, which a test rules out.
+pub fn shipped() -> Result<Pretrained> {
+    parse_pretrained(
+        Path::new("assets/fashion-mnist-ddpm"),
+        include_str!("../assets/fashion-mnist-ddpm/config.json"),
+        Some(include_str!("../assets/fashion-mnist-ddpm/scheduler_config.json")),
+        include_bytes!("../assets/fashion-mnist-ddpm/diffusion_pytorch_model.safetensors"),
+    )
+}
+
+/// The loss log of [`shipped`]'s training, as CSV.
+pub const SHIPPED_LOG: &[u8] = include_bytes!("../assets/fashion-mnist-ddpm/loss.csv");
+
+/// As [`load_pretrained`], from the contents of the files; `dir` is for messages.
+///
+/// # Errors
+/// As [`load_pretrained`].
+pub fn parse_pretrained(
+    dir: &Path,
+    config: &str,
+    scheduler: Option<&str>,
+    weights: &[u8],
+) -> Result<Pretrained> {
+    let config = UnetConfig::from_json(config, &dir.join(CONFIG))?;
+    let reverse = match scheduler {
+        Some(text) => reverse_from_json(text, &dir.join(SCHEDULER))?,
+        None => Reverse::new(Schedule::linear(1000)),
+    };
+    let path = dir.join(WEIGHTS);
     let mut file = parse(weights, &path)?;
     let mut unet = empty(&config, &file, &path)?;
     rename_old_keys(&mut file.tensors);
     fill(&mut unet, "", &mut file.tensors, &path)?;
     nothing_left(&file.tensors, &path)?;
-    Ok(unet)
+    let channels = config.in_channels * if reverse.variance.is_learned() { 2 } else { 1 };
+    if config.out_channels != channels {
+        return Err(Error::Config {
+            path: dir.join(CONFIG),
+            key: "out_channels".into(),
+            expected: format!("{channels} for a variance of {}", reverse.variance),
+            found: config.out_channels.to_string(),
+        });
+    }
+    Ok(Pretrained { unet, reverse })
 }
 
 /// Writes a folder that diffusers' `UNet2DModel.from_pretrained` opens.
 ///
 /// # Errors
 /// The folder can't be made or a file can't be written.
-pub fn save_pretrained(unet: &Unet, dir: impl AsRef<Path>, precision: Precision) -> Result<()> {
+pub fn save_pretrained(
+    unet: &Unet,
+    reverse: &Reverse,
+    dir: impl AsRef<Path>,
+    precision: Precision,
+) -> Result<()> {
     let dir = dir.as_ref();
     std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
     write_atomically(&dir.join(CONFIG), unet.config.to_json().as_bytes())?;
+    write_atomically(&dir.join(SCHEDULER), reverse_to_json(reverse).as_bytes())?;
     let mut file = Tensors::default();
     file.metadata.insert("format".into(), "pt".into()); // diffusers asks for it
     add(unet, "", &mut file.tensors);

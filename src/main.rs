@@ -1,4 +1,5 @@
 //! The `ddpm` command: see [`cli`].
+#![allow(non_snake_case)] // the paper's T
 
 mod cli;
 

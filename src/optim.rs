@@ -5,7 +5,8 @@ use crate::params::Params;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-/// What an optimiser step needs to know; the paper's values are the defaults (appendix B).
+/// What an optimiser step needs to know. The defaults are the paper's (appendix B); warm-up and clipping, which it
+/// does not mention, are those of its code.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AdamOptions {
     /// step size after warm-up

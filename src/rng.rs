@@ -1,7 +1,8 @@
 //! Random numbers: one independent, seekable stream per unit of work.
 //!
-//! Every random function of the crate takes `rng` as its last argument and none creates entropy. A result then
-//! depends on the seed alone: not on the number of threads, on how a batch was split, or on an interruption.
+//! No function of the crate creates entropy: each takes an `rng` as its last argument, or a seed, or a
+//! [`Noise`](crate::diffusion::Noise), which gives every image and step a stream of its own. A result then depends on
+//! the seed alone: not on the number of threads, on how a batch was split, or on an interruption.
 
 use ndarray::{Array, ShapeBuilder};
 use ndarray_rand::RandomExt;

@@ -4,8 +4,8 @@
 //! convolution and a 3×3 convolution are all "rows times a matrix".
 //!
 //! The network computes in `f32` ([`Tensor4`]); the mathematics of the paper, where sums of a thousand terms
-//! must add up, in `f64` ([`Batch`]). The cast stands in one place, where a network becomes a
-//! [`Denoiser`](crate::diffusion::Denoiser).
+//! must add up, in `f64` ([`Batch`]). Casts stand where the two meet: where a network becomes a
+//! [`Denoiser`](crate::diffusion::Denoiser), and in a step of [training](crate::train).
 
 use ndarray::{Array1, Array2, Array3, Array4};
 

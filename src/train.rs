@@ -349,7 +349,7 @@ pub fn run(
     }
     log.write()?;
     trainer.save(&run.checkpoint())?;
-    checkpoint::save_pretrained(&trainer.adam.ema, run.model(), Precision::F32)
+    checkpoint::save_pretrained(&trainer.adam.ema, &trainer.reverse, run.model(), Precision::F32)
 }
 
 /// The loss log in memory; written whole, like everything that is saved.

@@ -17,9 +17,9 @@ pub use config::{BlockType, UnetConfig};
 
 use crate::diffusion::Denoiser;
 use crate::nn::{
-    Attention, AttentionCache, Conv2d, Conv2dCache, Downsample, GroupNorm, GroupNormCache, ResnetBlock,
-    ResnetBlockCache, TimeEmbedding, TimeEmbeddingCache, Upsample, UpsampleCache, ZERO, activation,
-    sinusoidal_embedding,
+    Attention, AttentionCache, Conv2d, Conv2dCache, Downsample, GroupNorm, GroupNormCache, Linear,
+    ResnetBlock, ResnetBlockCache, TimeEmbedding, TimeEmbeddingCache, Upsample, UpsampleCache, ZERO,
+    activation, sinusoidal_embedding,
 };
 use crate::params::params;
 use crate::tensor::{Batch, Tensor2, Tensor4};
@@ -313,6 +313,44 @@ impl Unet {
             }
         }
         self.conv_out.infer(&self.conv_norm_out.infer_silu(&h))
+    }
+
+    /// Floating-point operations of one forward pass for an image of `h` × `w`: two per multiplication of a matrix
+    /// product, convolutions, linear layers and attention; the rest is small.
+    pub fn flops(&self, mut h: usize, mut w: usize) -> u64 {
+        let conv = |conv: &Conv2d, pixels: usize| 2 * (conv.weight.len() * pixels) as u64;
+        let linear = |linear: &Linear| 2 * linear.weight.len() as u64;
+        let resnet = |r: &ResnetBlock, pixels| {
+            let shortcut = r.conv_shortcut.as_ref().map_or(0, |c| conv(c, pixels));
+            conv(&r.conv1, pixels) + conv(&r.conv2, pixels) + shortcut + linear(&r.time_emb_proj)
+        };
+        let attention = |a: &Attention, pixels: usize| {
+            let projections = [&a.to_q, &a.to_k, &a.to_v, &a.to_out[0]].map(linear).iter().sum::<u64>();
+            // q kᵀ and p v
+            projections * pixels as u64 + 4 * (pixels * pixels * a.to_q.bias.len()) as u64
+        };
+        let level = |resnets: &[ResnetBlock], attentions: &[Attention], pixels| {
+            let blocks = resnets.iter().map(|r| resnet(r, pixels)).sum::<u64>();
+            blocks + attentions.iter().map(|a| attention(a, pixels)).sum::<u64>()
+        };
+        let time = &self.time_embedding;
+        let mut sum = linear(&time.linear_1) + linear(&time.linear_2) + conv(&self.conv_in, h * w);
+        for block in &self.down_blocks {
+            sum += level(&block.resnets, &block.attentions, h * w);
+            for downsample in &block.downsamplers {
+                (h, w) = (h / 2, w / 2);
+                sum += conv(&downsample.conv, h * w);
+            }
+        }
+        sum += level(&self.mid_block.resnets, &self.mid_block.attentions, h * w);
+        for block in &self.up_blocks {
+            sum += level(&block.resnets, &block.attentions, h * w);
+            for upsample in &block.upsamplers {
+                (h, w) = (h * 2, w * 2);
+                sum += conv(&upsample.conv, h * w);
+            }
+        }
+        sum + conv(&self.conv_out, h * w)
     }
 
     #[track_caller]

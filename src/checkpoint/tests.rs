@@ -5,6 +5,10 @@ use crate::rng::stream;
 use ndarray::array;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+fn reverse() -> Reverse {
+    Reverse::new(Schedule::cosine(50))
+}
+
 fn unet() -> Unet {
     shaken(Unet::new(&UnetConfig::paper(8, 1, &[4, 8], 1, 2), &mut stream(1, 0)), 0.1)
 }
@@ -132,19 +136,21 @@ fn a_damaged_header_never_panics() {
 fn a_folder_is_written_and_read_back() {
     let (unet, dir) = (unet(), tempfile::tempdir().unwrap());
     let folder = dir.path().join("new/model");
-    save_pretrained(&unet, &folder, Precision::F32).unwrap();
+    save_pretrained(&unet, &reverse(), &folder, Precision::F32).unwrap();
     let back = load_pretrained(&folder).unwrap();
-    assert_eq!((bits(&back), &back.config), (bits(&unet), &unet.config));
+    assert_eq!((bits(&back.unet), &back.unet.config), (bits(&unet), &unet.config));
+    assert_eq!(back.reverse, reverse());
     assert_eq!(read(&folder.join(WEIGHTS)).unwrap().metadata["format"], "pt");
 
+    let inside = Path::new("inside");
     let config = std::fs::read_to_string(folder.join(CONFIG)).unwrap();
     let weights = std::fs::read(folder.join(WEIGHTS)).unwrap();
-    assert_eq!(bits(&load_pretrained_bytes("inside", &config, &weights).unwrap()), bits(&unet));
-    let error = load_pretrained_bytes("inside", &config, &weights[..100]).unwrap_err().to_string();
+    assert_eq!(bits(&parse_pretrained(inside, &config, None, &weights).unwrap().unet), bits(&unet));
+    let error = parse_pretrained(inside, &config, None, &weights[..100]).unwrap_err().to_string();
     assert!(error.starts_with("inside/diffusion_pytorch_model.safetensors: expected a whole"), "{error}");
 
-    save_pretrained(&unet, &folder, Precision::Bf16).unwrap();
-    let rounded = load_pretrained(&folder).unwrap();
+    save_pretrained(&unet, &reverse(), &folder, Precision::Bf16).unwrap();
+    let rounded = load_pretrained(&folder).unwrap().unet;
     for (w, r) in unet.slices().concat().into_iter().zip(rounded.slices().concat()) {
         assert!((w - r).abs() <= w.abs() / 256.0, "{w} became {r}");
     }
@@ -167,7 +173,7 @@ fn layouts_change_at_the_border() {
 /// A saved network whose tensors were changed, and what loading it says.
 fn error_after(change: impl FnOnce(&mut BTreeMap<String, ArrayD<f32>>)) -> String {
     let dir = tempfile::tempdir().unwrap();
-    save_pretrained(&unet(), dir.path(), Precision::F32).unwrap();
+    save_pretrained(&unet(), &reverse(), dir.path(), Precision::F32).unwrap();
     let path = dir.path().join(WEIGHTS);
     let mut file = read(&path).unwrap();
     change(&mut file.tensors);
@@ -195,7 +201,7 @@ fn missing_unknown_and_misshapen_tensors() {
 #[test]
 fn a_configuration_larger_than_its_file() {
     let dir = tempfile::tempdir().unwrap();
-    save_pretrained(&unet(), dir.path(), Precision::F32).unwrap();
+    save_pretrained(&unet(), &reverse(), dir.path(), Precision::F32).unwrap();
     let weights = std::fs::read(dir.path().join(WEIGHTS)).unwrap();
     let right = unet().config;
     for wrong in [
@@ -203,7 +209,8 @@ fn a_configuration_larger_than_its_file() {
         UnetConfig { layers_per_block: 4_000_000_000, ..right.clone() },
         UnetConfig { in_channels: 4_000_000_000, ..right },
     ] {
-        let error = load_pretrained_bytes("w", &wrong.to_json(), &weights).unwrap_err().to_string();
+        let error =
+            parse_pretrained(Path::new("w"), &wrong.to_json(), None, &weights).unwrap_err().to_string();
         assert!(error.contains(" numbers, as configured, found "), "{error}");
     }
 }
@@ -221,7 +228,7 @@ fn absent_files_are_named() {
 #[test]
 fn old_names_of_attention_are_understood() {
     let (unet, dir) = (unet(), tempfile::tempdir().unwrap());
-    save_pretrained(&unet, dir.path(), Precision::F32).unwrap();
+    save_pretrained(&unet, &reverse(), dir.path(), Precision::F32).unwrap();
     let path = dir.path().join(WEIGHTS);
     let mut file = read(&path).unwrap();
     let old = |key: &str| {
@@ -231,7 +238,7 @@ fn old_names_of_attention_are_understood() {
     file.tensors = file.tensors.into_iter().map(|(key, tensor)| (old(&key), tensor)).collect();
     assert!(file.tensors.contains_key("mid_block.attentions.0.proj_attn.weight"));
     write(&path, &file, Precision::F32).unwrap();
-    assert_eq!(bits(&load_pretrained(dir.path()).unwrap()), bits(&unet));
+    assert_eq!(bits(&load_pretrained(dir.path()).unwrap().unet), bits(&unet));
 }
 
 #[test]

@@ -1,5 +1,12 @@
 //! The commands. Each reads its arguments, calls the library, and writes files; no mathematics lives here.
 
+mod elbo;
+mod figures;
+mod info;
+mod interpolate;
+mod model;
+mod progress;
+mod sample;
 mod train;
 
 use clap::{Parser, Subcommand};
@@ -22,6 +29,16 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Render every figure and print the terms of the bound: what the bare command does
+    Figures(figures::Figures),
+    /// Draw samples (Algorithm 2, or DDIM)
+    Sample(sample::Sample),
+    /// Evaluate the bound on the negative log-likelihood, term by term
+    Elbo(elbo::ElboCommand),
+    /// Interpolate between two images, at several depths
+    Interpolate(interpolate::Interpolate),
+    /// Show a network's parameters, shapes and FLOPs
+    Info(info::Info),
     /// Train a network (Algorithm 1)
     Train(train::Train),
 }
@@ -45,7 +62,12 @@ fn dispatch(arguments: Arguments) -> Result<()> {
         pool.map_err(|e| ddpm::Error::argument("--threads", "a number of threads", e))?;
     }
     match arguments.command {
-        Some(Command::Train(train)) => train.run(),
-        None => Ok(()),
+        Some(Command::Train(command)) => command.run(),
+        Some(Command::Sample(command)) => command.run(),
+        Some(Command::Elbo(command)) => command.run(),
+        Some(Command::Interpolate(command)) => command.run(),
+        Some(Command::Info(command)) => command.run(),
+        Some(Command::Figures(command)) => command.run(),
+        None => figures::Figures::default().run(),
     }
 }

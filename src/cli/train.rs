@@ -1,5 +1,6 @@
 //! `ddpm train`.
 
+use super::progress::Progress;
 use clap::Args;
 use ddpm::data::{self, Dataset, FolderOptions, Split};
 use ddpm::diffusion::{Loss, Prediction, Reverse, ScheduleKind, Variance};
@@ -7,7 +8,6 @@ use ddpm::optim::AdamOptions;
 use ddpm::train::{self, RunOptions, TrainOptions, Trainer};
 use ddpm::unet::UnetConfig;
 use ddpm::{Error, Result};
-use indicatif::{ProgressBar, ProgressStyle};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +21,7 @@ use std::time::Duration;
 #[command(
     after_help = "Example:\n  ddpm train --steps 9000 --out runs/garments\n  ddpm train --steps 18000 --out runs/garments --resume\n  ddpm train --data ~/wikiart --size 32 --widths 64,128,128 --groups 32 --out runs/paintings"
 )]
-pub(crate) struct Train {
+pub(super) struct Train {
     /// Where the run keeps its files
     #[arg(long, value_name = "DIR", default_value = "runs/latest")]
     out: PathBuf,
@@ -130,7 +130,7 @@ struct ProcessArgs {
 }
 
 impl Train {
-    pub(crate) fn run(self) -> Result<()> {
+    pub(super) fn run(self) -> Result<()> {
         let run = RunOptions {
             out: self.out.clone(),
             steps: self.steps,
@@ -152,23 +152,15 @@ impl Train {
             .map_err(|e| Error::argument("Ctrl-C", "a handler", e))?;
         println!("{} on {} ({} pictures)", describe(trainer), data.name, data.len());
 
-        let bar = ProgressBar::new(self.steps.saturating_sub(trainer.adam.steps));
-        bar.set_style(
-            ProgressStyle::with_template("{bar:30} {pos}/{len} steps, {msg}, {eta} left")
-                .expect("a template"),
-        );
-        let batch = trainer.options.batch;
+        let mut progress = Progress::new("training", self.steps.saturating_sub(trainer.adam.steps) as usize);
+        let batch = trainer.options.batch as f64;
         let mut smooth = None;
         train::run(trainer, &data, &run, &stop, &mut |report| {
             let loss = smooth.map_or(report.loss, |s: f64| 0.98 * s + 0.02 * report.loss);
             smooth = Some(loss);
-            bar.inc(1);
-            bar.set_message(format!("{:.1} images/s, loss {loss:.4}", bar.per_sec() * batch as f64));
-            if bar.is_hidden() && report.step.is_multiple_of(100) {
-                println!("step {}, loss {loss:.4}", report.step);
-            }
+            progress.step(format!("steps, {:.1} images/s, loss {loss:.4}", progress.per_second() * batch));
         })?;
-        bar.finish();
+        progress.finish();
         println!("{} steps; averaged weights in {}", trainer.adam.steps, run.model().display());
         Ok(())
     }
@@ -205,19 +197,21 @@ impl Train {
 
 /// Fashion-MNIST, a folder of IDX files, or a folder of pictures.
 fn load(folder: Option<&Path>, size: usize, channels: usize) -> Result<Dataset> {
-    let idx = |dir: &Path| {
-        let entries = std::fs::read_dir(dir).map_err(Error::io(dir))?;
-        Ok::<bool, Error>(entries.flatten().any(|e| e.file_name().to_string_lossy().contains("idx3")))
-    };
     match folder {
-        Some(dir) if !idx(dir)? => {
+        Some(dir) if !is_idx(dir)? => {
             let options = FolderOptions { channels, ..FolderOptions::new(size) };
             let (data, report) = data::load_folder(dir, &options)?;
-            eprint!("{report}");
+            eprintln!("{report}");
             Ok(data)
         }
         _ => Ok(Dataset::from_images(&data::fashion_mnist(folder, Split::Train)?)),
     }
+}
+
+/// Whether a folder holds IDX files rather than pictures.
+pub(super) fn is_idx(dir: &Path) -> Result<bool> {
+    let entries = std::fs::read_dir(dir).map_err(Error::io(dir))?;
+    Ok(entries.flatten().any(|e| e.file_name().to_string_lossy().contains("idx3")))
 }
 
 fn describe(trainer: &Trainer) -> String {

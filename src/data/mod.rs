@@ -4,10 +4,13 @@
 //! |---|---|---|
 //! | Fashion-MNIST, shipped test set | [`fashion_mnist_test`] | [`Images`] `[10000, 28, 28, 1]` |
 //! | Fashion-MNIST, from a folder | [`fashion_mnist`] | [`Images`] |
-//! | any pair of IDX files | [`idx::read_images`], [`idx::read_labels`] | [`Images`] |
+//! | any IDX file of images or labels | [`idx::read_images`], [`idx::read_labels`] | bytes `[N, H, W, 1]`, `N` labels |
 //! | twenty-two paintings, shipped | [`paintings`] | [`Dataset`] of random crops |
 //! | any folder of JPEG, PNG, WebP | [`load_folder`] | [`Dataset`] of random crops |
 //! | swirl, moons, two Gaussians, dinosaur | [`toy`] | points `[n, 2]` |
+//!
+//! [`Images`] are whole and numbered, for evaluation; a [`Dataset`] is drawn from at random, for training.
+//! [`Dataset::from_images`] and [`Dataset::fixed`] lead from one to the other.
 //!
 //! Files hold 8-bit pixels; the paper works on [−1, 1] (its section 3.3). [`to_unit`] and [`to_u8`] are the only two
 //! places where one becomes the other.

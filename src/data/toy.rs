@@ -44,7 +44,7 @@ pub fn moons(n: usize, rng: &mut impl Rng) -> Array2<f64> {
 
 /// Two Gaussians of standard deviation `sigma` at (±½, ±½) with equal weights, `[n, 2]`.
 ///
-/// Its exact denoiser is known, see `diffusion`.
+/// Its exact denoiser is a [`MixtureWorld`](crate::diffusion::oracle::MixtureWorld).
 pub fn two_gaussians(n: usize, sigma: f64, rng: &mut impl Rng) -> Array2<f64> {
     points(n, || {
         let mean = if rng.random::<bool>() { 0.5 } else { -0.5 };

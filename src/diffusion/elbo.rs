@@ -12,7 +12,7 @@ use super::batch::{dims, mse_per_image, same_shape, sum_per_image};
 use super::estimate::choose_t;
 use super::forward::{log_beta_tilde, mu_tilde};
 use super::{
-    Decoder, Denoiser, Estimate, Noise, PMeanVariance, Reverse, Schedule, TimeSteps, kl_normal, q_sample,
+    Decoder, Denoiser, Estimate, Noise, NoisyBatch, PMeanVariance, Reverse, Schedule, TimeSteps, kl_normal,
 };
 use crate::tensor::Batch;
 use ndarray::{Array1, Array2, ArrayView1, Axis, Zip, s};
@@ -183,10 +183,31 @@ pub fn elbo(
     noise: &Noise,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Elbo {
+    let mut bounds = elbo_variants(model, std::slice::from_ref(reverse), data, options, noise, progress);
+    bounds.swap_remove(0)
+}
+
+/// [`elbo`] of several reverse processes over one network, say with σ² = β and β̃, for the price of one.
+///
+/// The network's output is computed once per (image, t), and every process reads it in its own way.
+///
+/// # Panics
+/// When there is no process, or their schedules differ; and as [`elbo`].
+#[track_caller]
+pub fn elbo_variants(
+    model: &(impl Denoiser + ?Sized),
+    variants: &[Reverse],
+    data: &Batch,
+    options: &ElboOptions,
+    noise: &Noise,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Vec<Elbo> {
     assert!(options.batch > 0, "elbo: the batch must hold at least one pair");
-    let schedule = &reverse.schedule;
+    let schedule = &variants.first().expect("elbo: at least one reverse process").schedule;
+    assert!(variants.iter().all(|v| v.schedule == *schedule), "elbo: all variants must have one schedule");
     let (t, weight) = choose_t(options.time_steps, schedule.T(), data.dim().0, noise);
-    let mut bound = Elbo {
+    let (n_images, columns) = t.dim();
+    let empty = Elbo {
         T: schedule.T(),
         dims: dims(data),
         L_T: L_T(schedule, data),
@@ -196,44 +217,62 @@ pub fn elbo(
         t,
         weight,
     };
-    let (n_images, columns) = bound.t.dim();
+    let mut bounds = vec![empty; variants.len()];
     // L_0 on its own, then all other terms: a batch is either of t = 1 or of t ≥ 2
     let first: Vec<_> = (0..n_images).map(|n| (n, 0)).collect();
     let others: Vec<_> = (1..columns).flat_map(|k| (0..n_images).map(move |n| (n, k))).collect();
     let mut done = 0;
     for pairs in first.chunks(options.batch).chain(others.chunks(options.batch)) {
-        bound.evaluate(model, reverse, data, options.decoder, noise, pairs);
+        let batch = noisy_pairs(schedule, data, &bounds[0].t, noise, pairs);
+        let output = model.predict(&batch.x_t, &batch.t);
+        for (bound, reverse) in bounds.iter_mut().zip(variants) {
+            bound.fill_in(
+                &batch,
+                &reverse.read(output.clone(), &batch.x_t, &batch.t),
+                reverse,
+                options,
+                pairs,
+            );
+        }
         done += pairs.len();
         progress(done, n_images * columns);
     }
-    bound
+    bounds
+}
+
+/// x_0, t, ε and x_t of some (image, column) pairs.
+fn noisy_pairs(
+    schedule: &Schedule,
+    data: &Batch,
+    t: &Array2<usize>,
+    noise: &Noise,
+    pairs: &[(usize, usize)],
+) -> NoisyBatch {
+    let images: Vec<usize> = pairs.iter().map(|pair| pair.0).collect();
+    let t: Vec<usize> = pairs.iter().map(|&pair| t[pair]).collect();
+    let x0 = data.select(Axis(0), &images);
+    let (_, h, w, c) = x0.dim();
+    let eps = noise.pairs([h, w, c], images.into_iter().zip(t.iter().copied()));
+    NoisyBatch::new(schedule, x0, t, eps)
 }
 
 impl Elbo {
-    /// Fills in the terms of some (image, column) pairs, all of t = 1 or all of t ≥ 2.
-    fn evaluate(
+    /// Writes the terms of some (image, column) pairs, all of t = 1 or all of t ≥ 2.
+    fn fill_in(
         &mut self,
-        model: &(impl Denoiser + ?Sized),
+        batch: &NoisyBatch,
+        p: &PMeanVariance,
         reverse: &Reverse,
-        data: &Batch,
-        decoder: Decoder,
-        noise: &Noise,
+        options: &ElboOptions,
         pairs: &[(usize, usize)],
     ) {
-        let images: Vec<usize> = pairs.iter().map(|pair| pair.0).collect();
-        let t: Vec<usize> = pairs.iter().map(|&pair| self.t[pair]).collect();
-        let x0 = data.select(Axis(0), &images);
-        let (_, h, w, c) = x0.dim();
-        let eps = noise.pairs([h, w, c], images.iter().copied().zip(t.iter().copied()));
-        let x_t = q_sample(&reverse.schedule, &x0, &t, &eps);
-        let p = reverse.p_mean_variance(model, &x_t, &t);
-
+        let NoisyBatch { x0, t, eps, x_t } = batch;
         let terms = match t[0] {
-            1 => L_0(&x0, &p, decoder),
-            _ => L_t_minus_1(&reverse.schedule, &x0, &x_t, &t, &p),
+            1 => L_0(x0, p, options.decoder),
+            _ => L_t_minus_1(&reverse.schedule, x0, x_t, t, p),
         };
-        let eps_mse = L_simple(&eps, &reverse.eps_from_x0(&x_t, &t, &p.x0_hat));
-        let x0_mse = mse_per_image(&x0, &p.x0_hat);
+        let eps_mse = L_simple(eps, &reverse.eps_from_x0(x_t, t, &p.x0_hat));
+        let x0_mse = mse_per_image(x0, &p.x0_hat);
         for (i, &pair) in pairs.iter().enumerate() {
             (self.L[pair], self.eps_mse[pair], self.x0_mse[pair]) = (terms[i], eps_mse[i], x0_mse[i]);
         }

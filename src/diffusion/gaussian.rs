@@ -111,7 +111,7 @@ impl Decoder {
         self.log_prob_and_grad(x, mean, log_sigma).0
     }
 
-    /// log p(x) with its derivatives by `mean` and by `log_sigma`.
+    /// log p(x) with its derivatives with respect to `mean` and to `log_sigma`.
     pub fn log_prob_and_grad(self, x: f64, mean: f64, log_sigma: f64) -> (f64, f64, f64) {
         let per_sigma = (-log_sigma).exp();
         let (c, h) = ((x - mean) * per_sigma, 2.0 * HALF_BIN * per_sigma);
@@ -127,7 +127,8 @@ impl Decoder {
     }
 }
 
-/// log of the standard normal's mass in [c − h/2, c + h/2], with its derivatives by c and h.
+/// log of the standard normal's mass in [c − h/2, c + h/2], with its derivatives
+/// with respect to c and h.
 struct LogMass {
     value: f64,
     dc: f64,

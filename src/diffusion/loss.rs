@@ -1,4 +1,4 @@
-//! What training minimises, and its gradient by the network's raw output (Eqs. 5, 12, 14).
+//! What training minimises, and its gradient with respect to the network's raw output (Eqs. 5, 12, 14).
 //!
 //! A loss here is one random term per image, at that image's t: the average over t is left to training
 //! (Algorithm 1). x̂_0 is never clipped in a loss, whatever `reverse.clip` says.
@@ -40,7 +40,7 @@ impl NoisyBatch {
     }
 }
 
-/// Loss of each image, and the gradient of their **sum** by the network's output.
+/// Loss of each image, and the gradient of their **sum** with respect to the network's output.
 ///
 /// Divide both by N for the mean over a batch.
 #[derive(Clone, Debug)]
@@ -163,8 +163,8 @@ pub fn vlb_loss(reverse: &Reverse, output: &Batch, batch: &NoisyBatch, decoder: 
     LossGrad { loss: loss * scale, d_output: join(d_mean, d_v) }
 }
 
-/// L_hybrid = L_simple + λ L_vlb, λ = 0.001, where L_vlb teaches only the variance: its gradient by the mean is
-/// stopped (Nichol & Dhariwal 2021, Eq. 16).
+/// L_hybrid = L_simple + λ L_vlb, λ = 0.001, where L_vlb teaches only the variance: its gradient with respect
+/// to the mean is stopped (Nichol & Dhariwal 2021, Eq. 16).
 ///
 /// # Shapes
 /// `output` `[N, H, W, 2C]`; else as [`simple_loss`].
@@ -183,7 +183,7 @@ pub fn hybrid_loss(reverse: &Reverse, output: &Batch, batch: &NoisyBatch, decode
     LossGrad { loss: mse + HYBRID_LAMBDA * vlb.loss, d_output }
 }
 
-/// KL(N(μ̃, β̃) ‖ N(μ, v)) with its derivatives by μ and by log v:
+/// KL(N(μ̃, β̃) ‖ N(μ, v)) with its derivatives with respect to μ and to log v:
 /// ½ [log v − log β̃ − 1 + β̃/v + (μ̃ − μ)²/v].
 fn kl_and_grad(mu_tilde: f64, log_beta_tilde: f64, mean: f64, log_variance: f64) -> (f64, f64, f64) {
     let nats = kl_normal(mu_tilde, log_beta_tilde, mean, log_variance);
@@ -193,7 +193,7 @@ fn kl_and_grad(mu_tilde: f64, log_beta_tilde: f64, mean: f64, log_variance: f64)
     (nats, d_mean, d_log_variance)
 }
 
-/// −log p(x_0|x_1) of one pixel with its derivatives by μ and by log v = 2 log σ.
+/// −log p(x_0|x_1) of one pixel with its derivatives with respect to μ and to log v = 2 log σ.
 fn decoder_and_grad(decoder: Decoder, x0: f64, mean: f64, log_variance: f64) -> (f64, f64, f64) {
     let (log_prob, d_mean, d_log_sigma) = decoder.log_prob_and_grad(x0, mean, 0.5 * log_variance);
     (-log_prob, -d_mean, -0.5 * d_log_sigma)

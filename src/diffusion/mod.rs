@@ -50,8 +50,10 @@
 //! # Ok::<(), ddpm::Error>(())
 //! ```
 //!
-//! Logarithms are natural and quantities of information are in **nats per image** unless a name says
-//! `bits_per_dim`. All numbers here are `f64`.
+//! # Units
+//!
+//! Logarithms are natural, and quantities of information are in **nats per image** unless a name says
+//! `bits_per_dim` or its documentation says bits. All numbers here are `f64`.
 
 mod batch;
 mod ddim;
@@ -69,7 +71,7 @@ mod sampler;
 mod schedule;
 
 pub use ddim::{Ddim, ddim_sample, ddim_step};
-pub use elbo::{Elbo, ElboOptions, L_0, L_T, L_simple, L_t_minus_1, bits_per_dim, elbo};
+pub use elbo::{Elbo, ElboOptions, L_0, L_T, L_simple, L_t_minus_1, bits_per_dim, elbo, elbo_variants};
 pub use estimate::{Estimate, TimeSteps};
 pub use forward::{QPosterior, q_mean_variance, q_posterior, q_sample};
 pub use gaussian::{Decoder, kl_normal, log_normal, log_normal_cdf, normal_cdf};
@@ -80,6 +82,7 @@ pub use reverse::{Denoiser, PMeanVariance, PSample, Prediction, Reverse, Varianc
 pub use sampler::{
     Snapshot, Step, decode, interpolate, interpolate_latents, progressive, sample, shared_latents,
 };
+pub(crate) use schedule::linspace;
 pub use schedule::{Schedule, ScheduleKind};
 
 use crate::{Error, Result};

@@ -70,9 +70,11 @@ impl Layer {
             }),
             Mark::Note { text } => {
                 let Some((x, y)) = view.place_inside(self.points[0]) else { return Ok(()) };
-                // on the side where there is room
+                // beside the point or, at the right edge, above it
                 let right = x + 24.0 + text::width(text, style::TICK) <= view.plot.right;
-                let (across, x) = if right { (HPos::Left, x + 20.0) } else { (HPos::Right, x - 20.0) };
+                let above = 1.2 * f64::from(style::TICK);
+                let (across, x, y) =
+                    if right { (HPos::Left, x + 20.0, y) } else { (HPos::Right, x + 12.0, y - above) };
                 let (w, h) = (text::width(text, style::TICK) + 8.0, 0.6 * f64::from(style::TICK));
                 let left = if right { x - 4.0 } else { x + 4.0 - w };
                 page.rect(Rect { left, right: left + w, top: y - h, bottom: y + h }, style::PAPER)?;

@@ -5,10 +5,10 @@
 //! | [`Grid`] | images in rows and columns: samples, neighbours, interpolations | Figs. 1, 6–9, 13–15 |
 //! | [`elbo::decomposition`] | every term of the bound, per t, summed up, in total | Eq. 5 |
 //! | [`elbo::weights`] | what a step counts in L and in L_simple | Eqs. 12, 14 |
-//! | [`rate_distortion`] | distortion and rate over the reverse process | Fig. 5 |
+//! | [`rate_distortion`](rate_distortion()) | distortion and rate over the reverse process | Fig. 5 |
 //! | [`schedules`] | ᾱ_t and log-SNR | §4 |
 //! | [`loss_curves`] | training losses, raw and smoothed | – |
-//! | [`graphical_model`] | the two chains | Fig. 2 |
+//! | [`graphical_model`](graphical_model()) | the two chains | Fig. 2 |
 //! | [`Chart`] | any lines, points, bands, heat maps | – |
 //! | [`Gif`] | frames in motion | – |
 //!

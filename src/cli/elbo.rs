@@ -1,0 +1,265 @@
+//! `ddpm elbo`: the bound, term by term, and the rate–distortion curve.
+
+use super::model::{ModelArgs, as_batch, test_images, variance_name};
+use super::progress::Progress;
+use clap::Args;
+use ddpm::checkpoint::{Pretrained, write_atomically};
+use ddpm::diffusion::{
+    Decoder, Elbo, ElboOptions, Estimate, Noise, Reverse, TimeSteps, Variance, elbo_variants, rate_distortion,
+};
+use ddpm::figures::elbo::{ElboTerms, Term};
+use ddpm::figures::{self, Figure};
+use ddpm::tensor::Batch;
+use ddpm::{Error, Result};
+use ndarray::Array1;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// Evaluate the bound on the negative log-likelihood, term by term (Eq. 5), in bits per dimension
+///
+/// Writes elbo.csv (every term), elbo.json (the totals), and elbo.png; at all t also rate_distortion.csv and .png.
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  ddpm elbo --images 64\n  ddpm elbo --images 2000 --times 50\n  ddpm elbo --pretrained ~/ddpm-cifar10-32 --data ~/cifar-test --images 16"
+)]
+pub(super) struct ElboCommand {
+    #[command(flatten)]
+    model: ModelArgs,
+
+    /// IDX files or pictures to evaluate [default: the shipped Fashion-MNIST test set]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+
+    /// How many images, from the first on
+    #[arg(long, default_value_t = 64)]
+    images: usize,
+
+    /// Evaluate so many t per image, chosen at random in strata, instead of all
+    #[arg(long, value_name = "COUNT")]
+    times: Option<usize>,
+
+    /// How the last step's likelihood is computed: exact, or tanh as in the official code
+    #[arg(long, default_value = "exact")]
+    decoder: Decoder,
+
+    /// Of everything random
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+
+    /// Where the files go
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    out: PathBuf,
+}
+
+impl ElboCommand {
+    pub(super) fn run(self) -> Result<()> {
+        let model = self.model.load()?;
+        let T = model.reverse.schedule.T();
+        let time_steps = match self.times {
+            None => TimeSteps::All,
+            Some(count) if (1..T).contains(&count) => TimeSteps::Stratified { count, seed: self.seed },
+            Some(count) => {
+                return Err(Error::argument(
+                    "--times",
+                    format!("1 to {} of the steps 2..={T}", T - 1),
+                    count,
+                ));
+            }
+        };
+        let images = test_images(self.data.as_deref(), &model, self.images)?;
+        let variants = if self.model.variance.is_some() {
+            vec![model.reverse.clone()]
+        } else {
+            variants(&model.reverse)
+        };
+        let options = ElboOptions { time_steps, decoder: self.decoder, ..ElboOptions::default() };
+        let bounds = evaluate(&model, &variants, &as_batch(&images), &options, self.seed);
+        println!("{}", table(&images.name, &variants, &bounds));
+        std::fs::create_dir_all(&self.out).map_err(Error::io(&self.out))?;
+        write_all(&self.out, &images.name, &variants, &bounds)
+    }
+}
+
+/// The process as given and, if its variance is fixed, the same with the other choice of section 3.2.
+pub(super) fn variants(reverse: &Reverse) -> Vec<Reverse> {
+    let with = |variance| Reverse { variance, ..reverse.clone() };
+    if reverse.variance.is_learned() {
+        vec![reverse.clone()]
+    } else {
+        vec![with(Variance::Beta), with(Variance::BetaTilde)]
+    }
+}
+
+/// The bounds of all variants.
+pub(super) fn evaluate(
+    model: &Pretrained,
+    variants: &[Reverse],
+    data: &Batch,
+    options: &ElboOptions,
+    seed: u64,
+) -> Vec<Elbo> {
+    let n = data.dim().0;
+    let mut progress = Progress::new(format!("the bound of {n} images"), 0);
+    let mut watch = |done, total| progress.of(done, total);
+    let bounds = elbo_variants(&model.unet, variants, data, options, &Noise::seed(seed), &mut watch);
+    progress.finish();
+    bounds
+}
+
+/// The terms of Eq. 5, one column per variant.
+pub(super) fn table(data: &str, variants: &[Reverse], bounds: &[Elbo]) -> String {
+    let images = bounds[0].L_T.len();
+    let mut lines = vec![format!("{data}, {images} images, bits/dim ± standard error over images")];
+    let header = variants.iter().map(|v| format!("{:>22}", format!("σ² = {}", v.variance)));
+    lines.push(format!("{:12}{}", "", header.collect::<String>()));
+    for (name, get) in SUMMARY {
+        let cells = bounds.iter().map(|b| {
+            let Estimate { mean, std_error } = get(b);
+            let digits = if mean.abs() < 1e-3 { format!("{mean:.2e}") } else { format!("{mean:.4}") };
+            format!("{:>22}", format!("{digits} ± {std_error:.1e}"))
+        });
+        lines.push(format!("{name:12}{}", cells.collect::<String>()));
+    }
+    lines.join("\n")
+}
+
+/// What the table says of a bound.
+type Summary = fn(&Elbo) -> Estimate;
+const SUMMARY: [(&str, Summary); 4] = [
+    ("L_T", |b| b.mean_bits_per_dim(b.L_T.clone())),
+    ("Σ L_t-1", |b| b.mean_bits_per_dim(b.sum_L_t_minus_1())),
+    ("L_0", |b| b.mean_bits_per_dim(b.L_0().to_owned())),
+    ("L", Elbo::bits_per_dim),
+];
+
+/// CSV, JSON and figures into a folder.
+pub(super) fn write_all(out: &Path, data: &str, variants: &[Reverse], bounds: &[Elbo]) -> Result<()> {
+    save_csv(&out.join("elbo.csv"), variants.iter().zip(bounds).flat_map(|(v, b)| term_rows(v, b)))?;
+    save_json(&out.join("elbo.json"), data, variants, bounds)?;
+    let all_t = bounds[0].t.ncols() == bounds[0].T;
+    if !all_t {
+        return Ok(());
+    }
+    decomposition(variants, bounds).save(out.join("elbo.png"))?;
+    let rows = variants.iter().zip(bounds).flat_map(|(v, b)| rate_rows(v, b));
+    save_csv(&out.join("rate_distortion.csv"), rows)?;
+    // one curve: the choices of σ² differ by less than a line's width
+    rate_figure(&variants[0], &bounds[0]).save(out.join("rate_distortion.png"))
+}
+
+/// The four panels of the decomposition.
+pub(super) fn decomposition(variants: &[Reverse], bounds: &[Elbo]) -> Figure {
+    let terms: Vec<ElboTerms> = variants.iter().zip(bounds).map(|(v, b)| figure_terms(v, b)).collect();
+    figures::elbo::decomposition(&terms)
+}
+
+fn figure_terms(reverse: &Reverse, bound: &Elbo) -> ElboTerms {
+    let term = |t: usize, nats: Array1<f64>| {
+        let Estimate { mean, std_error } = bound.mean_bits_per_dim(nats);
+        Term { t, mean, std_error }
+    };
+    ElboTerms {
+        name: variance_name(reverse).into(),
+        L_T: term(bound.T, bound.L_T.clone()),
+        L_t_minus_1: (2..=bound.T).map(|t| term(t, bound.L.column(t - 1).to_owned())).collect(),
+        L_0: term(1, bound.L_0().to_owned()),
+    }
+}
+
+/// Fig. 5.
+fn rate_figure(reverse: &Reverse, bound: &Elbo) -> Figure {
+    figures::rate_distortion(&[(variance_name(reverse), &rate_points(bound))])
+}
+
+fn rate_points(bound: &Elbo) -> Vec<figures::RatePoint> {
+    let point = |p: ddpm::diffusion::RatePoint| figures::RatePoint {
+        reverse_steps: p.reverse_time,
+        rate: p.rate_bits_per_dim.mean,
+        rmse: p.rmse.mean,
+    };
+    rate_distortion(bound).into_iter().map(point).collect()
+}
+
+/// A row of elbo.csv. At random t, `images` counts how many were evaluated there.
+#[derive(Serialize)]
+struct TermRow {
+    variance: String,
+    term: &'static str,
+    t: usize,
+    images: usize,
+    bits_per_dim: f64,
+    std_error: f64,
+    eps_mse: f64,
+}
+
+/// Every term of the bound, by t.
+fn term_rows(reverse: &Reverse, bound: &Elbo) -> Vec<TermRow> {
+    let mut by_t = std::collections::BTreeMap::<usize, Vec<(f64, f64)>>::new();
+    for ((&t, &nats), &mse) in bound.t.iter().zip(&bound.L).zip(&bound.eps_mse) {
+        by_t.entry(t).or_default().push((nats, mse));
+    }
+    let row = |term, t, nats: Array1<f64>, mse: f64| {
+        let Estimate { mean, std_error } = bound.mean_bits_per_dim(nats.clone());
+        let variance = reverse.variance.to_string();
+        TermRow { variance, term, t, images: nats.len(), bits_per_dim: mean, std_error, eps_mse: mse }
+    };
+    let steps = by_t.into_iter().map(|(t, values)| {
+        let mse = values.iter().map(|v| v.1).sum::<f64>() / values.len() as f64;
+        let nats = values.iter().map(|v| v.0).collect();
+        row(if t == 1 { "L_0" } else { "L_t-1" }, t, nats, mse)
+    });
+    steps.chain([row("L_T", bound.T, bound.L_T.clone(), f64::NAN)]).collect()
+}
+
+/// A row of rate_distortion.csv.
+#[derive(Serialize)]
+struct RateRow {
+    variance: String,
+    t: usize,
+    reverse_time: usize,
+    rate_bits_per_dim: f64,
+    rate_std_error: f64,
+    rmse: f64,
+    rmse_std_error: f64,
+}
+
+fn rate_rows(reverse: &Reverse, bound: &Elbo) -> Vec<RateRow> {
+    let row = |p: ddpm::diffusion::RatePoint| RateRow {
+        variance: reverse.variance.to_string(),
+        t: p.t,
+        reverse_time: p.reverse_time,
+        rate_bits_per_dim: p.rate_bits_per_dim.mean,
+        rate_std_error: p.rate_bits_per_dim.std_error,
+        rmse: p.rmse.mean,
+        rmse_std_error: p.rmse.std_error,
+    };
+    rate_distortion(bound).into_iter().map(row).collect()
+}
+
+fn save_csv(path: &Path, rows: impl IntoIterator<Item = impl Serialize>) -> Result<()> {
+    let wrong = |e: String| Error::format(path, "a table", e);
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for row in rows {
+        writer.serialize(row).map_err(|e| wrong(e.to_string()))?;
+    }
+    write_atomically(path, &writer.into_inner().map_err(|e| wrong(e.to_string()))?)
+}
+
+/// The totals, as numbers.
+fn save_json(path: &Path, data: &str, variants: &[Reverse], bounds: &[Elbo]) -> Result<()> {
+    let estimate = |e: Estimate| serde_json::json!({ "mean": e.mean, "std_error": e.std_error });
+    let entries = variants.iter().zip(bounds).map(|(v, b)| {
+        let terms = SUMMARY.iter().map(|(name, get)| (name.to_string(), estimate(get(b))));
+        serde_json::json!({
+            "variance": v.variance.to_string(),
+            "clip": v.clip,
+            "bits_per_dim": terms.collect::<serde_json::Map<_, _>>(),
+            "L_simple": estimate(b.L_simple()),
+        })
+    });
+    let entries: Vec<_> = entries.collect();
+    let images = bounds[0].L_T.len();
+    let value = serde_json::json!({ "data": data, "images": images, "T": bounds[0].T, "bounds": entries });
+    let text = serde_json::to_string_pretty(&value).map_err(|e| Error::format(path, "a table", e))? + "\n";
+    write_atomically(path, text.as_bytes())
+}

@@ -1,0 +1,114 @@
+//! `ddpm interpolate`: two images, mixed at several depths of the chain (Figs. 8 and 9).
+
+use super::model::{ModelArgs, as_batch, test_images};
+use super::progress::Progress;
+use clap::Args;
+use ddpm::checkpoint::Pretrained;
+use ddpm::data::to_u8;
+use ddpm::diffusion::{Noise, interpolate};
+use ddpm::figures::{Figure, Grid};
+use ddpm::tensor::Batch;
+use ddpm::{Error, Result};
+use ndarray::{Array3, ArrayView3, Axis, concatenate, stack};
+use rayon::prelude::*;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+/// Interpolate between two test images, at several depths (Figs. 8, 9)
+#[derive(Args)]
+#[command(after_help = "Example:\n  ddpm interpolate --a 3 --b 12 --depths 750,500,250,0 --out mix.png")]
+pub(super) struct Interpolate {
+    #[command(flatten)]
+    model: ModelArgs,
+
+    /// IDX files or pictures to take the images from [default: the shipped test set]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+
+    /// Number of the first image
+    #[arg(long, default_value_t = PAIR.0)]
+    a: usize,
+
+    /// Number of the second image
+    #[arg(long, default_value_t = PAIR.1)]
+    b: usize,
+
+    /// Depths t; 0 mixes pixels [default: nine from T to 0, as in Fig. 9]
+    #[arg(long, value_delimiter = ',')]
+    depths: Option<Vec<usize>>,
+
+    /// Of everything random
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+
+    /// The picture to write, .png or .svg
+    #[arg(long, value_name = "FILE", default_value = "interpolation.png")]
+    out: PathBuf,
+}
+
+/// The test images of the figure: an ankle boot and a pullover.
+pub(super) const PAIR: (usize, usize) = (0, 1);
+
+impl Interpolate {
+    pub(super) fn run(self) -> Result<()> {
+        let model = self.model.load()?;
+        let T = model.reverse.schedule.T();
+        let depths = self.depths.unwrap_or_else(|| paper_depths(T));
+        if let Some(t) = depths.iter().find(|&&t| t > T) {
+            return Err(Error::argument("--depths", format!("0 to {T}"), t));
+        }
+        if depths.is_empty() {
+            return Err(Error::argument("--depths", "at least one depth", "none"));
+        }
+        let images = as_batch(&test_images(self.data.as_deref(), &model, self.a.max(self.b) + 1)?);
+        let (a, b) = (images.index_axis(Axis(0), self.a), images.index_axis(Axis(0), self.b));
+        coarse_to_fine(&model, a, b, &depths, self.seed).save(&self.out)?;
+        println!("{}", self.out.display());
+        Ok(())
+    }
+}
+
+/// The rows of Fig. 9: eighths of T, those of 1000 being 1000, 875, …, 125, 0.
+pub(super) fn paper_depths(T: usize) -> Vec<usize> {
+    (0..=8).rev().map(|i| i * T / 8).collect()
+}
+
+/// One row per depth: source, reconstruction, λ = 0.1 … 0.9, reconstruction, source.
+pub(super) fn coarse_to_fine(
+    model: &Pretrained,
+    a: ArrayView3<f64>,
+    b: ArrayView3<f64>,
+    depths: &[usize],
+    seed: u64,
+) -> Figure {
+    let lambdas: Vec<f64> = (0..=10).map(|i| i as f64 / 10.0).collect();
+    let progress = Mutex::new(Progress::new("interpolation", depths.iter().sum()));
+    let row = |&t: &usize| -> Array3<f64> {
+        // the network's calls move the bar: one for each step of this depth
+        let watched = |x: &Batch, t: &[usize]| {
+            progress.lock().expect("no panics while locked").step("");
+            ddpm::diffusion::Denoiser::predict(&model.unet, x, t)
+        };
+        let mixed = interpolate(&watched, &model.reverse, a, b, t, &lambdas, &Noise::seed(seed));
+        let all = concatenate![Axis(0), a.insert_axis(Axis(0)), mixed, b.insert_axis(Axis(0))];
+        let (n, h, w, c) = all.dim();
+        all.into_shape_with_order((n, h * w, c)).expect("contiguous")
+    };
+    let rows: Vec<Array3<f64>> = depths.par_iter().map(row).collect();
+    progress.into_inner().expect("no panics while locked").finish();
+
+    let views: Vec<_> = rows.iter().map(|row| row.view()).collect();
+    let all = stack(Axis(0), &views).expect("rows of one shape");
+    let (h, w, c) = a.dim();
+    let images = all.into_shape_with_order((depths.len() * 13, h, w, c)).expect("contiguous");
+    let inner = (1..10).map(|i| if i == 1 { "λ = 0.1".to_string() } else { format!("0.{i}") });
+    let columns = ["source", "rec."]
+        .map(String::from)
+        .into_iter()
+        .chain(inner)
+        .chain(["rec.", "source"].map(String::from));
+    Grid::new(&to_u8(&images), 13)
+        .column_labels(columns)
+        .row_labels(depths.iter().map(|t| format!("t = {t}")))
+        .figure()
+}

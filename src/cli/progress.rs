@@ -1,0 +1,62 @@
+//! A bar where someone watches, now and then a line where nobody does.
+
+use indicatif::{ProgressBar, ProgressStyle};
+use std::time::{Duration, Instant};
+
+/// How often a line is printed when there is no terminal.
+const QUIET: Duration = Duration::from_secs(15);
+
+/// The progress of one task.
+pub(super) struct Progress {
+    bar: ProgressBar,
+    what: String,
+    started: Instant,
+    spoke: Instant,
+}
+
+impl Progress {
+    /// A task of `total` equal parts.
+    pub(super) fn new(what: impl Into<String>, total: usize) -> Progress {
+        let what = what.into();
+        let bar = ProgressBar::new(total as u64);
+        bar.set_style(
+            ProgressStyle::with_template("{prefix:32} {bar:30} {pos}/{len} {msg}, {eta} left")
+                .expect("a template"),
+        );
+        bar.set_prefix(what.clone());
+        Progress { bar, what, started: Instant::now(), spoke: Instant::now() }
+    }
+
+    /// `done` of `total` parts are done.
+    pub(super) fn of(&mut self, done: usize, total: usize) {
+        self.bar.set_length(total as u64);
+        self.bar.set_position(done as u64);
+        self.speak();
+    }
+
+    /// One more part is done; `message` says how it goes.
+    pub(super) fn step(&mut self, message: impl Into<String>) {
+        self.bar.set_message(message.into());
+        self.bar.inc(1);
+        self.speak();
+    }
+
+    /// Parts per second.
+    pub(super) fn per_second(&self) -> f64 {
+        self.bar.position() as f64 / self.started.elapsed().as_secs_f64().max(1e-9)
+    }
+
+    fn speak(&mut self) {
+        if self.bar.is_hidden() && self.spoke.elapsed() > QUIET {
+            self.spoke = Instant::now();
+            let (done, total) = (self.bar.position(), self.bar.length().unwrap_or(0));
+            eprintln!("{}: {done}/{total} {}", self.what, self.bar.message());
+        }
+    }
+
+    /// Leaves one line: what took how long.
+    pub(super) fn finish(self) {
+        self.bar.finish_and_clear();
+        eprintln!("{:32} {:.1} s", self.what, self.started.elapsed().as_secs_f64());
+    }
+}

@@ -1,0 +1,138 @@
+//! `ddpm sample`: uncurated samples, and every step on the way.
+
+use super::model::{ModelArgs, image_shape};
+use super::progress::Progress;
+use clap::Args;
+use ddpm::checkpoint::Pretrained;
+use ddpm::data::to_u8;
+use ddpm::diffusion::{Ddim, Denoiser, Noise, Snapshot, ddim_sample, progressive};
+use ddpm::figures::{Figure, Grid};
+use ddpm::tensor::Batch;
+use ddpm::{Error, Result};
+use ndarray::{Axis, concatenate, s};
+use std::path::PathBuf;
+
+/// Draw samples (Algorithm 2, or DDIM)
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  ddpm sample --n 16 --out samples.png\n  ddpm sample --ddim 50 --eta 0\n  ddpm sample --n 8 --steps-out denoising.png"
+)]
+pub(super) struct Sample {
+    #[command(flatten)]
+    model: ModelArgs,
+
+    /// How many
+    #[arg(long, default_value_t = 64)]
+    n: usize,
+
+    /// Of everything random
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+
+    /// The picture to write, .png or .svg
+    #[arg(long, value_name = "FILE", default_value = "samples.png")]
+    out: PathBuf,
+
+    /// Also draw x_t and x̂_0 on the way, for the first samples (Algorithm 2 only)
+    #[arg(long, value_name = "FILE", conflicts_with = "ddim")]
+    steps_out: Option<PathBuf>,
+
+    /// Use DDIM with so many steps instead of all T
+    #[arg(long, value_name = "STEPS")]
+    ddim: Option<usize>,
+
+    /// DDIM's noise: 0 is none, 1 as much as Algorithm 2
+    #[arg(long, default_value_t = 0.0, requires = "ddim")]
+    eta: f64,
+}
+
+impl Sample {
+    pub(super) fn run(self) -> Result<()> {
+        let model = self.model.load()?;
+        if self.n == 0 {
+            return Err(Error::argument("--n", "at least one sample", 0));
+        }
+        let T = model.reverse.schedule.T();
+        let (x0, steps) = match self.ddim {
+            Some(steps) if !(1..=T).contains(&steps) => {
+                return Err(Error::argument("--ddim", format!("1 to {T} steps"), steps));
+            }
+            Some(steps) => (fast(&model, self.n, steps, self.eta, self.seed), vec![]),
+            None => draw(&model, self.n, &every_fifty(T), self.seed),
+        };
+        samples(&x0).save(&self.out)?;
+        println!("{}", self.out.display());
+        if let Some(path) = self.steps_out {
+            denoising(&steps, &x0, self.n.min(8)).save(&path)?;
+            println!("{}", path.display());
+        }
+        Ok(())
+    }
+}
+
+/// The t of the paper's Figs. 6 and 14: T, and every fiftieth part of a thousand below it.
+pub(super) fn every_fifty(T: usize) -> Vec<usize> {
+    let step = (T / 20).max(1);
+    (1..=T).filter(|t| t % step == 0).collect()
+}
+
+/// `n` samples by Algorithm 2, and what stood at the steps `keep`.
+pub(super) fn draw(model: &Pretrained, n: usize, keep: &[usize], seed: u64) -> (Batch, Vec<Snapshot>) {
+    let [h, w, c] = image_shape(model);
+    let mut progress = Progress::new(format!("{n} samples"), model.reverse.schedule.T());
+    let watched = Watched { model, progress: std::sync::Mutex::new(&mut progress) };
+    let drawn = progressive(&watched, &model.reverse, [n, h, w, c], keep, &Noise::seed(seed));
+    progress.finish();
+    drawn
+}
+
+/// `n` samples by DDIM.
+fn fast(model: &Pretrained, n: usize, steps: usize, eta: f64, seed: u64) -> Batch {
+    let [h, w, c] = image_shape(model);
+    let mut progress = Progress::new(format!("{n} samples, DDIM"), steps);
+    let ddim = Ddim { eta, ..Ddim::new(steps) };
+    let shape = [n, h, w, c];
+    let x0 = ddim_sample(&model.unet, &model.reverse, &ddim, shape, &Noise::seed(seed), &mut |_| {
+        progress.step("")
+    });
+    progress.finish();
+    x0
+}
+
+/// A network whose calls move a progress bar.
+struct Watched<'a> {
+    model: &'a Pretrained,
+    progress: std::sync::Mutex<&'a mut Progress>,
+}
+
+impl Denoiser for Watched<'_> {
+    fn predict(&self, x_t: &Batch, t: &[usize]) -> Batch {
+        self.progress.lock().expect("one thread at a time").step(format!("t = {}", t[0]));
+        self.model.unet.predict(x_t, t)
+    }
+}
+
+/// Samples in rows as long as columns are high.
+pub(super) fn samples(x0: &Batch) -> Figure {
+    let columns = (x0.len_of(Axis(0)) as f64).sqrt().ceil() as usize;
+    Grid::new(&to_u8(x0), columns).figure()
+}
+
+/// Two rows per sample, x_t and x̂_0, over the steps that were kept; the last column is the sample.
+pub(super) fn denoising(steps: &[Snapshot], x0: &Batch, n: usize) -> Figure {
+    let mut rows = Vec::new();
+    for i in 0..n {
+        let one = |x: &Batch| x.slice(s![i..i + 1, .., .., ..]).to_owned();
+        rows.extend(steps.iter().map(|step| one(&step.x_t)).chain([one(x0)]));
+        rows.extend(steps.iter().map(|step| one(&step.x0_hat)).chain([one(x0)]));
+    }
+    let views: Vec<_> = rows.iter().map(|row| row.view()).collect();
+    let images = concatenate(Axis(0), &views).expect("images of one shape");
+    let columns = steps.iter().map(|step| step.t).chain([0]);
+    let labels = (0..n).flat_map(|_| ["x_{t}", "x\u{302}_{0}"]);
+    Grid::new(&to_u8(&images), steps.len() + 1)
+        .scale(2)
+        .column_labels(columns.map(|t| if t == steps[0].t { format!("t = {t}") } else { t.to_string() }))
+        .row_labels(labels)
+        .figure()
+}

@@ -1,0 +1,152 @@
+//! The commands as a user runs them: exit codes, messages, files.
+#![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used)] // a test fails by panicking
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn ddpm(dir: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ddpm")).current_dir(dir).args(arguments).output().unwrap()
+}
+
+/// Runs and expects success; returns what was printed.
+#[track_caller]
+fn succeeds(dir: &Path, arguments: &[&str]) -> String {
+    let output = ddpm(dir, arguments);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "ddpm {arguments:?}: {stderr}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Runs and expects a failure that says `message`, without a panic.
+#[track_caller]
+fn fails(dir: &Path, arguments: &[&str], message: &str) {
+    let output = ddpm(dir, arguments);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "ddpm {arguments:?} succeeded");
+    assert!(stderr.contains(message), "ddpm {arguments:?}: {stderr}");
+    assert!(!stderr.contains("panicked"), "ddpm {arguments:?}: {stderr}");
+}
+
+/// A folder of sixteen small pictures, and a network that trains on it in no time.
+fn pictures(dir: &Path) -> Vec<&'static str> {
+    std::fs::create_dir(dir.join("pictures")).unwrap();
+    for n in 0..16u32 {
+        let picture = image::RgbImage::from_fn(12, 10, |x, y| {
+            image::Rgb([(x * 20) as u8, (y * 25) as u8, (n * 16) as u8])
+        });
+        picture.save(dir.join(format!("pictures/{n:02}.png"))).unwrap();
+    }
+    let arguments =
+        "train --data pictures --size 8 --widths 8,16 --groups 4 --batch 8 --T 40 --log-every 2 --warmup 0";
+    arguments.split(' ').collect()
+}
+
+#[test]
+fn every_command_explains_itself_with_an_example() {
+    let dir = tempfile::tempdir().unwrap();
+    for command in ["figures", "train", "sample", "elbo", "interpolate", "info"] {
+        let help = succeeds(dir.path(), &[command, "--help"]);
+        assert!(help.contains("Example") && help.contains(&format!("ddpm {command}")), "{help}");
+        assert!(help.contains("--threads"), "{help}");
+    }
+}
+
+#[test]
+fn a_run_trains_stops_resumes_and_is_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let train = pictures(at);
+    let with = |more: &[&'static str]| [train.clone(), more.to_vec()].concat();
+
+    succeeds(at, &with(&["--steps", "6", "--out", "whole"]));
+    succeeds(at, &with(&["--steps", "4", "--out", "parts"]));
+    let resume =
+        ["train", "--data", "pictures", "--size", "8", "--log-every", "2", "--out", "parts", "--steps", "6"];
+    succeeds(at, &[&resume[..], &["--resume"]].concat());
+    let read = |file: &str| std::fs::read(at.join(file)).unwrap();
+    for file in ["model/diffusion_pytorch_model.safetensors", "checkpoint.safetensors"] {
+        assert!(read(&format!("whole/{file}")) == read(&format!("parts/{file}")), "{file} differs");
+    }
+    assert_eq!(
+        String::from_utf8(read("parts/loss.csv")).unwrap().lines().count(),
+        4,
+        "a header and three rows"
+    );
+    fails(
+        at,
+        &resume,
+        "--out: expected a folder without a checkpoint, or --resume, found parts/checkpoint.safetensors",
+    );
+
+    let model = ["--model", "whole/model"];
+    assert!(
+        succeeds(at, &[&["info", "--json", "info.json"], &model[..]].concat()).contains("conv_in.weight")
+    );
+    let info: serde_json::Value = serde_json::from_slice(&read("info.json")).unwrap();
+    assert_eq!(info["T"], 40);
+    assert_eq!(info["image"], serde_json::json!([8, 8, 3]));
+
+    succeeds(at, &[&["sample", "--n", "3", "--out", "s.png", "--steps-out", "d.png"], &model[..]].concat());
+    succeeds(
+        at,
+        &[&["sample", "--n", "3", "--ddim", "5", "--eta", "0.5", "--out", "f.png"], &model[..]].concat(),
+    );
+    let mix = ["interpolate", "--data", "pictures", "--depths", "40,0", "--out", "i.png"];
+    succeeds(at, &[&mix, &model[..]].concat());
+    for picture in ["s.png", "d.png", "f.png", "i.png"] {
+        image::open(at.join(picture)).unwrap();
+    }
+
+    let table =
+        succeeds(at, &[&["elbo", "--data", "pictures", "--images", "5", "--out", "e"], &model[..]].concat());
+    for term in ["L_T", "Σ L_t-1", "L_0", "σ² = beta_tilde"] {
+        assert!(table.contains(term), "{table}");
+    }
+    let totals: serde_json::Value = serde_json::from_slice(&read("e/elbo.json")).unwrap();
+    let terms = &totals["bounds"][0]["bits_per_dim"];
+    let mean = |name: &str| terms[name]["mean"].as_f64().unwrap();
+    assert!((mean("L_T") + mean("Σ L_t-1") + mean("L_0") - mean("L")).abs() < 1e-9, "{terms}");
+    let rows = String::from_utf8(read("e/elbo.csv")).unwrap();
+    assert_eq!(rows.lines().count(), 1 + 2 * 41, "two variances, t = 1..=40 and L_T");
+    assert_eq!(String::from_utf8(read("e/rate_distortion.csv")).unwrap().lines().count(), 1 + 2 * 40);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_file_for_any_number_of_threads() {
+    let dir = tempfile::tempdir().unwrap();
+    for threads in ["1", "2", "7"] {
+        let out = format!("{threads}.png");
+        succeeds(dir.path(), &["sample", "--n", "5", "--ddim", "2", "--threads", threads, "--out", &out]);
+    }
+    let read = |name: &str| std::fs::read(dir.path().join(name)).unwrap();
+    assert_eq!(read("1.png"), read("2.png"));
+    assert_eq!(read("1.png"), read("7.png"));
+}
+
+#[test]
+fn wrong_arguments_are_named_and_nothing_panics() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    std::fs::create_dir(at.join("empty")).unwrap();
+    fails(at, &["sample", "--n", "0"], "--n: expected at least one sample, found 0");
+    fails(at, &["sample", "--ddim", "1001"], "--ddim: expected 1 to 1000 steps, found 1001");
+    fails(at, &["sample", "--model", "nowhere"], "nowhere");
+    fails(at, &["sample", "--variance", "learned"], "--variance: expected beta or beta_tilde");
+    fails(at, &["sample", "--n", "1", "--ddim", "1", "--out", "x.tiff"], "x.tiff");
+    fails(at, &["elbo", "--images", "0"], "--images: expected 1 to 10000 images, found 0");
+    fails(at, &["elbo", "--images", "1", "--times", "1000"], "--times: expected 1 to 999");
+    fails(at, &["elbo", "--data", "empty"], "empty");
+    fails(at, &["interpolate", "--depths", "1001"], "--depths: expected 0 to 1000, found 1001");
+    fails(at, &["interpolate", "--a", "10000"], "--images: expected 1 to 10000 images, found 10001");
+    fails(at, &["train", "--data", "nowhere"], "nowhere");
+    fails(at, &["train", "--data", "empty"], "empty");
+    fails(at, &["train", "--resume", "--out", "nowhere"], "nowhere/checkpoint.safetensors");
+    fails(at, &["train", "--resume", "--lr", "1"], "cannot be used with");
+    fails(at, &["info", "--threads", "x"], "invalid value");
+    let simd = Command::new(env!("CARGO_BIN_EXE_ddpm")).env("DDPM_SIMD", "mmx").arg("info").output().unwrap();
+    assert!(
+        String::from_utf8_lossy(&simd.stderr)
+            .contains("DDPM_SIMD: expected portable, avx2 or avx512, found 'mmx'")
+    );
+}
