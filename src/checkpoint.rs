@@ -63,9 +63,10 @@ pub fn load_pretrained(dir: impl AsRef<Path>) -> Result<Pretrained> {
         let path = dir.join(name);
         std::fs::read_to_string(&path).map_err(Error::io(&path))
     };
+    let config = text(CONFIG)?;
     let scheduler = if dir.join(SCHEDULER).exists() { Some(text(SCHEDULER)?) } else { None };
     let weights = std::fs::read(dir.join(WEIGHTS)).map_err(Error::io(dir.join(WEIGHTS)))?;
-    parse_pretrained(dir, &text(CONFIG)?, scheduler.as_deref(), &weights)
+    parse_pretrained(dir, &config, scheduler.as_deref(), &weights)
 }
 
 /// The network that comes with the crate: Fashion-MNIST at 28×28, trained by `ddpm train` with its defaults.
@@ -101,7 +102,7 @@ pub fn parse_pretrained(
     };
     let path = dir.join(WEIGHTS);
     let mut file = parse(weights, &path)?;
-    let mut unet = empty(&config);
+    let mut unet = empty(&config, &file, &path)?;
     rename_old_keys(&mut file.tensors);
     fill(&mut unet, "", &mut file.tensors, &path)?;
     nothing_left(&file.tensors, &path)?;
@@ -138,8 +139,22 @@ pub fn save_pretrained(
 }
 
 /// A network of the given shape, to be filled.
-fn empty(config: &UnetConfig) -> Unet {
-    Unet::new(config, &mut rand_chacha::ChaCha8Rng::seed_from_u64(0))
+fn empty(config: &UnetConfig, file: &Tensors, path: &Path) -> Result<Unet> {
+    enough(config, file, path)?;
+    Ok(Unet::new(config, &mut rand_chacha::ChaCha8Rng::seed_from_u64(0)))
+}
+
+/// Fails if the file can't hold a network of this shape: before a damaged configuration asks for all the memory there
+/// is. Counted are only the 3×3 convolutions that every network has.
+pub(crate) fn enough(config: &UnetConfig, file: &Tensors, path: &Path) -> Result<()> {
+    let widths = config.block_out_channels.iter().map(|&w| w as f64); // f64: the product may overflow
+    let blocks: f64 = widths.map(|w| config.layers_per_block as f64 * w * w).sum();
+    let ends = (config.in_channels + config.out_channels) as f64 * config.block_out_channels[0] as f64;
+    let (needed, found) = (9.0 * (blocks + ends), file.tensors.values().map(|t| t.len()).sum::<usize>());
+    if found as f64 >= needed {
+        return Ok(());
+    }
+    Err(Error::format(path, format!("more than {needed} numbers, as configured"), found))
 }
 
 /// Puts a model's parameters under `prefix` into `tensors`, in PyTorch's layout.
@@ -211,10 +226,10 @@ fn rename_old_keys(tensors: &mut BTreeMap<String, ArrayD<f32>>) {
         [(".query.", ".to_q."), (".key.", ".to_k."), (".value.", ".to_v."), (".proj_attn.", ".to_out.0.")];
     let old: Vec<String> = tensors.keys().filter(|k| k.contains(".attentions.")).cloned().collect();
     for key in old {
-        if let Some((from, to)) = OLD.iter().find(|(from, _)| key.contains(from)) {
-            if let Some(tensor) = tensors.remove(&key) {
-                tensors.insert(key.replace(from, to), tensor);
-            }
+        if let Some((from, to)) = OLD.iter().find(|(from, _)| key.contains(from))
+            && let Some(tensor) = tensors.remove(&key)
+        {
+            tensors.insert(key.replace(from, to), tensor);
         }
     }
 }
@@ -326,3 +341,6 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     file.persist(path).map_err(|e| Error::io(path)(e.error))?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

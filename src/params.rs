@@ -104,3 +104,64 @@ macro_rules! params {
     };
 }
 pub(crate) use params;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::Linear;
+    use ndarray::{Array1, Array2};
+
+    #[derive(Clone)]
+    struct Model {
+        last: Array1<f32>,
+        layers: Vec<Linear>,
+        present: Option<Linear>,
+        absent: Option<Linear>,
+        _not_a_parameter: Array1<f32>,
+    }
+
+    params!(Model { layers, absent, present, last });
+
+    fn model() -> Model {
+        let linear = |i: f32| Linear { weight: Array2::from_elem((2, 3), i), bias: Array1::from_elem(3, -i) };
+        Model {
+            last: Array1::from_elem(1, 9.0),
+            layers: vec![linear(1.0), linear(2.0)],
+            present: Some(linear(3.0)),
+            absent: None,
+            _not_a_parameter: Array1::zeros(7),
+        }
+    }
+
+    #[test]
+    fn keys_are_paths_in_the_order_of_the_macro() {
+        let model = model();
+        let keys: Vec<String> = model.named().into_iter().map(|(key, _)| key).collect();
+        let want = [
+            "layers.0.weight",
+            "layers.0.bias",
+            "layers.1.weight",
+            "layers.1.bias",
+            "present.weight",
+            "present.bias",
+            "last",
+        ];
+        assert_eq!(keys, want);
+        let mut again = model.clone();
+        let keys: Vec<String> = again.named_mut().into_iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, want);
+        assert_eq!(model.count(), 3 * 9 + 1);
+    }
+
+    #[test]
+    fn slices_are_the_same_numbers_and_can_be_written() {
+        let mut model = model();
+        assert_eq!(model.slices()[2], [2.0; 6]);
+        model.slices_mut()[6][0] = 5.0;
+        assert_eq!(model.last[0], 5.0);
+        let zeros = model.zeros_like();
+        assert!(zeros.slices().concat().iter().all(|&w| w == 0.0));
+        assert_eq!(zeros.count(), model.count());
+        assert_eq!(model.layers[0].bias[0], -1.0, "the original is untouched");
+    }
+}

@@ -54,8 +54,9 @@ mod tests {
     /// The stream is part of the crate's results: figures and trained weights depend on it.
     #[test]
     fn the_stream_is_stable() {
+        let mut rng = stream(20200619, 1);
+        assert_eq!([rng.random::<u64>(), rng.random()], [12409522206369725418, 1060130836660912008]);
         let z = normal::<f64, _>(3, &mut stream(20200619, 1));
-        println!("{z:?}");
-        assert_eq!(z, normal::<f64, _>(3, &mut stream(20200619, 1)));
+        assert_eq!(z, ndarray::array![0.24637425816206654, -1.3111231781251307, 1.0374010840532972]);
     }
 }

@@ -243,11 +243,14 @@ impl Trainer {
             serde_json::from_str(header).map_err(|e| Error::format(path, "a training header", e))?;
         let config = UnetConfig::from_json(&header.unet, path)?;
         let reverse = Reverse {
-            schedule: Schedule::from_betas(&header.reverse.betas)?,
+            schedule: Schedule::from_betas(&header.reverse.betas)
+                .map_err(|e| Error::format(path, "a training header", e))?,
             prediction: header.reverse.prediction,
             variance: header.reverse.variance,
             clip: header.reverse.clip,
         };
+        check_header(&header.options, &config, reverse.variance, path)?;
+        checkpoint::enough(&config, &file, path)?;
         let mut trainer = Trainer::new(&config, reverse, header.options);
         trainer.adam.steps = header.steps;
         checkpoint::fill(&mut trainer.unet, "model.", &mut file.tensors, path)?;
@@ -257,6 +260,21 @@ impl Trainer {
         checkpoint::nothing_left(&file.tensors, path)?;
         Ok(trainer)
     }
+}
+
+/// What must hold between the parts of a header.
+fn check_header(options: &TrainOptions, unet: &UnetConfig, variance: Variance, path: &Path) -> Result<()> {
+    let fail = |key: &str, expected: String, found: usize| {
+        Err(Error::Config { path: path.into(), key: key.into(), expected, found: found.to_string() })
+    };
+    if options.batch == 0 {
+        return fail("batch", "a positive number".into(), 0);
+    }
+    let channels = if variance.is_learned() { 2 * unet.in_channels } else { unet.in_channels };
+    if unet.out_channels != channels {
+        return fail("out_channels", format!("{channels} for variance {variance}"), unet.out_channels);
+    }
+    Ok(())
 }
 
 /// Where a run keeps its files, and how often.
@@ -289,7 +307,8 @@ impl RunOptions {
     }
 }
 
-/// A row of the loss log: means over the steps since the row before.
+/// A row of the loss log: means over the steps since the row before. The last row of a run that was stopped may
+/// stand for fewer steps than the others; when the run goes on, it is continued.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LogRow {
     /// steps taken
@@ -316,7 +335,7 @@ pub fn run(
     progress: &mut dyn FnMut(&StepReport),
 ) -> Result<()> {
     std::fs::create_dir_all(&run.out).map_err(Error::io(&run.out))?;
-    let mut log = LossLog::open(&run.log(), trainer.adam.steps)?;
+    let mut log = LossLog::open(&run.log(), trainer.adam.steps, run.log_every)?;
     let mut saved = Instant::now();
     while trainer.adam.steps < run.steps && !stop.load(Ordering::Relaxed) {
         let report = trainer.step(data)?;
@@ -337,15 +356,15 @@ pub fn run(
 struct LossLog {
     path: PathBuf,
     rows: Vec<LogRow>,
-    /// steps, loss and norm since the last row
-    pending: (u64, f64, f64),
+    /// steps in the last row if more are to be added to it, else 0
+    open_steps: u64,
     started: Instant,
     seconds_before: f64,
 }
 
 impl LossLog {
     /// Continues the log of a run up to step `steps`; what was logged after its checkpoint is computed again.
-    fn open(path: &Path, steps: u64) -> Result<LossLog> {
+    fn open(path: &Path, steps: u64, every: u64) -> Result<LossLog> {
         let mut rows = Vec::new();
         if steps > 0 && path.exists() {
             let damaged = |e| Error::format(path, "a loss log", e);
@@ -354,28 +373,27 @@ impl LossLog {
             rows.retain(|row| row.step <= steps);
         }
         let seconds_before = rows.last().map_or(0.0, |row| row.seconds);
-        Ok(LossLog {
-            path: path.to_path_buf(),
-            rows,
-            pending: (0, 0.0, 0.0),
-            started: Instant::now(),
-            seconds_before,
-        })
+        let open_steps = match rows[..] {
+            [.., before, last] if !last.step.is_multiple_of(every) => last.step - before.step,
+            [last] if !last.step.is_multiple_of(every) => last.step,
+            _ => 0,
+        };
+        Ok(LossLog { path: path.to_path_buf(), rows, open_steps, started: Instant::now(), seconds_before })
     }
 
     fn add(&mut self, report: &StepReport, every: u64) {
-        let (n, loss, norm) = self.pending;
-        self.pending = (n + 1, loss + report.loss, norm + report.grad_norm);
-        if report.step.is_multiple_of(every) {
-            let (n, loss, norm) = std::mem::take(&mut self.pending);
-            self.rows.push(LogRow {
-                step: report.step,
-                loss: loss / n as f64,
-                grad_norm: norm / n as f64,
-                lr: report.lr,
-                seconds: self.seconds_before + self.started.elapsed().as_secs_f64(),
-            });
-        }
+        let n = self.open_steps + 1;
+        let before = if n == 1 { None } else { self.rows.pop() };
+        let (loss, grad_norm) = before.map_or((0.0, 0.0), |row| (row.loss, row.grad_norm));
+        self.rows.push(LogRow {
+            step: report.step,
+            // running means: what is in the file is all there is to know
+            loss: loss + (report.loss - loss) / n as f64,
+            grad_norm: grad_norm + (report.grad_norm - grad_norm) / n as f64,
+            lr: report.lr,
+            seconds: self.seconds_before + self.started.elapsed().as_secs_f64(),
+        });
+        self.open_steps = if report.step.is_multiple_of(every) { 0 } else { n };
     }
 
     fn write(&self) -> Result<()> {
@@ -387,3 +405,6 @@ impl LossLog {
         checkpoint::write_atomically(&self.path, &bytes)
     }
 }
+
+#[cfg(test)]
+mod tests;

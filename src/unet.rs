@@ -27,6 +27,7 @@ use ndarray::{Axis, concatenate, s};
 use ndarray_rand::rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
+use std::borrow::Cow;
 
 /// Images that go through the network together. Small, so that a group's activations stay in cache; fixed, so
 /// that results do not depend on the number of threads.
@@ -175,7 +176,7 @@ impl Unet {
     pub fn forward(&self, x: Tensor4, t: &[usize], rngs: &mut [ChaCha8Rng]) -> (Tensor4, UnetCache) {
         self.check_input(&x, t);
         let (silu_temb, temb, time_embedding) = self.embed_time(t);
-        let (mut h, conv_in) = self.conv_in.forward(x);
+        let (mut h, conv_in) = self.conv_in.forward(row_major(&x).into_owned());
         let mut skips = vec![h.clone()];
 
         let mut down = Vec::new();
@@ -229,7 +230,7 @@ impl Unet {
     /// Given `dy = ∂L/∂y`, adds every parameter's gradient to `grad` and returns `∂L/∂x`.
     pub fn backward(&self, cache: UnetCache, dy: &Tensor4, grad: &mut Unet) -> Tensor4 {
         let mut d_silu_temb = Tensor2::zeros(cache.temb.raw_dim());
-        let dh = self.conv_out.backward(cache.conv_out, dy, &mut grad.conv_out);
+        let dh = self.conv_out.backward(cache.conv_out, &row_major(dy), &mut grad.conv_out);
         let mut dh = self.conv_norm_out.backward_silu(cache.conv_norm_out, dh, &mut grad.conv_norm_out);
 
         // What forward popped, backward pushes.
@@ -282,7 +283,7 @@ impl Unet {
         let mut silu_temb = self.time_embedding.infer(&self.sinusoids(t));
         activation::silu(silu_temb.as_slice_mut().expect("contiguous"));
 
-        let mut h = self.conv_in.infer(x);
+        let mut h = self.conv_in.infer(&row_major(x));
         let mut skips = vec![h.clone()];
         for level in &self.down_blocks {
             for (i, resnet) in level.resnets.iter().enumerate() {
@@ -375,7 +376,9 @@ impl Unet {
 
 /// Groups of [`GROUP`] images side by side on all threads; the network computes in `f32`.
 impl Denoiser for Unet {
+    #[track_caller]
     fn predict(&self, x_t: &Batch, t: &[usize]) -> Batch {
+        assert_eq!(t.len(), x_t.len_of(Axis(0)), "U-Net: {} times for {:?}", t.len(), x_t.shape());
         let groups: Vec<Tensor4> = x_t
             .axis_chunks_iter(Axis(0), GROUP)
             .into_par_iter()
@@ -469,6 +472,12 @@ fn attend_backward(
     }
 }
 
+/// The layers want pixels in memory one after another. What comes from outside may have another layout: a slice, or
+/// channels joined by ndarray.
+fn row_major(x: &Tensor4) -> Cow<'_, Tensor4> {
+    if x.is_standard_layout() { Cow::Borrowed(x) } else { Cow::Owned(x.as_standard_layout().into_owned()) }
+}
+
 /// `[h, skip]` on the channels.
 fn concat_channels(h: &Tensor4, skip: &Tensor4) -> Tensor4 {
     let (n, height, width, a) = h.dim();
@@ -488,3 +497,6 @@ fn split_channels(joined: &Tensor4, a: usize) -> (Tensor4, Tensor4) {
     let part = |range| joined.slice(range).as_standard_layout().into_owned();
     (part(s![.., .., .., ..a]), part(s![.., .., .., a..]))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! The reverse process beside the weights: diffusers' `scheduler_config.json`.
 
-use crate::diffusion::{Prediction, Reverse, Schedule, ScheduleKind, Variance};
+use crate::diffusion::{Prediction, Reverse, Schedule, ScheduleKind, Variance, linspace};
 use crate::error::{Error, Result};
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -67,12 +67,11 @@ fn schedule(get: &dyn Fn(&str, Value) -> Value, wrong: &dyn Fn(&str, &str) -> Er
     let number =
         |key: &str, default: f64| get(key, json!(default)).as_f64().ok_or_else(|| wrong(key, "a number"));
     let (start, end) = (number("beta_start", 1e-4)?, number("beta_end", 0.02)?);
-    let even = |a: f64, b: f64| (0..steps).map(move |i| a + (b - a) * i as f64 / (steps.max(2) - 1) as f64);
     match get("beta_schedule", json!("linear")).as_str() {
-        Some("linear") => Schedule::from_betas(&even(start, end).collect::<Vec<_>>()),
-        Some("scaled_linear") => {
-            Schedule::from_betas(&even(start.sqrt(), end.sqrt()).map(|b| b * b).collect::<Vec<_>>())
-        }
+        Some("linear") => Schedule::from_betas(&linspace(start, end, steps).collect::<Vec<_>>()),
+        Some("scaled_linear") => Schedule::from_betas(
+            &linspace(start.sqrt(), end.sqrt(), steps).map(|b| b * b).collect::<Vec<_>>(),
+        ),
         Some("squaredcos_cap_v2") => ScheduleKind::Cosine.schedule(steps),
         _ => Err(wrong("beta_schedule", "linear, scaled_linear or squaredcos_cap_v2")),
     }
@@ -146,8 +145,8 @@ mod tests {
     fn each_wrong_value_is_named() {
         for (text, message) in [
             (
-                "[",
-                "scheduler_config.json: expected a JSON object, found EOF while parsing a list at line 1 column 1",
+                "{",
+                "scheduler_config.json: expected a JSON object, found EOF while parsing an object at line 1 column 1",
             ),
             (r#"{"thresholding": true}"#, "'thresholding': expected false, found true"),
             (r#"{"clip_sample_range": 2}"#, "'clip_sample_range': expected 1.0, found 2"),

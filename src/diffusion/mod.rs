@@ -82,6 +82,7 @@ pub use reverse::{Denoiser, PMeanVariance, PSample, Prediction, Reverse, Varianc
 pub use sampler::{
     Snapshot, Step, decode, interpolate, interpolate_latents, progressive, sample, shared_latents,
 };
+pub(crate) use schedule::linspace;
 pub use schedule::{Schedule, ScheduleKind};
 
 use crate::{Error, Result};

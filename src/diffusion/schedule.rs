@@ -243,7 +243,7 @@ impl Schedule {
 }
 
 /// n numbers from `first` to `last`, both included.
-fn linspace(first: f64, last: f64, n: usize) -> impl Iterator<Item = f64> {
+pub(crate) fn linspace(first: f64, last: f64, n: usize) -> impl Iterator<Item = f64> {
     let step = if n > 1 { (last - first) / (n - 1) as f64 } else { 0.0 };
     (0..n).map(move |i| if i > 0 && i + 1 == n { last } else { first + step * i as f64 })
 }

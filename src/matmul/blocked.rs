@@ -1,25 +1,34 @@
 //! The blocked product: a large B is packed block by block so that what the kernel reads stays in cache.
 
-use super::kernel::{Init, Product, simd};
+use super::kernel::{Init, Product, Simd};
 
 /// Depth of a block of B: `KC × 32` numbers are 64 KiB, a panel that streams from L2.
 const KC: usize = 512;
 /// Rows of A per block: `MC × KC` numbers are 512 KiB, half an L2.
 const MC: usize = 256;
-/// A B of at most this many numbers (256 KiB) is used where it lies.
+/// A B of at most this many numbers (256 KiB) is used where it lies, if its rows are whole vectors …
 const SMALL: usize = 64 * 1024;
+/// … of the widest kind, whatever this CPU has: packed or not decides where the sums over `k` are cut, and that must
+/// be the same for every instruction set.
+const VECTOR: usize = 16;
 
 /// `C = init + A B` for row-major `A [m, k]`, `B [k, n]`, `C [m, n]` without gaps.
-pub(super) fn product(m: usize, k: usize, n: usize, a: &[f32], b: &[f32], init: Init, c: &mut [f32]) {
-    let lanes = simd().lanes();
+pub(super) fn product(
+    simd: Simd,
+    (m, k, n): (usize, usize, usize),
+    a: &[f32],
+    b: &[f32],
+    init: Init,
+    c: &mut [f32],
+) {
     if m == 0 || n == 0 {
         return;
     }
-    if n.is_multiple_of(lanes) && k * n <= SMALL {
+    if n.is_multiple_of(VECTOR) && k * n <= SMALL {
         let starts: Vec<usize> = (0..m).map(|i| i * k).collect();
-        return Product { a, starts: &starts, taps: &[0], k, b, ldb: n, n, init }.run(c, n);
+        return Product { a, starts: &starts, taps: &[0], k, b, ldb: n, n, init }.run_on(simd, c, n);
     }
-    let panel = 2 * lanes;
+    let panel = 2 * simd.lanes();
     let ldb = n.next_multiple_of(panel);
     let mut packed = vec![0.0; KC.min(k.max(1)) * ldb];
     // LOOP 3: blocks of depth. The first one starts C, the others add to it.
@@ -44,7 +53,7 @@ pub(super) fn product(m: usize, k: usize, n: usize, a: &[f32], b: &[f32], init: 
                     n: columns,
                     init: init.from(j0),
                 }
-                .run(&mut c[i0 * n + j0..], n);
+                .run_on(simd, &mut c[i0 * n + j0..], n);
             }
         }
     }

@@ -40,20 +40,29 @@ impl Simd {
     /// # Errors
     /// The value of `DDPM_SIMD` is unknown, or this CPU lacks what it asks for.
     pub fn detect() -> Result<Simd> {
-        let best = [Simd::Avx512, Simd::Avx2].into_iter().find(|s| s.available()).unwrap_or(Simd::Portable);
-        let Ok(asked) = std::env::var("DDPM_SIMD") else { return Ok(best) };
-        let simd = match asked.as_str() {
-            "portable" => Simd::Portable,
-            "avx2" => Simd::Avx2,
-            "avx512" => Simd::Avx512,
-            other => {
+        let asked = std::env::var_os("DDPM_SIMD");
+        Simd::choose(asked.as_ref().map(|asked| asked.to_string_lossy()).as_deref(), Simd::available)
+    }
+
+    /// What is asked for, or else the best, among the `available` ones.
+    pub(super) fn choose(asked: Option<&str>, available: impl Fn(Simd) -> bool) -> Result<Simd> {
+        let simd = match asked {
+            None => {
+                return Ok([Simd::Avx512, Simd::Avx2]
+                    .into_iter()
+                    .find(|&s| available(s))
+                    .unwrap_or(Simd::Portable));
+            }
+            Some("portable") => Simd::Portable,
+            Some("avx2") => Simd::Avx2,
+            Some("avx512") => Simd::Avx512,
+            Some(other) => {
                 return Err(Error::argument("DDPM_SIMD", "portable, avx2 or avx512", format!("'{other}'")));
             }
         };
-        if simd.available() {
-            Ok(simd)
-        } else {
-            Err(Error::argument("DDPM_SIMD", "an instruction set of this CPU", format!("'{asked}'")))
+        match available(simd) {
+            true => Ok(simd),
+            false => Err(Error::argument("DDPM_SIMD", "an instruction set of this CPU", format!("{simd:?}"))),
         }
     }
 
@@ -140,15 +149,24 @@ pub(crate) struct Product<'a> {
 impl Product<'_> {
     /// Computes the product into `c`, whose rows begin every `ldc` numbers.
     pub(crate) fn run(&self, c: &mut [f32], ldc: usize) {
+        self.run_on(simd(), c, ldc);
+    }
+
+    /// [`run`](Product::run) on a given instruction set.
+    ///
+    /// # Panics
+    /// If this CPU lacks it.
+    pub(super) fn run_on(&self, simd: Simd, c: &mut [f32], ldc: usize) {
+        assert!(simd.available(), "product: this CPU has no {simd:?}");
         let (a, b) = (self.a, self.b);
-        match simd() {
+        match simd {
             // On x86-64 a separate multiply and add (SSE2 has no FMA) and 16 registers; NEON has both and 32.
             Simd::Portable if cfg!(target_arch = "aarch64") => product::<8, 1, 8, true>(a, b, c, ldc, self),
             Simd::Portable => product::<4, 1, 8, false>(a, b, c, ldc, self),
-            // SAFETY: `simd()` returned this variant, so `Simd::available` has seen AVX2 and FMA on this CPU.
+            // SAFETY: the assertion above: `Simd::available` has seen AVX2 and FMA on this CPU.
             #[cfg(target_arch = "x86_64")]
             Simd::Avx2 => unsafe { product_avx2(a, b, c, ldc, self) },
-            // SAFETY: `simd()` returned this variant, so `Simd::available` has seen the AVX-512 features.
+            // SAFETY: the assertion above: `Simd::available` has seen the AVX-512 features.
             #[cfg(target_arch = "x86_64")]
             Simd::Avx512 => unsafe { product_avx512(a, b, c, ldc, self) },
             #[cfg(not(target_arch = "x86_64"))]
@@ -191,6 +209,7 @@ fn product<const MR: usize, const NV: usize, const L: usize, const FMA: bool>(
 
 /// One column panel for all rows. The last tile repeats its last row instead of reading past the end.
 #[inline(always)]
+#[allow(clippy::needless_range_loop)] // indices on purpose: the third and fourth of the module's habits
 fn panel<const MR: usize, const NV: usize, const L: usize, const FMA: bool>(
     a: &[f32],
     b: &[f32],

@@ -6,6 +6,8 @@
 
 mod blocked;
 pub mod kernel;
+#[cfg(test)]
+mod tests;
 
 use crate::tensor::Tensor2;
 use kernel::Init;
@@ -71,7 +73,8 @@ pub(crate) fn product_into(a: ArrayView2<f32>, b: ArrayView2<f32>, init: Init, c
     let (m, k, n) = sizes("matmul", &a, &b);
     assert_eq!(c.len(), m * n, "matmul: C has {} numbers, [{m}, {n}] needed", c.len());
     let (a, b) = (row_major(a), row_major(b));
-    blocked::product(m, k, n, a.as_slice().expect("row-major"), b.as_slice().expect("row-major"), init, c);
+    let (a, b) = (a.as_slice().expect("row-major"), b.as_slice().expect("row-major"));
+    blocked::product(kernel::simd(), (m, k, n), a, b, init, c);
 }
 
 #[track_caller]

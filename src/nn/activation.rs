@@ -98,3 +98,110 @@ pub(crate) fn dot(x: &[f32], y: &[f32]) -> f32 {
     }
     lanes.iter().sum::<f32>() + rx.iter().zip(ry).map(|(x, y)| x * y).sum::<f32>()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::gradient_check::{check, inner};
+    use super::*;
+    use crate::rng::{normal, stream};
+    use crate::tensor::Tensor2;
+    use ndarray::Array1;
+
+    #[test]
+    fn exp_is_exact_to_two_units_in_the_last_place() {
+        let mut worst = 0.0f64;
+        for i in 0..=1_000_000 {
+            let x = -87.0 + 175.0 * i as f32 / 1_000_000.0;
+            worst = worst.max((exp(x) as f64 / (x as f64).exp() - 1.0).abs());
+        }
+        assert!(worst < 2e-7, "{worst:e}");
+        assert_eq!(exp(0.0), 1.0);
+    }
+
+    #[test]
+    fn exp_saturates_and_lets_nan_through() {
+        assert_eq!((exp(88.5), exp(f32::INFINITY), exp(f32::MAX)), (exp(88.0), exp(88.0), exp(88.0)));
+        assert_eq!((exp(-87.5), exp(f32::NEG_INFINITY), exp(f32::MIN)), (exp(-87.0), exp(-87.0), exp(-87.0)));
+        assert!(exp(88.0).is_finite() && exp(-87.0).is_normal() && exp(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn sigmoid_and_silu_at_the_ends() {
+        assert_eq!((sigmoid(0.0), sigmoid(100.0)), (0.5, 1.0));
+        assert!(sigmoid(-100.0) < 1e-37);
+        let mut x = [0.0, 1e30, -1e30, -100.0, 20.0, f32::NAN];
+        silu(&mut x);
+        assert_eq!((x[0], x[1]), (0.0, 1e30));
+        assert!(x[3].abs() < 1e-35 && (x[4] - 20.0).abs() < 1e-5 && x[5].is_nan(), "{x:?}");
+    }
+
+    #[test]
+    fn silu_is_x_times_sigmoid_and_so_is_its_slope() {
+        let x: Array1<f32> = normal(1000, &mut stream(1, 0)) * 4.0;
+        let mut y = x.clone();
+        silu(y.as_slice_mut().unwrap());
+        for (&x, &y) in x.iter().zip(&y) {
+            let want = x as f64 / (1.0 + (-x as f64).exp());
+            assert!((y as f64 - want).abs() <= 4e-7 * want.abs());
+        }
+        let g: Array1<f32> = normal(1000, &mut stream(2, 0));
+        let mut dx = g.clone();
+        silu_backward(x.as_slice().unwrap(), dx.as_slice_mut().unwrap());
+        check("silu", &x, &dx, |x| {
+            let mut y = x.clone();
+            silu(y.as_slice_mut().unwrap());
+            inner(&y, &g)
+        });
+    }
+
+    fn softmax(x: &Tensor2, scale: f32) -> Tensor2 {
+        let mut p = x.clone();
+        softmax_rows(p.as_slice_mut().unwrap(), x.ncols(), scale);
+        p
+    }
+
+    #[test]
+    fn softmax_rows_are_distributions() {
+        for columns in [1, 5, 16, 49] {
+            let x: Tensor2 = normal((7, columns), &mut stream(1, 0));
+            for (row, p) in x.outer_iter().zip(softmax(&x, 0.7).outer_iter()) {
+                let e = row.mapv(|s| (0.7 * s as f64).exp());
+                assert!((p.mapv(f64::from) - &e / e.sum()).iter().all(|d| d.abs() < 3e-7));
+            }
+        }
+    }
+
+    #[test]
+    fn softmax_of_huge_scores_picks_the_largest() {
+        let p = softmax(
+            &ndarray::array![[1e30, 3e38, -3e38], [-3e38, -3e38, -3e38], [500.0, 500.0, -500.0]],
+            1.0,
+        );
+        assert!((p[[0, 1]] - 1.0).abs() < 1e-6 && p[[0, 0]] < 1e-30 && p[[0, 2]] < 1e-30, "{p}");
+        assert!((p[[1, 0]] - 1.0 / 3.0).abs() < 1e-6 && (p[[2, 0]] - 0.5).abs() < 1e-6, "{p}");
+        let shifted = ndarray::array![[1.0, 2.0, 4.0], [1001.0, 1002.0, 1004.0]];
+        let p = softmax(&shifted, 1.0);
+        assert_eq!(p.row(0), p.row(1), "a common shift changes nothing");
+    }
+
+    #[test]
+    fn gradient_of_softmax() {
+        let (x, g): (Tensor2, Tensor2) =
+            (normal((4, 20), &mut stream(1, 0)), normal((4, 20), &mut stream(2, 0)));
+        let mut dx = g.clone();
+        let p = softmax(&x, 0.7);
+        softmax_rows_backward(p.as_slice().unwrap(), dx.as_slice_mut().unwrap(), 20, 0.7);
+        check("softmax", &x, &dx, |x| inner(&softmax(x, 0.7), &g));
+    }
+
+    #[test]
+    fn partial_sums_of_any_length() {
+        for n in [0, 1, 15, 16, 17, 100] {
+            let (x, y): (Array1<f32>, Array1<f32>) =
+                (normal(n, &mut stream(1, 0)), normal(n, &mut stream(2, 0)));
+            let (x64, y64) = (x.mapv(f64::from), y.mapv(f64::from));
+            assert!((sum(x.as_slice().unwrap()) as f64 - x64.sum()).abs() < 1e-5);
+            assert!((dot(x.as_slice().unwrap(), y.as_slice().unwrap()) as f64 - x64.dot(&y64)).abs() < 1e-5);
+        }
+    }
+}

@@ -186,3 +186,95 @@ fn rows(x: Tensor4) -> Tensor2 {
 fn images(x: Tensor2, shape: (usize, usize, usize, usize)) -> Tensor4 {
     x.into_shape_with_order(shape).expect("contiguous")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::gradient_check::{check, check_params, inner, shaken};
+    use super::*;
+    use crate::params::Params;
+    use crate::rng::{normal, stream};
+    use crate::tensor::Batch;
+    use ndarray::{Array2, Axis};
+
+    fn layer(channels: usize, heads: usize) -> Attention {
+        let norm = GroupNorm::new(channels, 2, 1e-5);
+        shaken(Attention::new(channels, heads, norm, &mut stream(1, 0)), 0.1)
+    }
+
+    fn random(shape: (usize, usize, usize, usize), seed: u64) -> Tensor4 {
+        normal(shape, &mut stream(seed, 0))
+    }
+
+    /// The module's formulas in f64, number by number, from `u = GroupNorm(x)`.
+    fn definition(layer: &Attention, x: &Tensor4) -> Batch {
+        let (_, h, w, c) = x.dim();
+        let (d, tokens) = (c / layer.heads, h * w);
+        let u = layer.group_norm.infer(x);
+        let project = |linear: &Linear, row: &dyn Fn(usize) -> f64, j: usize| -> f64 {
+            linear.bias[j] as f64 + (0..c).map(|i| row(i) * linear.weight[[i, j]] as f64).sum::<f64>()
+        };
+        let mut y = x.mapv(f64::from);
+        for n in 0..x.len_of(Axis(0)) {
+            let all = |linear: &Linear| {
+                let at = |t: usize, j| project(linear, &|i| u[[n, t / w, t % w, i]] as f64, j);
+                Array2::from_shape_fn((tokens, c), |(t, j)| at(t, j))
+            };
+            let (q, k, v) = (all(&layer.to_q), all(&layer.to_k), all(&layer.to_v));
+            let mut o = Array2::<f64>::zeros((tokens, c));
+            for (first, t) in (0..c).step_by(d).flat_map(|first| (0..tokens).map(move |t| (first, t))) {
+                let score = |l| (first..first + d).map(|j| q[[t, j]] * k[[l, j]]).sum::<f64>();
+                let e: Vec<f64> = (0..tokens).map(|l| (score(l) / (d as f64).sqrt()).exp()).collect();
+                let total: f64 = e.iter().sum();
+                for j in first..first + d {
+                    o[[t, j]] = (0..tokens).map(|l| e[l] / total * v[[l, j]]).sum();
+                }
+            }
+            for (t, j) in (0..tokens).flat_map(|t| (0..c).map(move |j| (t, j))) {
+                y[[n, t / w, t % w, j]] += project(&layer.to_out[0], &|i| o[[t, i]], j);
+            }
+        }
+        y
+    }
+
+    #[test]
+    fn one_head_or_several_are_the_definition() {
+        for heads in [1, 2, 4, 8] {
+            let (layer, x) = (layer(8, heads), random((2, 3, 4, 8), 2));
+            let y = layer.infer(&x);
+            assert!(
+                (y.mapv(f64::from) - definition(&layer, &x)).iter().all(|d| d.abs() < 3e-6),
+                "{heads} heads"
+            );
+            // the residual sum is formed in another order
+            assert!((layer.forward(x).0 - y).iter().all(|d| d.abs() < 1e-6));
+        }
+    }
+
+    #[test]
+    fn gradients() {
+        for heads in [1, 2, 4] {
+            let (layer, x) = (layer(8, heads), random((2, 3, 3, 8), 2));
+            let (y, cache) = layer.forward(x.clone());
+            let g = random(y.dim(), 3);
+            let mut grad = layer.zeros_like();
+            let dx = layer.backward(cache, g.clone(), &mut grad);
+            check("attention x", &x, &dx, |x| inner(&layer.infer(x), &g));
+            // softmax does not see what `to_k.bias` does
+            check_params("attention", &layer, &grad, &["to_k.bias"], |layer| inner(&layer.infer(&x), &g));
+            assert!(grad.to_k.bias.iter().all(|d| d.abs() < 1e-5), "{}", grad.to_k.bias);
+        }
+    }
+
+    #[test]
+    fn it_starts_as_the_identity() {
+        let fresh = Attention::new(8, 2, GroupNorm::new(8, 2, 1e-5), &mut stream(1, 0));
+        let x = random((1, 4, 4, 8), 2);
+        assert!((fresh.infer(&x) - x).iter().all(|d| d.abs() < 1e-4));
+    }
+
+    #[test]
+    #[should_panic(expected = "attention: 3 heads for 8 channels")]
+    fn heads_must_divide_channels() {
+        layer(8, 3);
+    }
+}

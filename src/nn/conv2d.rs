@@ -280,3 +280,6 @@ fn whole_vectors(b: &[f32], n: usize) -> (Cow<'_, [f32]>, usize) {
     padded.chunks_exact_mut(ldb).zip(b.chunks_exact(n)).for_each(|(p, row)| p[..n].copy_from_slice(row));
     (Cow::Owned(padded), ldb)
 }
+
+#[cfg(test)]
+mod tests;

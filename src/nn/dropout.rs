@@ -46,3 +46,63 @@ impl Dropout {
         dy
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::{normal, stream};
+    use ndarray::s;
+
+    fn streams(n: u64) -> Vec<ChaCha8Rng> {
+        (0..n).map(|i| stream(5, i)).collect()
+    }
+
+    #[test]
+    fn rate_zero_is_the_identity_and_draws_nothing() {
+        let x: Tensor4 = normal((2, 3, 3, 4), &mut stream(1, 0));
+        let layer = Dropout { rate: 0.0 };
+        let (y, cache) = layer.forward(x.clone(), &mut []);
+        assert_eq!(y, x);
+        assert_eq!(layer.backward(cache, x.clone()), x);
+    }
+
+    #[test]
+    fn survivors_are_scaled_so_that_the_mean_stays() {
+        for rate in [0.1f32, 0.5, 0.9] {
+            let (y, _) = Dropout { rate }.forward(Tensor4::ones((4, 32, 32, 16)), &mut streams(4));
+            assert!(y.iter().all(|&v| v == 0.0 || v == 1.0 / (1.0 - rate)));
+            // 65536 Bernoulli draws: five standard errors of the mean
+            let deviation = (rate / (1.0 - rate)).sqrt() / 256.0;
+            let mean = y.mean().unwrap();
+            assert!((mean - 1.0).abs() < 5.0 * deviation, "rate {rate}: mean {mean}");
+        }
+    }
+
+    #[test]
+    fn a_batch_may_be_split_anywhere() {
+        let x: Tensor4 = normal((5, 3, 3, 4), &mut stream(1, 0));
+        let layer = Dropout { rate: 0.5 };
+        let (whole, _) = layer.forward(x.clone(), &mut streams(5));
+        let (left, _) = layer.forward(x.slice(s![..2, .., .., ..]).to_owned(), &mut streams(5)[..2]);
+        let (right, _) = layer.forward(x.slice(s![2.., .., .., ..]).to_owned(), &mut streams(5)[2..]);
+        assert_eq!(whole, ndarray::concatenate![Axis(0), left, right]);
+    }
+
+    /// The same mask on the way back: the gradient of ⟨y, g⟩ is what becomes of g.
+    #[test]
+    fn backward_has_the_mask_of_forward() {
+        let (x, g): (Tensor4, Tensor4) =
+            (normal((2, 3, 3, 4), &mut stream(1, 0)), normal((2, 3, 3, 4), &mut stream(2, 0)));
+        let layer = Dropout { rate: 0.5 }; // a factor of 2 is exact
+        let (y, cache) = layer.forward(x.clone(), &mut streams(2));
+        let dx = layer.backward(cache, g.clone());
+        assert!(y.iter().any(|&v| v == 0.0), "something is dropped");
+        assert_eq!(&dx * &x, &y * &g, "both are x g f");
+    }
+
+    #[test]
+    #[should_panic(expected = "dropout: 1 streams for [2, 1, 1, 1]")]
+    fn every_image_needs_a_stream() {
+        Dropout { rate: 0.5 }.forward(Tensor4::zeros((2, 1, 1, 1)), &mut streams(1));
+    }
+}

@@ -1,17 +1,28 @@
-//! Gradient checks for tests: along a random direction, against a random cotangent.
+//! Gradient checks for tests: along random directions, against a random cotangent.
 //!
-//! For `y = f(x)` and a random `g`, the scalar `L = ⟨y, g⟩` has `dL = ⟨dx, v⟩` along any direction `v`. A central
-//! difference of `L` along `v` must agree with `⟨dx, v⟩`.
+//! For `y = f(x)` and a random `g`, the scalar `L = ⟨y, g⟩` has `dL = ⟨dx, v⟩` along any direction `v`. (A sum of `y`
+//! would not do: normalisation makes it constant.) Central differences of `L` along `v` must agree with `⟨dx, v⟩`.
+//!
+//! In `f32` a small step drowns in rounding and a large one in curvature. So steps are large, Richardson's
+//! extrapolation from two of them takes the leading term of the curvature out, what is compared is the step as it was
+//! rounded, `x₊ − x₋`, and of several lengths the best one counts: a wrong gradient is wrong at every length.
 
+use crate::params::Params;
 use crate::rng::{normal, stream};
-use ndarray::{Array, Dimension};
+use ndarray::{Array, Array1, ArrayRef, Dimension};
+
+/// Tolerated error relative to the gradient's length: a tenth of the smallest mistake that must be seen.
+const TOLERANCE: f64 = 5e-4;
+/// Lengths of the longer of two steps.
+const STEPS: [f32; 3] = [0.2, 0.05, 0.0125];
 
 /// `⟨a, b⟩` in f64.
-pub(crate) fn inner<D: Dimension>(a: &Array<f32, D>, b: &Array<f32, D>) -> f64 {
+pub(crate) fn inner<D: Dimension>(a: &ArrayRef<f32, D>, b: &ArrayRef<f32, D>) -> f64 {
+    assert_eq!(a.shape(), b.shape(), "inner product");
     a.iter().zip(b).map(|(&a, &b)| a as f64 * b as f64).sum()
 }
 
-/// Asserts `⟨dx, v⟩ ≈ (L(x + hv) − L(x − hv)) / 2h` for three random `v`; returns the worst relative error.
+/// Asserts that `dx` is the gradient of `loss` at `x`, and that the check would have noticed two slightly wrong ones.
 #[track_caller]
 pub(crate) fn check<D: Dimension>(
     what: &str,
@@ -19,30 +30,78 @@ pub(crate) fn check<D: Dimension>(
     dx: &Array<f32, D>,
     loss: impl Fn(&Array<f32, D>) -> f64,
 ) {
-    let error = relative_error(x, dx, &loss);
-    assert!(error < 3e-3, "{what}: the gradient is off by {error:.2e}");
-    // negative control: the check must notice a gradient that is 2 % off
-    let wrong = relative_error(x, &(dx * 1.02), &loss);
-    assert!(wrong > 5e-3, "{what}: the check does not see a wrong gradient ({wrong:.2e})");
+    let error = best_error(x, dx, &loss);
+    assert!(error < TOLERANCE, "{what}: the gradient is off by {error:.1e} of its length");
+    let aside: Array<f32, D> = normal(x.raw_dim(), &mut stream(98, 0));
+    let aside = &aside * (0.07 * (inner(dx, dx) / inner(&aside, &aside)).sqrt() as f32);
+    for (mistake, wrong) in [("1 % too long", dx * 1.01), ("7 % beside", dx + aside)] {
+        let seen = best_error(x, &wrong, &loss);
+        assert!(seen > 2.0 * TOLERANCE, "{what}: the check does not see a gradient {mistake} ({seen:.1e})");
+    }
 }
 
-/// `|⟨dx, v⟩ − difference quotient|` over `|⟨dx, v⟩|` for `v = dx/|dx|` and two random perturbations of it.
-fn relative_error<D: Dimension>(
+/// [`check`] for every parameter tensor of a layer, but those whose key ends with one of `skip`.
+#[track_caller]
+pub(crate) fn check_params<M: Params>(
+    what: &str,
+    model: &M,
+    grad: &M,
+    skip: &[&str],
+    loss: impl Fn(&M) -> f64,
+) {
+    for (i, (key, dw)) in grad.named().into_iter().enumerate() {
+        if skip.iter().any(|end| key.ends_with(end)) {
+            continue;
+        }
+        let w = Array1::from(model.slices()[i].to_vec());
+        check(&format!("{what} {key}"), &w, &Array1::from_iter(dw.iter().copied()), |w| {
+            let mut moved = model.clone();
+            moved.slices_mut()[i].copy_from_slice(w.as_slice().expect("contiguous"));
+            loss(&moved)
+        });
+    }
+}
+
+/// The same layer with N(0, `size`²) added to every parameter: a layer that starts as nothing hides mistakes.
+pub(crate) fn shaken<M: Params>(mut model: M, size: f32) -> M {
+    for (i, slice) in model.slices_mut().into_iter().enumerate() {
+        let noise: Array1<f32> = normal(slice.len(), &mut stream(97, i as u64));
+        slice.iter_mut().zip(&noise).for_each(|(w, n)| *w += size * n);
+    }
+    model
+}
+
+/// The [`relative_error`] of the step that suits the function best.
+fn best_error<D: Dimension>(
     x: &Array<f32, D>,
     dx: &Array<f32, D>,
     loss: impl Fn(&Array<f32, D>) -> f64,
 ) -> f64 {
     assert_eq!(x.shape(), dx.shape(), "a gradient has the shape of what it belongs to");
-    let norm = inner(dx, dx).sqrt();
-    assert!(norm > 0.0, "the gradient is 0");
+    STEPS.into_iter().map(|step| relative_error(x, dx, step, &loss)).fold(f64::INFINITY, f64::min)
+}
+
+/// The worst `|difference of L − ⟨dx, x₊ − x₋⟩|` over three directions `v`, for a step of length 1, over `|dx|`.
+fn relative_error<D: Dimension>(
+    x: &Array<f32, D>,
+    dx: &Array<f32, D>,
+    step: f32,
+    loss: impl Fn(&Array<f32, D>) -> f64,
+) -> f64 {
+    let length = inner(dx, dx).sqrt();
+    assert!(length > 0.0, "the gradient is 0");
     let mut worst = 0.0f64;
     for n in 0..3 {
         // a random direction with a component along dx, so that ⟨dx, v⟩ is not small by chance
         let noise: Array<f32, D> = normal(x.raw_dim(), &mut stream(99, n));
-        let v = dx / norm as f32 + noise / (x.len() as f32).sqrt();
-        let h = 1e-2f32;
-        let difference = (loss(&(x + &(&v * h))) - loss(&(x - &(&v * h)))) / (2.0 * h as f64);
-        worst = worst.max((difference - inner(dx, &v)).abs() / norm);
+        let v = dx / length as f32 + noise / (x.len() as f32).sqrt();
+        let residual = |h: f32| {
+            let (plus, minus) = (x + &(&v * h), x - &(&v * h));
+            (loss(&plus) - loss(&minus) - inner(dx, &(plus - minus))) / (2.0 * h as f64)
+        };
+        // residual(h) = error + c h² + …
+        let extrapolated = (4.0 * residual(step / 2.0) - residual(step)) / 3.0;
+        worst = worst.max(extrapolated.abs() / length);
     }
     worst
 }

@@ -231,3 +231,112 @@ fn backward_sums(x: &[f32], dz: &[f32], m: &Moments) -> (Vec<f32>, Vec<f32>) {
     with_x.iter_mut().zip(&m.inv_std).for_each(|(w, r)| *w *= r);
     (plain, with_x)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::activation::silu;
+    use super::super::gradient_check::{check, check_params, inner, shaken};
+    use super::*;
+    use crate::params::Params;
+    use crate::rng::{normal, stream};
+    use crate::tensor::Batch;
+
+    fn layer(channels: usize, groups: usize) -> GroupNorm {
+        shaken(GroupNorm::new(channels, groups, 1e-5), 0.3)
+    }
+
+    fn random(shape: (usize, usize, usize, usize), seed: u64) -> Tensor4 {
+        normal(shape, &mut stream(seed, 0))
+    }
+
+    /// The module's first formula in f64, number by number.
+    fn definition(norm: &GroupNorm, x: &Tensor4) -> Batch {
+        let (_, h, w, c) = x.dim();
+        let width = c / norm.groups;
+        Batch::from_shape_fn(x.dim(), |(n, i, j, channel)| {
+            let first = channel / width * width;
+            let group = x.slice(ndarray::s![n, .., .., first..first + width]).mapv(f64::from);
+            let m = (h * w * width) as f64;
+            let mean = group.sum() / m;
+            let v = group.mapv(|x| (x - mean) * (x - mean)).sum() / m;
+            let x_hat = (x[[n, i, j, channel]] as f64 - mean) / (v + norm.eps as f64).sqrt();
+            norm.weight[channel] as f64 * x_hat + norm.bias[channel] as f64
+        })
+    }
+
+    #[test]
+    fn forward_is_the_definition() {
+        for (channels, groups) in [(1, 1), (6, 1), (6, 2), (6, 6), (32, 4), (35, 5)] {
+            let norm = layer(channels, groups);
+            // a mean of three standard deviations
+            let x = random((3, 4, 5, channels), 2) + 3.0;
+            let worst = (norm.infer(&x).mapv(f64::from) - definition(&norm, &x)).mapv(f64::abs);
+            assert!(worst.iter().all(|&d| d < 5e-6), "{channels} channels, {groups} groups");
+        }
+    }
+
+    /// A constant image has no variance: ε keeps it from dividing by 0, and only β is left.
+    #[test]
+    fn a_constant_image_becomes_beta() {
+        let norm = layer(4, 2);
+        let y = norm.infer(&Tensor4::from_elem((1, 3, 3, 4), 0.5));
+        // z = s x + t with s = γ/√ε near 300: half a unit in the last place of s x and of t
+        assert!((y - &norm.bias).iter().all(|d| d.abs() < 2e-5));
+    }
+
+    #[test]
+    fn one_pass_is_normalisation_then_silu() {
+        let (norm, x) = (layer(12, 3), random((2, 5, 4, 12), 2));
+        let (mut two, _) = norm.forward(x.clone());
+        silu(two.as_slice_mut().unwrap());
+        assert_eq!(norm.infer_silu(&x), two);
+        assert_eq!(norm.forward_silu(x.clone()).0, two);
+        assert_eq!(norm.forward(x.clone()).0, norm.infer(&x));
+    }
+
+    #[test]
+    fn gradients() {
+        for (channels, groups) in [(1, 1), (6, 2), (8, 8), (20, 4)] {
+            let (norm, x) = (layer(channels, groups), random((2, 3, 5, channels), 2) + 0.5);
+            let g = random(x.dim(), 3);
+            let mut grad = norm.zeros_like();
+            let dx = norm.backward(norm.forward(x.clone()).1, g.clone(), &mut grad);
+            check("group norm x", &x, &dx, |x| inner(&norm.infer(x), &g));
+            check_params("group norm", &norm, &grad, &[], |norm| inner(&norm.infer(&x), &g));
+        }
+    }
+
+    #[test]
+    fn gradients_with_silu() {
+        for (channels, groups) in [(1, 1), (6, 2), (8, 8), (20, 4)] {
+            let (norm, x) = (layer(channels, groups), random((2, 3, 5, channels), 2) + 0.5);
+            let g = random(x.dim(), 3);
+            let mut grad = norm.zeros_like();
+            let dx = norm.backward_silu(norm.forward_silu(x.clone()).1, g.clone(), &mut grad);
+            check("group norm + silu x", &x, &dx, |x| inner(&norm.infer_silu(x), &g));
+            check_params("group norm + silu", &norm, &grad, &[], |norm| inner(&norm.infer_silu(&x), &g));
+        }
+    }
+
+    /// What normalisation can't see has no gradient: a shift of a whole group.
+    #[test]
+    fn a_shift_of_a_group_has_no_gradient() {
+        let (norm, x) = (layer(6, 2), random((1, 4, 4, 6), 2));
+        let dx = norm.backward(norm.forward(x.clone()).1, random(x.dim(), 3), &mut norm.zeros_like());
+        for group in dx.axis_chunks_iter(Axis(3), 3) {
+            assert!(group.sum().abs() < 1e-4 * group.mapv(f32::abs).sum());
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "group norm: 4 groups of 6 channels")]
+    fn groups_must_divide_channels() {
+        GroupNorm::new(6, 4, 1e-6);
+    }
+
+    #[test]
+    #[should_panic(expected = "group norm of 6 channels on [1, 2, 2, 5]")]
+    fn channels_must_agree() {
+        layer(6, 2).infer(&Tensor4::zeros((1, 2, 2, 5)));
+    }
+}

@@ -60,3 +60,32 @@ impl Linear {
         matmul_nt(dy, &self.weight)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::gradient_check::{check, check_params, inner, shaken};
+    use super::*;
+    use crate::params::Params;
+    use crate::rng::{normal, stream};
+
+    #[test]
+    fn gradients() {
+        for (rows, inputs, outputs) in [(1, 1, 1), (4, 7, 5), (40, 33, 17)] {
+            let layer = shaken(Linear::new(inputs, outputs, 1.0, &mut stream(1, 0)), 0.1);
+            let x: Tensor2 = normal((rows, inputs), &mut stream(2, 0));
+            let (y, cache) = layer.forward(x.clone());
+            assert_eq!(y, layer.infer(&x));
+            let g: Tensor2 = normal(y.raw_dim(), &mut stream(3, 0));
+            let mut grad = layer.zeros_like();
+            let dx = layer.backward(cache, &g, &mut grad);
+            check("linear x", &x, &dx, |x| inner(&layer.infer(x), &g));
+            check_params("linear", &layer, &grad, &[], |layer| inner(&layer.infer(&x), &g));
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "matmul: [2, 3] times [4, 5]: the inner sizes differ")]
+    fn columns_must_agree() {
+        Linear::new(4, 5, 1.0, &mut stream(1, 0)).infer(&Tensor2::zeros((2, 3)));
+    }
+}

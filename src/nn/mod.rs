@@ -60,7 +60,7 @@ mod resnet_block;
 mod time_embedding;
 
 #[cfg(test)]
-mod gradient_check;
+pub(crate) mod gradient_check;
 
 pub use attention::{Attention, AttentionCache};
 pub use conv2d::{Conv2d, Conv2dCache};
@@ -91,4 +91,23 @@ pub fn variance_scaling<D: Dimension>(
 ) -> Array<f32, D> {
     let bound = (6.0 * scale / (fan_in + fan_out) as f32).sqrt();
     Array::random_using(shape, Uniform::new_inclusive(-bound, bound).expect("a finite interval"), rng)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::stream;
+    use crate::tensor::Tensor2;
+
+    #[test]
+    fn weights_fill_their_interval_evenly() {
+        let w: Tensor2 = variance_scaling((200, 100), 200, 100, 1.0, &mut stream(1, 0));
+        let bound = (6.0f32 / 300.0).sqrt();
+        assert!(w.iter().all(|w| w.abs() <= bound) && w.iter().any(|w| w.abs() > 0.999 * bound));
+        // Var U(−b, b) = b²/3 = 2 / (fan_in + fan_out)
+        let variance = w.mapv(|w| w * w).mean().unwrap();
+        assert!((variance * 150.0 - 1.0).abs() < 0.03 && w.mean().unwrap().abs() < 0.01, "{variance}");
+        let nothing: Tensor2 = variance_scaling((200, 100), 200, 100, ZERO, &mut stream(1, 0));
+        assert!(nothing.iter().all(|w| w.abs() <= 1e-5 * bound) && nothing.iter().any(|&w| w != 0.0));
+    }
 }

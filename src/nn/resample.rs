@@ -82,3 +82,49 @@ pub fn nearest_upsample_backward(dy: &Tensor4) -> Tensor4 {
     }
     dx
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::gradient_check::{check, check_params, inner, shaken};
+    use super::*;
+    use crate::params::Params;
+    use crate::rng::{normal, stream};
+
+    fn random(shape: (usize, usize, usize, usize), seed: u64) -> Tensor4 {
+        normal(shape, &mut stream(seed, 0))
+    }
+
+    #[test]
+    fn every_pixel_becomes_four_and_its_gradient_their_sum() {
+        for (n, h, w, c) in [(1, 1, 1, 1), (2, 3, 5, 7), (3, 4, 2, 16)] {
+            let x = random((n, h, w, c), 1);
+            let y = nearest_upsample(&x);
+            assert_eq!(
+                y,
+                Tensor4::from_shape_fn((n, 2 * h, 2 * w, c), |(n, i, j, c)| x[[n, i / 2, j / 2, c]])
+            );
+            let dy = random(y.dim(), 2);
+            let (left, right) = (inner(&y, &dy), inner(&x, &nearest_upsample_backward(&dy)));
+            assert!((left - right).abs() < 1e-5 * inner(&y, &y).max(1.0), "{left} {right}");
+        }
+    }
+
+    #[test]
+    fn gradients_of_upsampling() {
+        let layer = shaken(Upsample { conv: Conv2d::new(3, 3, 3, 1.0, &mut stream(1, 0)) }, 0.1);
+        let x = random((2, 3, 2, 3), 2);
+        let (y, cache) = layer.forward(&x);
+        assert_eq!(y, layer.infer(&x));
+        let g = random(y.dim(), 3);
+        let mut grad = layer.zeros_like();
+        let dx = layer.backward(cache, &g, &mut grad);
+        check("upsample x", &x, &dx, |x| inner(&layer.infer(x), &g));
+        check_params("upsample", &layer, &grad, &[], |layer| inner(&layer.infer(&x), &g));
+    }
+
+    #[test]
+    #[should_panic(expected = "backward of nearest upsampling on odd [1, 3, 4, 1]")]
+    fn only_even_sides_come_back() {
+        nearest_upsample_backward(&Tensor4::zeros((1, 3, 4, 1)));
+    }
+}

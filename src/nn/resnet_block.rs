@@ -136,3 +136,80 @@ fn add_to_pixels(h: &mut Tensor4, time: &Tensor2) {
         image += &time;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::gradient_check::{check, check_params, inner, shaken};
+    use super::*;
+    use crate::nn::activation::silu;
+    use crate::params::Params;
+    use crate::rng::{normal, stream};
+
+    fn block(inputs: usize, outputs: usize, dropout: f32) -> ResnetBlock {
+        shaken(ResnetBlock::new((inputs, outputs, 6), (2, 1e-5), dropout, &mut stream(1, 0)), 0.1)
+    }
+
+    fn random(shape: (usize, usize, usize, usize), seed: u64) -> Tensor4 {
+        normal(shape, &mut stream(seed, 0))
+    }
+
+    /// The module's formulas, layer by layer from their plain parts.
+    #[test]
+    fn forward_is_what_the_formula_says() {
+        for (inputs, outputs) in [(4, 4), (4, 8), (8, 4)] {
+            let block = block(inputs, outputs, 0.0);
+            let x = random((2, 4, 5, inputs), 2);
+            let temb: Tensor2 = normal((2, 6), &mut stream(3, 0));
+            let silu4 = |mut x: Tensor4| {
+                silu(x.as_slice_mut().unwrap());
+                x
+            };
+            let time = block.time_emb_proj.infer(&temb).into_shape_with_order((2, 1, 1, outputs)).unwrap();
+            let h = block.conv1.definition(&silu4(block.norm1.infer(&x))) + time;
+            let h = block.conv2.definition(&silu4(block.norm2.infer(&h)));
+            let want = h + block.conv_shortcut.as_ref().map_or(x.clone(), |conv| conv.definition(&x));
+            let y = block.infer(&x, &temb);
+            assert!((&y - want).iter().all(|d| d.abs() < 2e-5));
+            let (forward, _) = block.forward(x, &temb, &mut []);
+            assert!((forward - y).iter().all(|d| d.abs() < 1e-5));
+        }
+    }
+
+    #[test]
+    fn gradients_with_and_without_a_shortcut() {
+        for (inputs, outputs) in [(4, 4), (4, 6)] {
+            let block = block(inputs, outputs, 0.0);
+            assert_eq!(block.conv_shortcut.is_some(), inputs != outputs);
+            let x = random((2, 4, 3, inputs), 2);
+            let temb: Tensor2 = normal((2, 6), &mut stream(3, 0));
+            let g = random((2, 4, 3, outputs), 4);
+            let (_, cache) = block.forward(x.clone(), &temb, &mut []);
+            let (mut grad, mut d_temb) = (block.zeros_like(), Tensor2::zeros(temb.raw_dim()));
+            let dx = block.backward(cache, g.clone(), &mut d_temb, &mut grad);
+            check("residual block x", &x, &dx, |x| inner(&block.infer(x, &temb), &g));
+            check("residual block temb", &temb, &d_temb, |temb| inner(&block.infer(&x, temb), &g));
+            check_params("residual block", &block, &grad, &[], |b| inner(&b.infer(&x, &temb), &g));
+        }
+    }
+
+    /// With the streams started again, dropout is a fixed mask: the block is differentiable as ever.
+    #[test]
+    fn gradients_through_dropout() {
+        let block = block(4, 6, 0.4);
+        let x = random((2, 4, 3, 4), 2);
+        let temb: Tensor2 = normal((2, 6), &mut stream(3, 0));
+        let g = random((2, 4, 3, 6), 4);
+        let run = |x: &Tensor4| block.forward(x.clone(), &temb, &mut [stream(5, 0), stream(5, 1)]);
+        let mut d_temb = Tensor2::zeros(temb.raw_dim());
+        let dx = block.backward(run(&x).1, g.clone(), &mut d_temb, &mut block.zeros_like());
+        check("residual block with dropout", &x, &dx, |x| inner(&run(x).0, &g));
+    }
+
+    #[test]
+    fn it_starts_as_its_shortcut() {
+        let x = random((1, 4, 4, 4), 2);
+        let fresh = ResnetBlock::new((4, 4, 6), (2, 1e-5), 0.0, &mut stream(1, 0));
+        let y = fresh.infer(&x, &normal((1, 6), &mut stream(3, 0)));
+        assert!((y - x).iter().all(|d| d.abs() < 1e-4));
+    }
+}

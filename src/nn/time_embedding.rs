@@ -85,3 +85,64 @@ impl TimeEmbedding {
         self.linear_1.backward(cache.linear_1, &da, &mut grad.linear_1);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::gradient_check::{check_params, inner, shaken};
+    use super::*;
+    use crate::params::Params;
+    use crate::rng::{normal, stream};
+    use ndarray::s;
+
+    #[test]
+    fn sinusoids_are_the_formula() {
+        // dim 8: half 4, exponents 0, −1/3, −2/3, −1 of 10000 with freq_shift 1, quarters with freq_shift 0
+        for (freq_shift, denominator) in [(1.0, 3.0f64), (0.0, 4.0)] {
+            let e = sinusoidal_embedding(&[1, 2, 1000], 8, false, freq_shift);
+            for (row, s) in [0.0, 1.0, 999.0].into_iter().enumerate() {
+                for k in 0..4 {
+                    let angle = s * 10_000f64.powf(-(k as f64) / denominator);
+                    // an f32 angle of 999 is exact to 3e-5
+                    let tolerance = 1e-6 + 2e-7 * s;
+                    assert!((e[[row, k]] as f64 - angle.sin()).abs() < tolerance);
+                    assert!((e[[row, 4 + k]] as f64 - angle.cos()).abs() < tolerance);
+                }
+            }
+        }
+    }
+
+    /// The network is fed t − 1: the first step is all sines of 0, cosines of 0.
+    #[test]
+    fn the_first_step_is_time_zero() {
+        let e = sinusoidal_embedding(&[1], 6, false, 1.0);
+        assert_eq!(e.as_slice().unwrap(), [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn flipping_exchanges_the_halves_and_an_odd_size_ends_in_zero() {
+        let (a, b) =
+            (sinusoidal_embedding(&[5, 77], 9, false, 1.0), sinusoidal_embedding(&[5, 77], 9, true, 1.0));
+        assert_eq!(a.slice(s![.., ..4]), b.slice(s![.., 4..8]));
+        assert_eq!(a.slice(s![.., 4..8]), b.slice(s![.., ..4]));
+        assert_eq!((a[[0, 8]], a[[1, 8]], b[[1, 8]]), (0.0, 0.0, 0.0));
+    }
+
+    #[test]
+    fn gradients_of_the_perceptron() {
+        let layer = shaken(TimeEmbedding::new(6, &mut stream(1, 0)), 0.1);
+        let x = sinusoidal_embedding(&[1, 30, 1000], 6, false, 1.0);
+        let (y, cache) = layer.forward(x.clone());
+        assert_eq!(y, layer.infer(&x));
+        assert_eq!(y.dim(), (3, 24));
+        let g: Tensor2 = normal(y.raw_dim(), &mut stream(2, 0));
+        let mut grad = layer.zeros_like();
+        layer.backward(cache, &g, &mut grad);
+        check_params("time embedding", &layer, &grad, &[], |layer| inner(&layer.infer(&x), &g));
+    }
+
+    #[test]
+    #[should_panic(expected = "time embedding: t = 0, but the paper's t begins at 1")]
+    fn time_begins_at_one() {
+        sinusoidal_embedding(&[3, 0], 8, false, 1.0);
+    }
+}

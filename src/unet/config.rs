@@ -224,6 +224,11 @@ impl UnetConfig {
                 );
             }
         }
+        let half = self.block_out_channels[0] / 2;
+        if !(self.freq_shift.is_finite() && self.freq_shift < half as f32) {
+            let expected = format!("less than {half}, the frequencies of the time embedding");
+            return fail("freq_shift", expected, self.freq_shift.to_string());
+        }
         if self.downsample_padding > 1 {
             return fail("downsample_padding", "0 or 1".into(), self.downsample_padding.to_string());
         }
@@ -348,3 +353,6 @@ impl Keys<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

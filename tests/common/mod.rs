@@ -5,7 +5,7 @@
 #![allow(dead_code, unreachable_pub)] // each test file is a crate of its own and uses its part
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
-use ddpm::tensor::Batch;
+use ddpm::tensor::{Batch, Tensor4};
 use ndarray::{Array3, Array4, ArrayD, Axis, Ix4};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
@@ -115,6 +115,16 @@ impl Golden {
         self.array(name).outer_iter().map(|batch| nchw_to_nhwc(batch.to_owned())).collect()
     }
 
+    /// A tensor as the network has it, in f32 and in the layout of the file.
+    pub fn array32(&self, name: &str) -> ArrayD<f32> {
+        self.array(name).mapv(|v| v as f32)
+    }
+
+    /// As [`batch`](Golden::batch), in f32.
+    pub fn batch32(&self, name: &str) -> Tensor4 {
+        self.batch(name).mapv(|v| v as f32)
+    }
+
     /// Grey levels 0..=255 `[N, C, H, W]` as pixels in [−1, 1] `[N, H, W, C]`.
     pub fn images(&self, name: &str) -> Batch {
         self.batch(name).mapv(|level| level / 127.5 - 1.0)
@@ -151,6 +161,19 @@ pub fn assert_close<'a>(
         let allowed = rel * b.abs() + abs;
         assert!((a - b).abs() <= allowed, "{name}[{i}]: {a} instead of {b}: off by {:e}", (a - b).abs());
     }
+}
+
+/// The largest difference, and the largest reference value.
+#[track_caller]
+pub fn max_error<'a>(
+    got: impl IntoIterator<Item = &'a f32>,
+    want: impl IntoIterator<Item = &'a f64>,
+) -> (f64, f64) {
+    let (got, want): (Vec<&f32>, Vec<&f64>) = (got.into_iter().collect(), want.into_iter().collect());
+    assert_eq!(got.len(), want.len(), "numbers of values");
+    assert!(got.iter().all(|v| v.is_finite()), "not finite");
+    let error = got.iter().zip(&want).map(|(&&g, &&w)| (g as f64 - w).abs()).fold(0.0, f64::max);
+    (error, want.iter().map(|w| w.abs()).fold(0.0, f64::max))
 }
 
 /// Output `i` of SplitMix64 in counter form.

@@ -1,0 +1,263 @@
+use super::*;
+use crate::nn::Linear;
+use crate::nn::gradient_check::shaken;
+use crate::rng::stream;
+use ndarray::array;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+fn reverse() -> Reverse {
+    Reverse::new(Schedule::cosine(50))
+}
+
+fn unet() -> Unet {
+    shaken(Unet::new(&UnetConfig::paper(8, 1, &[4, 8], 1, 2), &mut stream(1, 0)), 0.1)
+}
+
+/// A safetensors file of one tensor `a` with the given bytes.
+fn one(dtype: Dtype, shape: &[usize], bytes: &[u8]) -> Vec<u8> {
+    safetensors::serialize([("a", TensorView::new(dtype, shape.to_vec(), bytes).unwrap())], None).unwrap()
+}
+
+fn parse_one(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
+    let size = bytes.len() * 8 / dtype.bitsize();
+    let file = parse(&one(dtype, &[size], bytes), Path::new("one")).unwrap();
+    file.tensors["a"].iter().copied().collect()
+}
+
+/// A file of several tensors and a remark, as bytes.
+fn several() -> Vec<u8> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("several");
+    let mut file = Tensors::default();
+    file.metadata.insert("remark".into(), "two lines\nand \"quotes\"".into());
+    file.tensors.insert("a.weight".into(), array![[1.0, 2.0, 3.0]].into_dyn());
+    file.tensors.insert("b".into(), array![-0.5].into_dyn());
+    file.tensors.insert("empty".into(), ArrayD::zeros(IxDyn(&[0, 4])));
+    write(&path, &file, Precision::F32).unwrap();
+    std::fs::read(path).unwrap()
+}
+
+fn bits(model: &Unet) -> Vec<u32> {
+    model.slices().concat().iter().map(|w| w.to_bits()).collect()
+}
+
+#[test]
+fn f32_survives_to_the_bit() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("numbers");
+    let numbers = [0.0, -0.0, 1e-45, -1e-40, f32::MIN_POSITIVE, 0.1, f32::MAX, f32::INFINITY, f32::NAN];
+    let mut file = Tensors::default();
+    file.tensors.insert("a".into(), ArrayD::from_shape_vec(vec![3, 3], numbers.to_vec()).unwrap());
+    file.metadata.insert("key".into(), "value".into());
+    write(&path, &file, Precision::F32).unwrap();
+    let back = read(&path).unwrap();
+    assert_eq!(back.metadata, file.metadata);
+    assert_eq!(back.tensors["a"].shape(), [3, 3]);
+    assert!(back.tensors["a"].iter().zip(numbers).all(|(a, b)| a.to_bits() == b.to_bits()));
+}
+
+#[test]
+fn bf16_rounds_to_nearest_and_ties_to_even() {
+    let ulp = 2f32.powi(-7); // of 1, with seven bits of fraction
+    for (x, want) in [
+        (1.0, 1.0),
+        (1.0 + 0.49 * ulp, 1.0),
+        (1.0 + 0.51 * ulp, 1.0 + ulp),
+        (1.0 + 0.5 * ulp, 1.0),
+        (1.0 + 1.5 * ulp, 1.0 + 2.0 * ulp),
+        (-1.0 - 1.5 * ulp, -1.0 - 2.0 * ulp),
+        (2.0 - 0.25 * ulp, 2.0),
+        (f32::MAX, f32::INFINITY),
+        (f32::NEG_INFINITY, f32::NEG_INFINITY),
+        (1e-45, 0.0),
+    ] {
+        assert_eq!(parse_one(Dtype::BF16, &to_bf16(x).to_le_bytes()), [want], "{x}");
+    }
+    // a NaN whose payload lies in the lower half must not become ∞
+    for nan in [f32::NAN, f32::from_bits(0x7f80_0001), f32::from_bits(0xffff_ffff)] {
+        assert!(parse_one(Dtype::BF16, &to_bf16(nan).to_le_bytes())[0].is_nan());
+    }
+}
+
+#[test]
+fn half_and_double_precision_are_read() {
+    for (half, want) in [
+        (0x3c00u16, 1.0f32),
+        (0xc000, -2.0),
+        (0x3555, 0.333_251_95),
+        (0x0001, 2f32.powi(-24)),
+        (0x03ff, 1023.0 * 2f32.powi(-24)),
+        (0x0400, 2f32.powi(-14)),
+        (0x7bff, 65504.0),
+        (0x7c00, f32::INFINITY),
+        (0xfc00, f32::NEG_INFINITY),
+        (0x8000, -0.0),
+    ] {
+        assert_eq!(parse_one(Dtype::F16, &half.to_le_bytes())[0].to_bits(), want.to_bits(), "{half:#x}");
+    }
+    assert!(parse_one(Dtype::F16, &0x7e00u16.to_le_bytes())[0].is_nan());
+    assert_eq!(parse_one(Dtype::F64, &0.1f64.to_le_bytes()), [0.1f32]);
+}
+
+#[test]
+fn other_dtypes_are_refused() {
+    let error = parse(&one(Dtype::I64, &[1], &[0; 8]), Path::new("w")).unwrap_err();
+    assert_eq!(error.to_string(), "w: 'a': expected dtype F32, BF16, F16 or F64, found I64");
+}
+
+#[test]
+fn a_file_cut_anywhere_is_an_error() {
+    let bytes = several();
+    parse(&bytes, Path::new("w")).unwrap();
+    for end in 0..bytes.len() {
+        let error = parse(&bytes[..end], Path::new("w")).unwrap_err().to_string();
+        assert!(error.starts_with("w: expected a whole safetensors file, found "), "{end} bytes: {error}");
+    }
+    let longer = [&bytes[..], &[0]].concat();
+    assert!(parse(&longer, Path::new("w")).is_err(), "a byte too many");
+}
+
+/// Every bit of length and header, and whole bytes: an error or another file, but never a panic.
+#[test]
+fn a_damaged_header_never_panics() {
+    let bytes = several();
+    let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    for at in 0..header {
+        for mask in [1, 2, 4, 8, 16, 32, 64, 128, 255, bytes[at], bytes[at] ^ b'9', bytes[at] ^ b'"'] {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= mask;
+            let result = catch_unwind(AssertUnwindSafe(|| parse(&damaged, Path::new("w")).map(|_| ())));
+            assert!(result.is_ok(), "byte {at} with mask {mask}");
+        }
+    }
+}
+
+#[test]
+fn a_folder_is_written_and_read_back() {
+    let (unet, dir) = (unet(), tempfile::tempdir().unwrap());
+    let folder = dir.path().join("new/model");
+    save_pretrained(&unet, &reverse(), &folder, Precision::F32).unwrap();
+    let back = load_pretrained(&folder).unwrap();
+    assert_eq!((bits(&back.unet), &back.unet.config), (bits(&unet), &unet.config));
+    assert_eq!(back.reverse, reverse());
+    assert_eq!(read(&folder.join(WEIGHTS)).unwrap().metadata["format"], "pt");
+
+    let inside = Path::new("inside");
+    let config = std::fs::read_to_string(folder.join(CONFIG)).unwrap();
+    let weights = std::fs::read(folder.join(WEIGHTS)).unwrap();
+    assert_eq!(bits(&parse_pretrained(inside, &config, None, &weights).unwrap().unet), bits(&unet));
+    let error = parse_pretrained(inside, &config, None, &weights[..100]).unwrap_err().to_string();
+    assert!(error.starts_with("inside/diffusion_pytorch_model.safetensors: expected a whole"), "{error}");
+
+    save_pretrained(&unet, &reverse(), &folder, Precision::Bf16).unwrap();
+    let rounded = load_pretrained(&folder).unwrap().unet;
+    for (w, r) in unet.slices().concat().into_iter().zip(rounded.slices().concat()) {
+        assert!((w - r).abs() <= w.abs() / 256.0, "{w} became {r}");
+    }
+}
+
+#[test]
+fn layouts_change_at_the_border() {
+    let linear = Linear { weight: array![[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], bias: array![7.0, 8.0, 9.0] };
+    let mut tensors = BTreeMap::new();
+    add(&linear, "p.", &mut tensors);
+    assert_eq!(tensors["p.weight"], array![[1.0, 4.0], [2.0, 5.0], [3.0, 6.0]].into_dyn());
+    assert_eq!(tensors["p.bias"], linear.bias.clone().into_dyn());
+    let conv =
+        ArrayD::from_shape_fn(vec![3, 4, 2, 5], |i| (1000 * i[0] + 100 * i[1] + 10 * i[2] + i[3]) as f32);
+    let torch = to_pytorch(conv.view());
+    assert_eq!((torch.shape(), torch[[4, 1, 2, 3]]), (&[5, 2, 3, 4][..], 2314.0));
+    assert_eq!(from_pytorch(torch.view()), conv);
+}
+
+/// A saved network whose tensors were changed, and what loading it says.
+fn error_after(change: impl FnOnce(&mut BTreeMap<String, ArrayD<f32>>)) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    save_pretrained(&unet(), &reverse(), dir.path(), Precision::F32).unwrap();
+    let path = dir.path().join(WEIGHTS);
+    let mut file = read(&path).unwrap();
+    change(&mut file.tensors);
+    write(&path, &file, Precision::F32).unwrap();
+    let error = load_pretrained(dir.path()).unwrap_err().to_string();
+    let prefix = format!("{}: ", path.display());
+    error.strip_prefix(&prefix).unwrap_or_else(|| panic!("no path in: {error}")).to_string()
+}
+
+#[test]
+fn missing_unknown_and_misshapen_tensors() {
+    let error = error_after(|tensors| drop(tensors.remove("conv_in.bias")));
+    assert_eq!(error, "missing key 'conv_in.bias'");
+    let error = error_after(|tensors| drop(tensors.insert("conv_in.scale".into(), array![1.0].into_dyn())));
+    assert_eq!(error, "unknown key 'conv_in.scale'");
+    let error = error_after(|tensors| drop(tensors.insert("conv_in.bias".into(), array![1.0].into_dyn())));
+    assert_eq!(error, "'conv_in.bias': expected shape [4], found [1]");
+    // PyTorch's layout in the message: [out, in, k, k]
+    let wrong = ArrayD::zeros(vec![3, 3, 1, 4]);
+    let error = error_after(|tensors| drop(tensors.insert("conv_in.weight".into(), wrong)));
+    assert_eq!(error, "'conv_in.weight': expected shape [4, 1, 3, 3], found [3, 3, 1, 4]");
+}
+
+/// Such a network would not fit into any memory: the file says so first.
+#[test]
+fn a_configuration_larger_than_its_file() {
+    let dir = tempfile::tempdir().unwrap();
+    save_pretrained(&unet(), &reverse(), dir.path(), Precision::F32).unwrap();
+    let weights = std::fs::read(dir.path().join(WEIGHTS)).unwrap();
+    let right = unet().config;
+    for wrong in [
+        UnetConfig { block_out_channels: vec![4, 4_000_000_000], ..right.clone() },
+        UnetConfig { layers_per_block: 4_000_000_000, ..right.clone() },
+        UnetConfig { in_channels: 4_000_000_000, ..right },
+    ] {
+        let error =
+            parse_pretrained(Path::new("w"), &wrong.to_json(), None, &weights).unwrap_err().to_string();
+        assert!(error.contains(" numbers, as configured, found "), "{error}");
+    }
+}
+
+#[test]
+fn absent_files_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = load_pretrained(dir.path()).unwrap_err();
+    assert!(matches!(&error, Error::Io { path, .. } if *path == dir.path().join(CONFIG)), "{error}");
+    std::fs::write(dir.path().join(CONFIG), unet().config.to_json()).unwrap();
+    let error = load_pretrained(dir.path()).unwrap_err();
+    assert!(matches!(&error, Error::Io { path, .. } if *path == dir.path().join(WEIGHTS)), "{error}");
+}
+
+#[test]
+fn old_names_of_attention_are_understood() {
+    let (unet, dir) = (unet(), tempfile::tempdir().unwrap());
+    save_pretrained(&unet, &reverse(), dir.path(), Precision::F32).unwrap();
+    let path = dir.path().join(WEIGHTS);
+    let mut file = read(&path).unwrap();
+    let old = |key: &str| {
+        let names = [("to_q", "query"), ("to_k", "key"), ("to_v", "value"), ("to_out.0", "proj_attn")];
+        names.iter().fold(key.to_string(), |key, (new, old)| key.replace(new, old))
+    };
+    file.tensors = file.tensors.into_iter().map(|(key, tensor)| (old(&key), tensor)).collect();
+    assert!(file.tensors.contains_key("mid_block.attentions.0.proj_attn.weight"));
+    write(&path, &file, Precision::F32).unwrap();
+    assert_eq!(bits(&load_pretrained(dir.path()).unwrap().unet), bits(&unet));
+}
+
+#[test]
+fn a_write_that_fails_leaves_what_was_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file");
+    write_atomically(&path, b"old").unwrap();
+    write_atomically(&path, b"new").unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), b"new");
+
+    // a file can't take the place of a folder: the last step fails, and nothing is left behind
+    let folder = dir.path().join("folder");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("inside"), b"old").unwrap();
+    let error = write_atomically(&folder, b"new").unwrap_err();
+    assert!(matches!(&error, Error::Io { path, .. } if *path == folder), "{error}");
+    assert_eq!(std::fs::read(folder.join("inside")).unwrap(), b"old");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "a temporary file is left");
+
+    let error = write_atomically(&dir.path().join("nowhere/file"), b"new").unwrap_err();
+    assert!(matches!(error, Error::Io { .. }), "{error}");
+}
