@@ -6,6 +6,7 @@
 
 mod scheduler;
 
+pub(crate) use scheduler::check_channels;
 pub use scheduler::{SCHEDULER, reverse_from_json, reverse_to_json};
 
 use crate::diffusion::{Reverse, Schedule};
@@ -100,21 +101,13 @@ pub fn parse_pretrained(
         Some(text) => reverse_from_json(text, &dir.join(SCHEDULER))?,
         None => Reverse::new(Schedule::linear(1000)),
     };
+    check_channels(&config, &reverse, &dir.join(CONFIG))?;
     let path = dir.join(WEIGHTS);
     let mut file = parse(weights, &path)?;
     let mut unet = empty(&config, &file, &path)?;
     rename_old_keys(&mut file.tensors);
     fill(&mut unet, "", &mut file.tensors, &path)?;
     nothing_left(&file.tensors, &path)?;
-    let channels = config.in_channels * if reverse.variance.is_learned() { 2 } else { 1 };
-    if config.out_channels != channels {
-        return Err(Error::Config {
-            path: dir.join(CONFIG),
-            key: "out_channels".into(),
-            expected: format!("{channels} for a variance of {}", reverse.variance),
-            found: config.out_channels.to_string(),
-        });
-    }
     Ok(Pretrained { unet, reverse })
 }
 

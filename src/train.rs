@@ -10,7 +10,7 @@
 
 use crate::checkpoint::{self, Precision, Tensors};
 use crate::data::Dataset;
-use crate::diffusion::{Decoder, Loss, NoisyBatch, Prediction, Reverse, Schedule, Variance};
+use crate::diffusion::{Decoder, Loss, NoisyBatch, Reverse, Schedule};
 use crate::error::{Error, Result};
 use crate::optim::{Adam, AdamOptions};
 use crate::params::Params;
@@ -137,22 +137,13 @@ impl Job<'_> {
     }
 }
 
-/// The header of a checkpoint.
+/// The header of a checkpoint; network and process as diffusers' JSON.
 #[derive(Serialize, Deserialize)]
 struct Header {
     steps: u64,
     options: TrainOptions,
-    reverse: ReverseHeader,
+    scheduler: String,
     unet: String,
-}
-
-/// What of [`Reverse`] is stored; the schedule by its β's, which decimals reproduce to the bit.
-#[derive(Serialize, Deserialize)]
-struct ReverseHeader {
-    betas: Vec<f64>,
-    prediction: Prediction,
-    variance: Variance,
-    clip: bool,
 }
 
 /// The key of the header in a checkpoint's metadata.
@@ -201,16 +192,10 @@ impl Trainer {
     /// # Errors
     /// The file can't be written.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let schedule = &self.reverse.schedule;
         let header = Header {
             steps: self.adam.steps,
             options: self.options.clone(),
-            reverse: ReverseHeader {
-                betas: (1..=schedule.T()).map(|t| schedule.beta(t)).collect(),
-                prediction: self.reverse.prediction,
-                variance: self.reverse.variance,
-                clip: self.reverse.clip,
-            },
+            scheduler: checkpoint::reverse_to_json(&self.reverse),
             unet: self.unet.config.to_json(),
         };
         let mut file = Tensors::default();
@@ -242,14 +227,11 @@ impl Trainer {
         let header: Header =
             serde_json::from_str(header).map_err(|e| Error::format(path, "a training header", e))?;
         let config = UnetConfig::from_json(&header.unet, path)?;
-        let reverse = Reverse {
-            schedule: Schedule::from_betas(&header.reverse.betas)
-                .map_err(|e| Error::format(path, "a training header", e))?,
-            prediction: header.reverse.prediction,
-            variance: header.reverse.variance,
-            clip: header.reverse.clip,
-        };
-        check_header(&header.options, &config, reverse.variance, path)?;
+        let reverse = checkpoint::reverse_from_json(&header.scheduler, path)?;
+        checkpoint::check_channels(&config, &reverse, path)?;
+        if header.options.batch == 0 {
+            return Err(Error::format(path, "a batch of at least one image", 0));
+        }
         checkpoint::enough(&config, &file, path)?;
         let mut trainer = Trainer::new(&config, reverse, header.options);
         trainer.adam.steps = header.steps;
@@ -260,21 +242,6 @@ impl Trainer {
         checkpoint::nothing_left(&file.tensors, path)?;
         Ok(trainer)
     }
-}
-
-/// What must hold between the parts of a header.
-fn check_header(options: &TrainOptions, unet: &UnetConfig, variance: Variance, path: &Path) -> Result<()> {
-    let fail = |key: &str, expected: String, found: usize| {
-        Err(Error::Config { path: path.into(), key: key.into(), expected, found: found.to_string() })
-    };
-    if options.batch == 0 {
-        return fail("batch", "a positive number".into(), 0);
-    }
-    let channels = if variance.is_learned() { 2 * unet.in_channels } else { unet.in_channels };
-    if unet.out_channels != channels {
-        return fail("out_channels", format!("{channels} for variance {variance}"), unet.out_channels);
-    }
-    Ok(())
 }
 
 /// Where a run keeps its files, and how often.

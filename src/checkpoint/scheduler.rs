@@ -2,6 +2,7 @@
 
 use crate::diffusion::{Prediction, Reverse, Schedule, ScheduleKind, Variance, linspace};
 use crate::error::{Error, Result};
+use crate::unet::UnetConfig;
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
@@ -51,7 +52,28 @@ pub fn reverse_from_json(text: &str, path: &Path) -> Result<Reverse> {
     let variance = VARIANCES[named("variance_type", "fixed_small", &VARIANCES.map(|v| v.0))?].1;
     let clip =
         get("clip_sample", json!(true)).as_bool().ok_or_else(|| wrong("clip_sample", "true or false"))?;
-    Ok(Reverse { schedule: schedule(&get, &wrong)?, prediction, variance, clip })
+    let schedule = schedule(&get, &wrong).map_err(|e| match e {
+        Error::Argument { .. } => Error::format(path, "a schedule", e),
+        other => other,
+    })?;
+    Ok(Reverse { schedule, prediction, variance, clip })
+}
+
+/// A network whose reverse process learns its variance has twice the channels; any other has as many as the image.
+///
+/// # Errors
+/// Names the path and `out_channels`.
+pub(crate) fn check_channels(config: &UnetConfig, reverse: &Reverse, path: &Path) -> Result<()> {
+    let channels = config.in_channels * if reverse.variance.is_learned() { 2 } else { 1 };
+    if config.out_channels == channels {
+        return Ok(());
+    }
+    Err(Error::Config {
+        path: path.to_path_buf(),
+        key: "out_channels".into(),
+        expected: format!("{channels} for variance {}", reverse.variance),
+        found: config.out_channels.to_string(),
+    })
 }
 
 /// The schedule: listed betas, or a rule.

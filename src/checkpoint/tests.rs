@@ -207,7 +207,7 @@ fn a_configuration_larger_than_its_file() {
     for wrong in [
         UnetConfig { block_out_channels: vec![4, 4_000_000_000], ..right.clone() },
         UnetConfig { layers_per_block: 4_000_000_000, ..right.clone() },
-        UnetConfig { in_channels: 4_000_000_000, ..right },
+        UnetConfig { in_channels: 4_000_000_000, out_channels: 4_000_000_000, ..right },
     ] {
         let error =
             parse_pretrained(Path::new("w"), &wrong.to_json(), None, &weights).unwrap_err().to_string();

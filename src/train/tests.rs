@@ -1,5 +1,6 @@
 use super::*;
 use crate::data::Images;
+use crate::diffusion::Variance;
 use ndarray::Array4;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -104,12 +105,12 @@ fn every_wrong_part_has_its_message() {
     let error = error_with(r#""steps":"#, r#""step":"#);
     assert!(error.starts_with("expected a training header, found missing field `steps`"), "{error}");
     assert_eq!(
-        error_with(r#""betas":["#, r#""betas":[1.5,"#),
-        "expected a training header, found betas: expected 0 < beta < 1, found beta_1 = 1.5"
+        error_with(r#"\"trained_betas\": null"#, r#"\"trained_betas\": [1.5]"#),
+        "expected a schedule, found betas: expected 0 < beta < 1, found beta_1 = 1.5"
     );
-    assert_eq!(error_with(r#""batch":3"#, r#""batch":0"#), "'batch': expected a positive number, found 0");
+    assert_eq!(error_with(r#""batch":3"#, r#""batch":0"#), "expected a batch of at least one image, found 0");
     assert_eq!(
-        error_with(r#""variance":"beta""#, r#""variance":"learned""#),
+        error_with(r#"fixed_large"#, r#"learned"#),
         "'out_channels': expected 2 for variance learned, found 1"
     );
     let error = error_with(r#"\"norm_num_groups\": 2"#, r#"\"norm_num_groups\": 3"#);
