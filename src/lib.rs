@@ -38,7 +38,7 @@
 //! ```
 //!
 //! A real network takes the model's place, since [`Unet`](unet::Unet) is a [`Denoiser`](diffusion::Denoiser) too.
-//! `ddpm train` trains one, and [`checkpoint`] loads one.
+//! [`checkpoint::shipped`] is one, `ddpm train` trains one, and [`checkpoint::load_pretrained`] loads one.
 //!
 //! # From the paper to the code
 //!
@@ -47,7 +47,7 @@
 //! | §2, Eq. 1 | reverse process p_θ | [`Reverse`](diffusion::Reverse), [`Denoiser`](diffusion::Denoiser) |
 //! | §2, Eq. 2 | forward process q, β_1 … β_T | [`Schedule`](diffusion::Schedule) |
 //! | Eq. 4 | q(x_t given x_0) | [`q_mean_variance`](diffusion::q_mean_variance), [`q_sample`](diffusion::q_sample) |
-//! | Eqs. 3, 5 | the bound | [`elbo`](diffusion::elbo()) → [`Elbo`](diffusion::Elbo) |
+//! | Eqs. 3, 5 | the bound | [`elbo`](diffusion::elbo()), [`elbo_variants`](diffusion::elbo_variants) → [`Elbo`](diffusion::Elbo) |
 //! | Eqs. 6, 7 | q(x_{t−1} given x_t, x_0) | [`q_posterior`](diffusion::q_posterior) |
 //! | §3.1 | L_T | [`L_T`](diffusion::L_T) |
 //! | §3.2, Eq. 8 | L_{t−1} | [`L_t_minus_1`](diffusion::L_t_minus_1), [`kl_normal`](diffusion::kl_normal) |

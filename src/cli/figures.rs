@@ -19,9 +19,7 @@ use std::time::Instant;
 ///
 /// Minutes on two cores. The committed files in figures/ were made by this command with its defaults.
 #[derive(Args)]
-#[command(
-    after_help = "Examples:\n  ddpm figures\n  ddpm figures --only samples,denoising --out /tmp/figures"
-)]
+#[command(after_help = "Examples:\n  ddpm figures\n  ddpm figures --only samples,denoising --out preview")]
 pub(super) struct Figures {
     /// Where the files go
     #[arg(long, value_name = "DIR", default_value = "figures")]
@@ -58,13 +56,6 @@ enum Name {
     Interpolation,
     Elbo,
     Loss,
-}
-
-impl Default for Figures {
-    /// What the bare command does.
-    fn default() -> Figures {
-        Figures { out: "figures".into(), only: None, seed: 1, images: 64 }
-    }
 }
 
 impl Figures {
@@ -113,7 +104,7 @@ impl Figures {
         let rows =
             curves.iter().flat_map(|c| c.alpha_bar.iter().enumerate().map(|(t, &a)| (c.name.as_str(), t, a)));
         save_csv(&self.out.join("schedules.csv"), rows.map(row))?;
-        self.save("schedules.svg", &figures::schedules(&curves))
+        self.save("schedules.png", &figures::schedules(&curves))
     }
 
     /// The loss log of the shipped network.
@@ -128,7 +119,7 @@ impl Figures {
             steps: rows.iter().map(|r| r.step as f64).collect(),
             losses: rows.iter().map(|r| r.loss).collect(),
         };
-        self.save("loss.svg", &figures::loss_curves(&[curve], 9))
+        self.save("loss.png", &figures::loss_curves(&[curve], 5))
     }
 
     /// Samples, all steps of denoising, and the two chains drawn with a sample's own x_t: one run of Algorithm 2.
@@ -142,7 +133,7 @@ impl Figures {
         let images = [at(T), at(T * 3 / 10), at(T / 4), first(&x0)];
         let views: Vec<_> = images.iter().map(|image| image.view()).collect();
         let images = concatenate(Axis(0), &views).expect("images of one shape");
-        self.save("graphical_model.svg", &graphical_model(Some(&to_u8(&images))))
+        self.save("graphical_model.png", &graphical_model(Some(&to_u8(&images))))
     }
 
     /// The bound on test images, with σ² = β and β̃.
@@ -154,7 +145,7 @@ impl Figures {
         let weights: Vec<_> = variants.iter().map(|v| (variance_name(v), weights(v))).collect();
         let weights: Vec<(&str, &[(usize, f64)])> =
             weights.iter().map(|(name, w)| (*name, w.as_slice())).collect();
-        self.save("weights.svg", &figures::elbo::weights(&weights))?;
+        self.save("weights.png", &figures::elbo::weights(&weights))?;
         write_all(&self.out, &images.name, &variants, &bounds)
     }
 }

@@ -61,13 +61,14 @@ fn dispatch(arguments: Arguments) -> Result<()> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
         pool.map_err(|e| ddpm::Error::argument("--threads", "a number of threads", e))?;
     }
-    match arguments.command {
-        Some(Command::Train(command)) => command.run(),
-        Some(Command::Sample(command)) => command.run(),
-        Some(Command::Elbo(command)) => command.run(),
-        Some(Command::Interpolate(command)) => command.run(),
-        Some(Command::Info(command)) => command.run(),
-        Some(Command::Figures(command)) => command.run(),
-        None => figures::Figures::default().run(),
+    // without a command: `ddpm figures`, with the defaults that its arguments declare
+    let figures = || Arguments::parse_from(["ddpm", "figures"]).command.expect("a command");
+    match arguments.command.unwrap_or_else(figures) {
+        Command::Figures(command) => command.run(),
+        Command::Train(command) => command.run(),
+        Command::Sample(command) => command.run(),
+        Command::Elbo(command) => command.run(),
+        Command::Interpolate(command) => command.run(),
+        Command::Info(command) => command.run(),
     }
 }
