@@ -270,7 +270,8 @@ fn save_json(path: &Path, data: &str, variants: &[Reverse], bounds: &[Elbo]) -> 
             "variance": v.variance.to_string(),
             "clip": v.clip,
             "bits_per_dim": terms.collect::<serde_json::Map<_, _>>(),
-            "L_simple": estimate(b.L_simple()),
+            // L_simple, if x̂_0 is not clipped
+            "eps_mse": estimate(b.L_simple()),
         })
     });
     let entries: Vec<_> = entries.collect();
