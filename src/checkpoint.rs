@@ -172,7 +172,7 @@ pub fn fill(
         let Some(found) = tensors.remove(&key) else {
             return Err(Error::MissingKey { path: path.to_path_buf(), key });
         };
-        let expected = to_pytorch(tensor.view()).shape().to_vec();
+        let expected = pytorch_view(tensor.view()).shape().to_vec();
         if found.shape() != expected {
             let found = found.shape().to_vec();
             return Err(Error::WrongShape { path: path.to_path_buf(), key, expected, found });
@@ -195,22 +195,26 @@ pub fn nothing_left(tensors: &BTreeMap<String, ArrayD<f32>>, path: &Path) -> Res
 
 /// `[k, k, in, out]` → `[out, in, k, k]`, `[in, out]` → `[out, in]`; vectors as they are.
 pub fn to_pytorch(tensor: ArrayViewD<f32>) -> ArrayD<f32> {
-    let axes: &[usize] = match tensor.ndim() {
-        4 => &[3, 2, 0, 1],
-        2 => &[1, 0],
-        _ => return tensor.to_owned(),
-    };
-    tensor.permuted_axes(IxDyn(axes)).as_standard_layout().into_owned()
+    pytorch_view(tensor).as_standard_layout().into_owned()
+}
+
+/// The same numbers with PyTorch's axes, not moved in memory.
+fn pytorch_view(tensor: ArrayViewD<f32>) -> ArrayViewD<f32> {
+    permuted(tensor, &[3, 2, 0, 1])
 }
 
 /// The inverse of [`to_pytorch`].
 pub fn from_pytorch(tensor: ArrayViewD<f32>) -> ArrayD<f32> {
-    let axes: &[usize] = match tensor.ndim() {
-        4 => &[2, 3, 1, 0],
-        2 => &[1, 0],
-        _ => return tensor.to_owned(),
-    };
-    tensor.permuted_axes(IxDyn(axes)).as_standard_layout().into_owned()
+    permuted(tensor, &[2, 3, 1, 0]).as_standard_layout().into_owned()
+}
+
+/// Convolutions with their axes in the order `four`, matrices transposed, vectors as they are.
+fn permuted<'a>(tensor: ArrayViewD<'a, f32>, four: &[usize; 4]) -> ArrayViewD<'a, f32> {
+    match tensor.ndim() {
+        4 => tensor.permuted_axes(IxDyn(four)),
+        2 => tensor.reversed_axes(),
+        _ => tensor,
+    }
 }
 
 /// Files saved before diffusers 0.15 call attention's layers `query`, `key`, `value` and `proj_attn`.

@@ -79,9 +79,15 @@ impl<M: Params> Adam<M> {
     ///
     /// in one sweep over memory. Every number is on its own, so threads change nothing.
     pub fn step(&mut self, model: &mut M, grad: &M) -> f64 {
+        let norm = global_norm(grad);
+        self.step_with_norm(model, grad, norm);
+        norm
+    }
+
+    /// [`step`](Adam::step) with a gradient whose [`global_norm`] is known.
+    pub fn step_with_norm(&mut self, model: &mut M, grad: &M, norm: f64) {
         self.steps += 1;
         let o = self.options;
-        let norm = global_norm(grad);
         // PyTorch's clip_grad_norm_ has the same 1e-6
         let scale = if o.clip > 0.0 { (o.clip / (norm + 1e-6)).min(1.0) as f32 } else { 1.0 };
         let correct1 = (1.0 / (1.0 - o.beta1.powf(self.steps as f64))) as f32;
@@ -104,7 +110,6 @@ impl<M: Params> Adam<M> {
                 }
             });
         });
-        norm
     }
 }
 

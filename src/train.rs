@@ -12,7 +12,7 @@ use crate::checkpoint::{self, Precision, Tensors};
 use crate::data::Dataset;
 use crate::diffusion::{Decoder, Loss, NoisyBatch, Reverse, Schedule};
 use crate::error::{Error, Result};
-use crate::optim::{Adam, AdamOptions};
+use crate::optim::{Adam, AdamOptions, global_norm};
 use crate::params::Params;
 use crate::rng::{normal, stream};
 use crate::tensor::Batch;
@@ -163,12 +163,12 @@ impl Trainer {
     pub fn step(&mut self, data: &Dataset) -> Result<StepReport> {
         let mut groups = self.draw(data);
         let (loss, grad) = loss_and_gradient(&self.unet, &self.reverse, self.options.loss, &mut groups);
-        let norm = crate::optim::global_norm(&grad);
-        if !loss.is_finite() || !norm.is_finite() {
-            let loss = if loss.is_finite() { norm } else { loss };
+        let grad_norm = global_norm(&grad);
+        if !loss.is_finite() || !grad_norm.is_finite() {
+            let loss = if loss.is_finite() { grad_norm } else { loss };
             return Err(Error::NonFiniteLoss { step: self.adam.steps + 1, loss });
         }
-        let grad_norm = self.adam.step(&mut self.unet, &grad);
+        self.adam.step_with_norm(&mut self.unet, &grad, grad_norm);
         let lr = self.options.adam.lr_at(self.adam.steps);
         Ok(StepReport { step: self.adam.steps, loss, grad_norm, lr })
     }

@@ -11,6 +11,7 @@ use ddpm::tensor::Batch;
 use ddpm::{Error, Result};
 use ndarray::{Axis, concatenate, s};
 use std::path::PathBuf;
+use std::sync::Mutex;
 
 /// Draw samples (Algorithm 2, or DDIM)
 #[derive(Args)]
@@ -79,10 +80,13 @@ pub(super) fn every_fifty(T: usize) -> Vec<usize> {
 /// `n` samples by Algorithm 2, and what stood at the steps `keep`.
 pub(super) fn draw(model: &Pretrained, n: usize, keep: &[usize], seed: u64) -> (Batch, Vec<Snapshot>) {
     let [h, w, c] = image_shape(model);
-    let mut progress = Progress::new(format!("{n} samples"), model.reverse.schedule.T());
-    let watched = Watched { model, progress: std::sync::Mutex::new(&mut progress) };
+    let progress = Mutex::new(Progress::new(format!("{n} samples"), model.reverse.schedule.T()));
+    let watched = |x_t: &Batch, t: &[usize]| {
+        progress.lock().expect("no panics while locked").step(format!("t = {}", t[0]));
+        model.unet.predict(x_t, t)
+    };
     let drawn = progressive(&watched, &model.reverse, [n, h, w, c], keep, &Noise::seed(seed));
-    progress.finish();
+    progress.into_inner().expect("no panics while locked").finish();
     drawn
 }
 
@@ -97,19 +101,6 @@ fn fast(model: &Pretrained, n: usize, steps: usize, eta: f64, seed: u64) -> Batc
     });
     progress.finish();
     x0
-}
-
-/// A network whose calls move a progress bar.
-struct Watched<'a> {
-    model: &'a Pretrained,
-    progress: std::sync::Mutex<&'a mut Progress>,
-}
-
-impl Denoiser for Watched<'_> {
-    fn predict(&self, x_t: &Batch, t: &[usize]) -> Batch {
-        self.progress.lock().expect("one thread at a time").step(format!("t = {}", t[0]));
-        self.model.unet.predict(x_t, t)
-    }
 }
 
 /// Samples in rows as long as columns are high.

@@ -83,13 +83,13 @@ impl Conv2d {
         if self.padding == [0, 0] {
             return self.convolve(x);
         }
-        self.convolve(&pad(x, 1, self.padding[0], self.padding[1]))
+        self.convolve(&pad(x, self.padding))
     }
 
     /// [`infer`](Conv2d::infer), keeping the padded input for [`backward`](Conv2d::backward).
     #[track_caller]
     pub fn forward(&self, x: Tensor4) -> (Tensor4, Conv2dCache) {
-        let padded = if self.padding == [0, 0] { x } else { pad(&x, 1, self.padding[0], self.padding[1]) };
+        let padded = if self.padding == [0, 0] { x } else { pad(&x, self.padding) };
         (self.convolve(&padded), Conv2dCache { padded })
     }
 
@@ -217,10 +217,10 @@ impl Conv2d {
     }
 }
 
-/// `x` with zeros around it: `before` at the top and left, `after` at the bottom and right; `step − 1` between.
-fn pad(x: &Tensor4, step: usize, before: usize, after: usize) -> Tensor4 {
+/// `x` with zeros around it: `before` at the top and left, `after` at the bottom and right.
+fn pad(x: &Tensor4, [before, after]: [usize; 2]) -> Tensor4 {
     let (_, h, w, _) = x.dim();
-    place(x, step, before, (h + before + after, w + before + after))
+    place(x, 1, before, (h + before + after, w + before + after))
 }
 
 /// Zeros `[N, H, W, C]` with pixel `(i, j)` of `x` at `(before + step·i, before + step·j)`.
