@@ -4,6 +4,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use ddpm::matmul::peak::multiply_add;
 use ddpm::matmul::{self, matmul, matmul_nt, matmul_tn};
 use ddpm::nn::{Conv2d, GroupNorm};
 use ddpm::params::Params;
@@ -37,6 +38,23 @@ fn matrix_products(c: &mut Criterion) {
         if m * k * n <= 256 * 256 * 256 {
             group.bench_function("definition", |bench| bench.iter(|| matmul::definition(black_box(&a), &b)));
         }
+    }
+}
+
+/// The kernel beside what the CPU can do at best. A compiler that moves its accumulators to memory makes it ten times
+/// slower and changes nothing else (`ddpm bench --check` fails then).
+fn kernel(c: &mut Criterion) {
+    const STEPS: u64 = 10_000;
+    let mut group = c.benchmark_group("kernel");
+    group.sample_size(20).throughput(Throughput::Elements(multiply_add(STEPS)));
+    group.bench_function("peak: multiply-add in registers", |bench| {
+        bench.iter(|| multiply_add(black_box(STEPS)));
+    });
+    // B small enough to be read where it lies, and too large
+    for (name, m, k, n) in [("unpacked", 256, 512, 128), ("packed", 256, 512, 512)] {
+        let (a, b) = (matrix(m, k), matrix(k, n));
+        group.throughput(Throughput::Elements((2 * m * k * n) as u64));
+        group.bench_function(format!("{name} {m}x{k}x{n}"), |bench| bench.iter(|| matmul(black_box(&a), &b)));
     }
 }
 
@@ -82,5 +100,5 @@ fn network(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, matrix_products, layers, network);
+criterion_group!(benches, kernel, matrix_products, layers, network);
 criterion_main!(benches);

@@ -1,6 +1,6 @@
 //! Adam (Kingma & Ba 2015), clipping by the global norm, warm-up, and the moving average of the weights.
 
-use crate::matmul::kernel::vectorized;
+use crate::matmul::simd::vectorized;
 use crate::params::Params;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -90,26 +90,47 @@ impl<M: Params> Adam<M> {
         let o = self.options;
         // PyTorch's clip_grad_norm_ has the same 1e-6
         let scale = if o.clip > 0.0 { (o.clip / (norm + 1e-6)).min(1.0) as f32 } else { 1.0 };
-        let correct1 = (1.0 / (1.0 - o.beta1.powf(self.steps as f64))) as f32;
-        let correct2 = (1.0 / (1.0 - o.beta2.powf(self.steps as f64))) as f32;
-        let (b1, b2, decay) = (o.beta1 as f32, o.beta2 as f32, o.ema_decay as f32);
-        let (c1, c2, c_decay) = ((1.0 - o.beta1) as f32, (1.0 - o.beta2) as f32, (1.0 - o.ema_decay) as f32);
-        let (lr, eps) = (o.lr_at(self.steps) as f32, o.eps as f32);
-
+        let correct = |beta: f64| (1.0 / (1.0 - beta.powf(self.steps as f64))) as f32;
+        let rates = Rates {
+            scale,
+            beta: [o.beta1 as f32, o.beta2 as f32],
+            rest: [(1.0 - o.beta1) as f32, (1.0 - o.beta2) as f32],
+            correct: [correct(o.beta1), correct(o.beta2)],
+            lr: o.lr_at(self.steps) as f32,
+            eps: o.eps as f32,
+            decay: [o.ema_decay as f32, (1.0 - o.ema_decay) as f32],
+        };
         let weights = model.slices_mut().into_iter().zip(grad.slices());
         let moments = self.m.slices_mut().into_iter().zip(self.v.slices_mut());
         let tensors: Vec<_> = weights.zip(moments).zip(self.ema.slices_mut()).collect();
         tensors.into_par_iter().for_each(|(((theta, g), (m, v)), ema)| {
-            vectorized(|| {
-                for ((((theta, g), m), v), ema) in theta.iter_mut().zip(g).zip(m).zip(v).zip(ema) {
-                    let g = g * scale;
-                    *m = b1 * *m + c1 * g;
-                    *v = b2 * *v + c2 * g * g;
-                    *theta -= lr * (*m * correct1) / ((*v * correct2).sqrt() + eps);
-                    *ema = decay * *ema + c_decay * *theta;
-                }
-            });
+            sweep(theta, g, m, v, ema, rates);
         });
+    }
+}
+
+/// The constants of one step: decays, what they leave, and the corrections of both moments.
+#[derive(Clone, Copy)]
+struct Rates {
+    scale: f32,
+    beta: [f32; 2],
+    rest: [f32; 2],
+    correct: [f32; 2],
+    lr: f32,
+    eps: f32,
+    decay: [f32; 2],
+}
+
+vectorized! {
+    /// The formulas of [`Adam::step`] for one tensor: clipping, moments, weights and average.
+    fn sweep(theta: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], ema: &mut [f32], r: Rates) {
+        for ((((theta, g), m), v), ema) in theta.iter_mut().zip(g).zip(m).zip(v).zip(ema) {
+            let g = g * r.scale;
+            *m = r.beta[0] * *m + r.rest[0] * g;
+            *v = r.beta[1] * *v + r.rest[1] * g * g;
+            *theta -= r.lr * (*m * r.correct[0]) / ((*v * r.correct[1]).sqrt() + r.eps);
+            *ema = r.decay[0] * *ema + r.decay[1] * *theta;
+        }
     }
 }
 

@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Groups that share one gradient, one after another.
-const SHARD: usize = 2;
+const SHARD: usize = 1;
 
 /// What distinguishes one training run from another. A resumed run must have the same.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

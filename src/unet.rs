@@ -22,8 +22,8 @@ use crate::nn::{
     activation, sinusoidal_embedding,
 };
 use crate::params::params;
-use crate::tensor::{Batch, Tensor2, Tensor4};
-use ndarray::{Axis, concatenate, s};
+use crate::tensor::{Batch, Tensor2, Tensor4, copy, recycle, stale};
+use ndarray::{ArrayView4, Axis, concatenate, s};
 use ndarray_rand::rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -31,7 +31,7 @@ use std::borrow::Cow;
 
 /// Images that go through the network together. Small, so that a group's activations stay in cache; fixed, so
 /// that results do not depend on the number of threads.
-pub const GROUP: usize = 4;
+pub const GROUP: usize = 8;
 
 /// The network.
 #[derive(Clone, Debug)]
@@ -177,7 +177,7 @@ impl Unet {
         self.check_input(&x, t);
         let (silu_temb, temb, time_embedding) = self.embed_time(t);
         let (mut h, conv_in) = self.conv_in.forward(row_major(&x).into_owned());
-        let mut skips = vec![h.clone()];
+        let mut skips = vec![copy(&h)];
 
         let mut down = Vec::new();
         for level in &self.down_blocks {
@@ -186,13 +186,13 @@ impl Unet {
                 let (y, resnet) = resnet.forward(h, &silu_temb, rngs);
                 let (y, attention) = attend(level.attentions.get(i), y);
                 cache.blocks.push((resnet, attention));
-                skips.push(y.clone());
+                skips.push(copy(&y));
                 h = y;
             }
             if let Some(downsample) = level.downsamplers.first() {
                 let (y, resample) = downsample.conv.forward(h);
                 cache.resample = Some(resample);
-                skips.push(y.clone());
+                skips.push(copy(&y));
                 h = y;
             }
             down.push(cache);
@@ -207,14 +207,14 @@ impl Unet {
             let mut cache = LevelCache::new();
             for (i, resnet) in level.resnets.iter().enumerate() {
                 cache.main_channels.push(h.len_of(Axis(3)));
-                let joined = concat_channels(&h, &skips.pop().expect("one skip per block"));
+                let joined = concat_channels(h, skips.pop().expect("one skip per block"));
                 let (y, resnet) = resnet.forward(joined, &silu_temb, rngs);
                 let (y, attention) = attend(level.attentions.get(i), y);
                 cache.blocks.push((resnet, attention));
                 h = y;
             }
             if let Some(upsample) = level.upsamplers.first() {
-                let (y, resample) = upsample.forward(&h);
+                let (y, resample) = upsample.forward(h);
                 cache.resample = Some(resample);
                 h = y;
             }
@@ -238,12 +238,13 @@ impl Unet {
         let levels = self.up_blocks.iter().zip(&mut grad.up_blocks).zip(cache.up);
         for ((level, grad), cache) in levels.rev() {
             if let Some(resample) = cache.resample {
-                dh = level.upsamplers[0].backward(resample, &dh, &mut grad.upsamplers[0]);
+                let dy = level.upsamplers[0].backward(resample, &dh, &mut grad.upsamplers[0]);
+                replace(&mut dh, dy);
             }
             for (i, (resnet, attention)) in cache.blocks.into_iter().enumerate().rev() {
                 dh = attend_backward(&level.attentions, &mut grad.attentions, i, attention, dh);
                 let joined = level.resnets[i].backward(resnet, dh, &mut d_silu_temb, &mut grad.resnets[i]);
-                let (d_main, d_skip) = split_channels(&joined, cache.main_channels[i]);
+                let (d_main, d_skip) = split_channels(joined, cache.main_channels[i]);
                 d_skips.push(d_skip);
                 dh = d_main;
             }
@@ -259,16 +260,17 @@ impl Unet {
         let levels = self.down_blocks.iter().zip(&mut grad.down_blocks).zip(cache.down);
         for ((level, grad), cache) in levels.rev() {
             if let Some(resample) = cache.resample {
-                dh += &d_skips.pop().expect("one skip per block");
-                dh = level.downsamplers[0].conv.backward(resample, &dh, &mut grad.downsamplers[0].conv);
+                add(&mut dh, d_skips.pop().expect("one skip per block"));
+                let dx = level.downsamplers[0].conv.backward(resample, &dh, &mut grad.downsamplers[0].conv);
+                replace(&mut dh, dx);
             }
             for (i, (resnet, attention)) in cache.blocks.into_iter().enumerate().rev() {
-                dh += &d_skips.pop().expect("one skip per block");
+                add(&mut dh, d_skips.pop().expect("one skip per block"));
                 dh = attend_backward(&level.attentions, &mut grad.attentions, i, attention, dh);
                 dh = level.resnets[i].backward(resnet, dh, &mut d_silu_temb, &mut grad.resnets[i]);
             }
         }
-        dh += &d_skips.pop().expect("one skip per block");
+        add(&mut dh, d_skips.pop().expect("one skip per block"));
 
         let temb = cache.temb.as_slice().expect("contiguous");
         activation::silu_backward(temb, d_silu_temb.as_slice_mut().expect("contiguous"));
@@ -284,35 +286,36 @@ impl Unet {
         activation::silu(silu_temb.as_slice_mut().expect("contiguous"));
 
         let mut h = self.conv_in.infer(&row_major(x));
-        let mut skips = vec![h.clone()];
+        let mut skips = vec![copy(&h)];
         for level in &self.down_blocks {
             for (i, resnet) in level.resnets.iter().enumerate() {
-                h = resnet.infer(&h, &silu_temb);
-                if let Some(attention) = level.attentions.get(i) {
-                    h = attention.infer(&h);
-                }
-                skips.push(h.clone());
+                infer_block(resnet, level.attentions.get(i), &mut h, &silu_temb);
+                skips.push(copy(&h));
             }
             if let Some(downsample) = level.downsamplers.first() {
-                h = downsample.conv.infer(&h);
-                skips.push(h.clone());
+                let y = downsample.conv.infer(&h);
+                replace(&mut h, y);
+                skips.push(copy(&h));
             }
         }
-        h = self.mid_block.resnets[0].infer(&h, &silu_temb);
-        h = self.mid_block.attentions[0].infer(&h);
-        h = self.mid_block.resnets[1].infer(&h, &silu_temb);
+        let mid = &self.mid_block;
+        infer_block(&mid.resnets[0], mid.attentions.first(), &mut h, &silu_temb);
+        infer_block(&mid.resnets[1], None, &mut h, &silu_temb);
         for level in &self.up_blocks {
             for (i, resnet) in level.resnets.iter().enumerate() {
-                h = resnet.infer(&concat_channels(&h, &skips.pop().expect("one skip per block")), &silu_temb);
-                if let Some(attention) = level.attentions.get(i) {
-                    h = attention.infer(&h);
-                }
+                h = concat_channels(h, skips.pop().expect("one skip per block"));
+                infer_block(resnet, level.attentions.get(i), &mut h, &silu_temb);
             }
             if let Some(upsample) = level.upsamplers.first() {
-                h = upsample.infer(&h);
+                let y = upsample.infer(&h);
+                replace(&mut h, y);
             }
         }
-        self.conv_out.infer(&self.conv_norm_out.infer_silu(&h))
+        let a = self.conv_norm_out.infer_silu(&h);
+        replace(&mut h, a);
+        let y = self.conv_out.infer(&h);
+        recycle(h);
+        y
     }
 
     /// Floating-point operations of one forward pass for an image of `h` × `w`: two per multiplication of a matrix
@@ -379,12 +382,13 @@ impl Denoiser for Unet {
     #[track_caller]
     fn predict(&self, x_t: &Batch, t: &[usize]) -> Batch {
         assert_eq!(t.len(), x_t.len_of(Axis(0)), "U-Net: {} times for {:?}", t.len(), x_t.shape());
-        let groups: Vec<Tensor4> = x_t
-            .axis_chunks_iter(Axis(0), GROUP)
-            .into_par_iter()
-            .zip(t.par_chunks(GROUP))
-            .map(|(x, t)| self.infer(&x.mapv(|v| v as f32), t))
-            .collect();
+        let infer = |(x, t): (ArrayView4<f64>, &[usize])| self.infer(&x.mapv(|v| v as f32), t);
+        let groups = x_t.axis_chunks_iter(Axis(0), GROUP);
+        let groups: Vec<Tensor4> = if rayon::current_num_threads() == 1 {
+            groups.zip(t.chunks(GROUP)).map(infer).collect() // without waking another thread
+        } else {
+            groups.into_par_iter().zip(t.par_chunks(GROUP)).map(infer).collect()
+        };
         let views: Vec<_> = groups.iter().map(|g| g.view()).collect();
         let joined = concatenate(Axis(0), &views).expect("groups of one shape");
         joined.mapv(f64::from)
@@ -478,24 +482,49 @@ fn row_major(x: &Tensor4) -> Cow<'_, Tensor4> {
     if x.is_standard_layout() { Cow::Borrowed(x) } else { Cow::Owned(x.as_standard_layout().into_owned()) }
 }
 
+/// A residual block and its attention, from `h` to `h`.
+fn infer_block(resnet: &ResnetBlock, attention: Option<&Attention>, h: &mut Tensor4, silu_temb: &Tensor2) {
+    let y = resnet.infer(h, silu_temb);
+    replace(h, y);
+    if let Some(attention) = attention {
+        let y = attention.infer(h);
+        replace(h, y);
+    }
+}
+
+/// `h` becomes `y`.
+fn replace(h: &mut Tensor4, y: Tensor4) {
+    recycle(std::mem::replace(h, y));
+}
+
+/// `h += x`.
+fn add(h: &mut Tensor4, x: Tensor4) {
+    *h += &x;
+    recycle(x);
+}
+
 /// `[h, skip]` on the channels.
-fn concat_channels(h: &Tensor4, skip: &Tensor4) -> Tensor4 {
+fn concat_channels(h: Tensor4, skip: Tensor4) -> Tensor4 {
     let (n, height, width, a) = h.dim();
     let b = skip.len_of(Axis(3));
-    let mut joined = Tensor4::zeros((n, height, width, a + b));
+    let mut joined = stale((n, height, width, a + b));
     let pixels = joined.as_slice_mut().expect("contiguous").chunks_exact_mut(a + b);
-    let (h, skip) = (h.as_slice().expect("contiguous"), skip.as_slice().expect("contiguous"));
-    for ((pixel, h), skip) in pixels.zip(h.chunks_exact(a)).zip(skip.chunks_exact(b)) {
+    let parts = h.as_slice().expect("contiguous").chunks_exact(a);
+    for ((pixel, h), skip) in pixels.zip(parts).zip(skip.as_slice().expect("contiguous").chunks_exact(b)) {
         pixel[..a].copy_from_slice(h);
         pixel[a..].copy_from_slice(skip);
     }
+    recycle(h);
+    recycle(skip);
     joined
 }
 
 /// The two parts of what [`concat_channels`] joined, the first with `a` channels.
-fn split_channels(joined: &Tensor4, a: usize) -> (Tensor4, Tensor4) {
-    let part = |range| joined.slice(range).as_standard_layout().into_owned();
-    (part(s![.., .., .., ..a]), part(s![.., .., .., a..]))
+fn split_channels(joined: Tensor4, a: usize) -> (Tensor4, Tensor4) {
+    let part = |range| copy(&joined.slice(range));
+    let parts = (part(s![.., .., .., ..a]), part(s![.., .., .., a..]));
+    recycle(joined);
+    parts
 }
 
 #[cfg(test)]

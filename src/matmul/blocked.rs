@@ -1,6 +1,7 @@
 //! The blocked product: a large B is packed block by block so that what the kernel reads stays in cache.
 
-use super::kernel::{Init, Product, Simd};
+use super::kernel::{Init, Product, Rows};
+use super::simd::Simd;
 
 /// Depth of a block of B: `KC × 32` numbers are 64 KiB, a panel that streams from L2.
 const KC: usize = 512;
@@ -25,8 +26,8 @@ pub(super) fn product(
         return;
     }
     if n.is_multiple_of(VECTOR) && k * n <= SMALL {
-        let starts: Vec<usize> = (0..m).map(|i| i * k).collect();
-        return Product { a, starts: &starts, taps: &[0], k, b, ldb: n, n, init }.run_on(simd, c, n);
+        let rows = Rows::matrix(m, k, n);
+        return Product { a, rows, taps: &[0], k, b, ldb: n, n, init }.run_on(simd, c);
     }
     let panel = 2 * simd.lanes();
     let ldb = n.next_multiple_of(panel);
@@ -35,25 +36,17 @@ pub(super) fn product(
     for k0 in (0..k.max(1)).step_by(KC) {
         let kc = KC.min(k - k0);
         pack(&b[k0 * n..(k0 + kc) * n], n, panel, kc, &mut packed);
-        let init = if k0 == 0 { init } else { Init::Accumulate };
+        let init = if k0 == 0 { init } else { Init::ACCUMULATE };
         // LOOP 2: blocks of rows, whose slice of A stays in L2 …
         for i0 in (0..m).step_by(MC) {
-            let starts: Vec<usize> = (i0..m.min(i0 + MC)).map(|i| i * k + k0).collect();
+            let rows = Rows::matrix(MC.min(m - i0), k, n);
             // LOOP 1: … while the panels of B pass by; the kernel's own loops follow.
             for j0 in (0..n).step_by(panel) {
                 let columns = panel.min(n - j0);
                 let b = &packed[j0 * kc..][..kc * panel];
-                Product {
-                    a,
-                    starts: &starts,
-                    taps: &[0],
-                    k: kc,
-                    b,
-                    ldb: panel,
-                    n: columns,
-                    init: init.from(j0),
-                }
-                .run_on(simd, &mut c[i0 * n + j0..], n);
+                let (a, init) = (&a[i0 * k + k0..], init.from(j0));
+                Product { a, rows, taps: &[0], k: kc, b, ldb: panel, n: columns, init }
+                    .run_on(simd, &mut c[i0 * n + j0..]);
             }
         }
     }

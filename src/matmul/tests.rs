@@ -1,4 +1,6 @@
-use super::kernel::{Product, Simd};
+use super::kernel::{Point, Product, Rows};
+use super::simd::Simd;
+use super::transposed::{Segment, TransposedProduct};
 use super::*;
 use crate::rng::{normal, stream};
 use ndarray::s;
@@ -79,14 +81,14 @@ fn c_begins_as_init_says() {
             c
         };
         let nan = Tensor2::from_elem((m, n), f32::NAN);
-        assert_eq!(run(Init::Zero, nan.clone()), product);
+        assert_eq!(run(Init::ZERO, nan.clone()), product);
 
         let bias = random(1, n, 3);
         let tolerance = 1e-5 * (k + 1) as f32;
         let close = |c: Tensor2, want: Tensor2| (c - want).iter().all(|d| d.abs() < tolerance);
-        assert!(close(run(Init::Bias(bias.as_slice().unwrap()), nan), &product + &bias));
+        assert!(close(run(Init::bias(bias.as_slice().unwrap()), nan), &product + &bias));
         let before = random(m, n, 4);
-        assert!(close(run(Init::Accumulate, before.clone()), &product + &before));
+        assert!(close(run(Init::ACCUMULATE, before.clone()), &product + &before));
     }
 }
 
@@ -98,7 +100,7 @@ fn every_instruction_set_gives_the_same_product() {
         let on = |simd| {
             let mut c = Tensor2::from_elem((m, n), f32::NAN);
             let (a, b) = (a.as_slice().unwrap(), b.as_slice().unwrap());
-            blocked::product(simd, (m, k, n), a, b, Init::Zero, c.as_slice_mut().unwrap());
+            blocked::product(simd, (m, k, n), a, b, Init::ZERO, c.as_slice_mut().unwrap());
             c
         };
         for &simd in &levels() {
@@ -110,25 +112,63 @@ fn every_instruction_set_gives_the_same_product() {
     }
 }
 
-/// Rows that overlap, several taps, a C with gaps: what a convolution asks of the kernel.
+/// Rows that overlap and begin before A, several taps, some missing, several images, a C with gaps, a bias for each
+/// image: what a convolution asks of the kernel.
 #[test]
-fn taps_and_gaps_on_every_instruction_set() {
-    let (k, n, ldb, ldc) = (5, 19, 32, 23);
-    let a = random(1, 200, 1).into_raw_vec_and_offset().0;
-    let (starts, taps) = ([0, 3, 50, 7, 90, 91, 92, 120, 130], [0, 4, 60]);
-    let b = random(taps.len() * k, ldb, 2);
-    for simd in levels() {
-        let mut c = vec![f32::NAN; starts.len() * ldc];
-        let b = b.as_slice().unwrap();
-        Product { a: &a, starts: &starts, taps: &taps, k, b, ldb, n, init: Init::Zero }
-            .run_on(simd, &mut c, ldc);
-        for (row, &start) in c.chunks(ldc).zip(&starts) {
+fn taps_images_and_gaps_on_every_instruction_set() {
+    let (k, n, ldb, ldc, images, a_stride) = (5, 19, 32, 23, 3, 40);
+    let a = random(1, 300, 1).into_raw_vec_and_offset().0;
+    let taps = [0, 4, 60, -3];
+    let starts = [(-4, 0b0110), (3, 0b1111), (50, 0b0001), (7, 0b1000), (90, 0), (91, 0b0101), (92, 0b1111)];
+    let c_stride = starts.len() * ldc;
+    // C has the points in the opposite order
+    let point = |(p, &(a, taps)): (usize, &(isize, u64))| Point { a, c: (starts.len() - 1 - p) * ldc, taps };
+    let points: Vec<Point> = starts.iter().enumerate().map(point).collect();
+    let rows = Rows { points: &points, images, a_stride, c_stride };
+    let (b, bias) = (random(taps.len() * k, ldb, 2), random(images, n, 3));
+    let b = b.as_slice().unwrap();
+    for (simd, accumulate) in levels().into_iter().flat_map(|simd| [(simd, false), (simd, true)]) {
+        let before = if accumulate { 2.0 } else { f32::NAN };
+        let mut c = vec![before; images * c_stride];
+        let init = Init { bias: Some((bias.as_slice().unwrap(), n)), accumulate };
+        Product { a: &a, rows, taps: &taps, k, b, ldb, n, init }.run_on(simd, &mut c);
+        for (image, point) in (0..images).flat_map(|image| points.iter().map(move |p| (image, p))) {
+            let row = &c[image * c_stride + point.c..][..ldc];
             for (j, &c) in row[..n].iter().enumerate() {
-                let terms = (0..taps.len() * k).map(|r| a[start + taps[r / k] + r % k] * b[r * ldb + j]);
-                let want: f32 = terms.sum();
+                let mut want = bias[[image, j]] + if accumulate { before } else { 0.0 };
+                for t in (0..taps.len()).filter(|t| point.taps >> t & 1 == 1) {
+                    let first = (point.a + taps[t]) as usize + image * a_stride;
+                    want += (0..k).map(|r| a[first + r] * b[(t * k + r) * ldb + j]).sum::<f32>();
+                }
                 assert!((c - want).abs() < 1e-5, "{simd:?}: {c} instead of {want}");
             }
-            assert!(row[n..].iter().all(|gap| gap.is_nan()), "{simd:?} wrote between the rows");
+            let untouched = |gap: &f32| gap.to_bits() == before.to_bits();
+            assert!(row[n..].iter().all(untouched), "{simd:?} wrote between the rows");
+        }
+    }
+}
+
+/// Several segments, gaps in A, B and C, and every number of columns of A around the tiles' 3, 6 and 11.
+#[test]
+fn segments_and_gaps_on_every_instruction_set() {
+    let (n, ldb, ldc) = (19, 32, 23);
+    for (m, simd) in (1..25).flat_map(|m| levels().into_iter().map(move |simd| (m, simd))) {
+        let (lda, segments) = (m + 2, [(0, 0, 3), (7, 5, 4), (20, 9, 1), (2, 10, 0)]);
+        let (a, b) = (random(30, lda, 1), random(12, ldb, 2));
+        let (a, b) = (a.as_slice().unwrap(), b.as_slice().unwrap());
+        let at = |(i, j, len)| Segment { a: i * lda + 1, b: j * ldb, len };
+        let segments = segments.map(at);
+        let mut c = vec![0.5; m * ldc];
+        TransposedProduct { a, lda, m, b, ldb, n, segments: &segments }.run_on(simd, &mut c, ldc);
+        for (r, row) in c.chunks(ldc).enumerate() {
+            for (j, &c) in row[..n].iter().enumerate() {
+                let term = |s: &Segment| -> f32 {
+                    (0..s.len).map(|k| a[s.a + k * lda + r] * b[s.b + k * ldb + j]).sum()
+                };
+                let want = 0.5 + segments.iter().map(term).sum::<f32>();
+                assert!((c - want).abs() < 1e-5, "{simd:?}, {m} columns: {c} instead of {want}");
+            }
+            assert!(row[n..].iter().all(|&gap| gap == 0.5), "{simd:?} wrote between the rows");
         }
     }
 }
@@ -181,7 +221,7 @@ fn inner_sizes_of_the_definition_must_agree() {
 #[test]
 #[should_panic(expected = "matmul: C has 5 numbers, [2, 3] needed")]
 fn c_must_fit() {
-    product_into(random(2, 1, 1).view(), random(1, 3, 1).view(), Init::Zero, &mut [0.0; 5]);
+    product_into(random(2, 1, 1).view(), random(1, 3, 1).view(), Init::ZERO, &mut [0.0; 5]);
 }
 
 proptest! {
@@ -191,5 +231,17 @@ proptest! {
     fn any_shape_is_the_definition(m in 0usize..70, k in 0usize..600, n in 0usize..80, seed: u64) {
         let (a, b) = (random(m, k, seed), random(k, n, seed ^ 1));
         assert_product(&matmul(&a, &b), &a, &b);
+    }
+}
+
+/// Every chain runs its steps on every instruction set: from 0.5 towards a / (1 − b) = 1.
+#[test]
+fn the_yardstick_multiplies_and_adds() {
+    for simd in levels() {
+        let (flops, once) = peak::on(simd, 1);
+        assert!((once - (0.5 * 0.999 + 0.001)).abs() < 1e-6, "{simd:?}: {once}");
+        let (more, end) = peak::on(simd, 50_000);
+        assert_eq!(more, 50_000 * flops);
+        assert!((end - 1.0).abs() < 1e-3, "{simd:?}: {end}");
     }
 }

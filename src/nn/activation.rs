@@ -1,6 +1,7 @@
 //! Element-wise functions: exp, the logistic function, SiLU; and softmax over rows.
 
-use crate::matmul::kernel::vectorized;
+use super::lanes::{dot, max, sum};
+use crate::matmul::simd::vectorized;
 
 /// `e^x` in `f32`, relative error below 2·10⁻⁷, in a form that vectorises (the library's is one scalar call per
 /// number).
@@ -36,14 +37,22 @@ pub fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
-/// `y = x σ(x)`, in place.
-pub fn silu(x: &mut [f32]) {
-    vectorized(|| x.iter_mut().for_each(|x| *x *= sigmoid(*x)));
+vectorized! {
+    /// `y = x σ(x)`, in place.
+    pub fn silu(x: &mut [f32]) {
+        for x in x {
+            *x *= sigmoid(*x);
+        }
+    }
 }
 
-/// From `y = x σ(x)`:  `dx = dy σ(x) (1 + x (1 − σ(x)))`; `dy` becomes `dx`.
-pub fn silu_backward(x: &[f32], dy: &mut [f32]) {
-    vectorized(|| dy.iter_mut().zip(x).for_each(|(dy, &x)| *dy *= silu_slope(x)));
+vectorized! {
+    /// From `y = x σ(x)`:  `dx = dy σ(x) (1 + x (1 − σ(x)))`; `dy` becomes `dx`.
+    pub fn silu_backward(x: &[f32], dy: &mut [f32]) {
+        for (dy, &x) in dy.iter_mut().zip(x) {
+            *dy *= silu_slope(x);
+        }
+    }
 }
 
 /// The derivative of SiLU: `σ(x) (1 + x (1 − σ(x)))`.
@@ -53,50 +62,36 @@ pub fn silu_slope(x: f32) -> f32 {
     s * (1.0 + x * (1.0 - s))
 }
 
-/// Each row of `columns` numbers becomes `p_j = e^{scale·(s_j − max s)} / Σ_j …`, in place: softmax of `scale · s`.
-///
-/// Subtracting the maximum changes nothing in exact arithmetic and keeps `e^…` from overflowing.
-pub fn softmax_rows(s: &mut [f32], columns: usize, scale: f32) {
-    vectorized(|| {
+vectorized! {
+    /// Each row of `columns` numbers becomes `p_j = e^{scale·(s_j − max s)} / Σ_j …`, in place: softmax of `scale · s`.
+    ///
+    /// Subtracting the maximum changes nothing in exact arithmetic and keeps `e^…` from overflowing.
+    pub fn softmax_rows(s: &mut [f32], columns: usize, scale: f32) {
         for row in s.chunks_exact_mut(columns) {
-            let max = row.iter().fold(f32::NEG_INFINITY, |m, &s| if s > m { s } else { m });
-            row.iter_mut().for_each(|s| *s = exp(scale * (*s - max)));
+            let max = max(row);
+            for s in &mut *row {
+                *s = exp(scale * (*s - max));
+            }
             let inverse = 1.0 / sum(row);
-            row.iter_mut().for_each(|s| *s *= inverse);
+            for s in row {
+                *s *= inverse;
+            }
         }
-    });
+    }
 }
 
-/// From `p = softmax(scale · s)` by rows:  `ds_j = scale · p_j (dp_j − Σ_i dp_i p_i)`; `dp` becomes `ds`.
-///
-/// (`∂p_j/∂s_i = scale · p_j (δ_ij − p_i)`, summed against `dp`.)
-pub fn softmax_rows_backward(p: &[f32], dp: &mut [f32], columns: usize, scale: f32) {
-    vectorized(|| {
+vectorized! {
+    /// From `p = softmax(scale · s)` by rows:  `ds_j = scale · p_j (dp_j − Σ_i dp_i p_i)`; `dp` becomes `ds`.
+    ///
+    /// (`∂p_j/∂s_i = scale · p_j (δ_ij − p_i)`, summed against `dp`.)
+    pub fn softmax_rows_backward(p: &[f32], dp: &mut [f32], columns: usize, scale: f32) {
         for (p, dp) in p.chunks_exact(columns).zip(dp.chunks_exact_mut(columns)) {
             let inner = dot(p, dp);
-            dp.iter_mut().zip(p).for_each(|(dp, &p)| *dp = scale * p * (*dp - inner));
+            for (dp, &p) in dp.iter_mut().zip(p) {
+                *dp = scale * p * (*dp - inner);
+            }
         }
-    });
-}
-
-/// `Σ x`, in sixteen partial sums so that it vectorises in a fixed order.
-#[inline(always)]
-pub(crate) fn sum(x: &[f32]) -> f32 {
-    let (blocks, rest) = x.as_chunks::<16>();
-    let mut lanes = [0.0f32; 16];
-    blocks.iter().for_each(|b| lanes.iter_mut().zip(b).for_each(|(s, x)| *s += x));
-    lanes.iter().sum::<f32>() + rest.iter().sum::<f32>()
-}
-
-/// `Σ x y`, in sixteen partial sums.
-#[inline(always)]
-pub(crate) fn dot(x: &[f32], y: &[f32]) -> f32 {
-    let ((bx, rx), (by, ry)) = (x.as_chunks::<16>(), y.as_chunks::<16>());
-    let mut lanes = [0.0f32; 16];
-    for (x, y) in bx.iter().zip(by) {
-        lanes.iter_mut().zip(x.iter().zip(y)).for_each(|(s, (x, y))| *s += x * y);
     }
-    lanes.iter().sum::<f32>() + rx.iter().zip(ry).map(|(x, y)| x * y).sum::<f32>()
 }
 
 #[cfg(test)]
@@ -192,16 +187,5 @@ mod tests {
         let p = softmax(&x, 0.7);
         softmax_rows_backward(p.as_slice().unwrap(), dx.as_slice_mut().unwrap(), 20, 0.7);
         check("softmax", &x, &dx, |x| inner(&softmax(x, 0.7), &g));
-    }
-
-    #[test]
-    fn partial_sums_of_any_length() {
-        for n in [0, 1, 15, 16, 17, 100] {
-            let (x, y): (Array1<f32>, Array1<f32>) =
-                (normal(n, &mut stream(1, 0)), normal(n, &mut stream(2, 0)));
-            let (x64, y64) = (x.mapv(f64::from), y.mapv(f64::from));
-            assert!((sum(x.as_slice().unwrap()) as f64 - x64.sum()).abs() < 1e-5);
-            assert!((dot(x.as_slice().unwrap(), y.as_slice().unwrap()) as f64 - x64.dot(&y64)).abs() < 1e-5);
-        }
     }
 }

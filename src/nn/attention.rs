@@ -20,7 +20,7 @@
 use super::{GroupNorm, GroupNormCache, Linear, LinearCache, ZERO, activation};
 use crate::matmul::{matmul, matmul_nt, matmul_tn};
 use crate::params::params;
-use crate::tensor::{Tensor2, Tensor4};
+use crate::tensor::{Tensor2, Tensor4, copy, recycle, stale};
 use ndarray::{ArrayRef2, s};
 use ndarray_rand::rand::Rng;
 
@@ -82,16 +82,15 @@ impl Attention {
 
     /// `[N, H, W, C]` → the same shape.
     pub fn forward(&self, x: Tensor4) -> (Tensor4, AttentionCache) {
-        let (n, h, w, c) = x.dim();
-        let residual = x.clone();
+        let (_, h, w, _) = x.dim();
+        let mut y = copy(&x);
         let (u, group_norm) = self.group_norm.forward(x);
         let u = rows(u);
-        let (q, to_q) = self.to_q.forward(u.clone());
-        let (k, to_k) = self.to_k.forward(u.clone());
+        let (q, to_q) = self.to_q.forward(copy(&u));
+        let (k, to_k) = self.to_k.forward(copy(&u));
         let (v, to_v) = self.to_v.forward(u);
         let (o, p) = self.attend(&q, &k, &v, h * w);
-        let (y, to_out) = self.to_out[0].forward(o);
-        let y = residual + images(y, (n, h, w, c));
+        let to_out = self.to_out[0].forward_added(o, y.as_slice_mut().expect("contiguous"));
         (y, AttentionCache { group_norm, to_q, to_k, to_v, q, k, v, p, to_out })
     }
 
@@ -100,18 +99,22 @@ impl Attention {
         let (_, h, w, _) = x.dim();
         let u = rows(self.group_norm.infer(x));
         let (q, k, v) = (self.to_q.infer(&u), self.to_k.infer(&u), self.to_v.infer(&u));
-        let (o, _) = self.attend(&q, &k, &v, h * w);
-        images(self.to_out[0].infer(&o), x.dim()) + x
+        let (o, p) = self.attend(&q, &k, &v, h * w);
+        let mut y = copy(x);
+        self.to_out[0].add_to(&o, y.as_slice_mut().expect("contiguous"));
+        [u, q, k, v, o].into_iter().chain(p).for_each(recycle);
+        y
     }
 
     /// `o = softmax(q kᵀ / √d) v` for each image and head; also each `p`.
     fn attend(&self, q: &Tensor2, k: &Tensor2, v: &Tensor2, tokens: usize) -> (Tensor2, Vec<Tensor2>) {
-        let mut o = Tensor2::zeros(q.raw_dim());
+        let mut o = stale(q.raw_dim());
         let mut all = Vec::new();
         for (i, j) in self.blocks(q, tokens) {
             let at = s![i..i + tokens, j..j + q.ncols() / self.heads];
             let (head, p) = Attention::core(&q.slice(at), &k.slice(at), &v.slice(at));
             o.slice_mut(at).assign(&head);
+            recycle(head);
             all.push(p);
         }
         (o, all)
@@ -138,7 +141,9 @@ impl Attention {
         // p = softmax(q kᵀ / √d)
         let (p, scale) = (p.as_slice().expect("contiguous"), inverse_sqrt(q.ncols()));
         activation::softmax_rows_backward(p, ds.as_slice_mut().expect("contiguous"), k.nrows(), scale);
-        (matmul(&ds, k), matmul_tn(&ds, q), dv)
+        let (dq, dk) = (matmul(&ds, k), matmul_tn(&ds, q));
+        recycle(ds);
+        (dq, dk, dv)
     }
 
     /// First row and first column of each image and head.
@@ -151,11 +156,10 @@ impl Attention {
     pub fn backward(&self, cache: AttentionCache, dy: Tensor4, grad: &mut Attention) -> Tensor4 {
         let shape = dy.dim();
         let tokens = shape.1 * shape.2;
-        let dy_rows = rows(dy.clone());
-        let d_o = self.to_out[0].backward(cache.to_out, &dy_rows, &mut grad.to_out[0]);
+        let dy = rows(dy);
+        let d_o = self.to_out[0].backward(cache.to_out, &dy, &mut grad.to_out[0]);
         let (q, k, v) = (cache.q, cache.k, cache.v);
-        let mut dq = Tensor2::zeros(q.raw_dim());
-        let (mut dk, mut dv) = (dq.clone(), dq.clone());
+        let (mut dq, mut dk, mut dv) = (stale(q.raw_dim()), stale(q.raw_dim()), stale(q.raw_dim()));
         for ((i, j), p) in self.blocks(&q, tokens).into_iter().zip(cache.p) {
             let at = s![i..i + tokens, j..j + q.ncols() / self.heads];
             let (q, k, v, d_o) = (q.slice(at), k.slice(at), v.slice(at), d_o.slice(at));
@@ -163,12 +167,24 @@ impl Attention {
             dq.slice_mut(at).assign(&head_q);
             dk.slice_mut(at).assign(&head_k);
             dv.slice_mut(at).assign(&head_v);
+            [head_q, head_k, head_v, p].into_iter().for_each(recycle);
         }
         // u feeds q, k and v: three gradients add
-        let du = self.to_q.backward(cache.to_q, &dq, &mut grad.to_q)
-            + self.to_k.backward(cache.to_k, &dk, &mut grad.to_k)
-            + self.to_v.backward(cache.to_v, &dv, &mut grad.to_v);
-        dy + self.group_norm.backward(cache.group_norm, images(du, shape), &mut grad.group_norm)
+        let mut du = self.to_q.backward(cache.to_q, &dq, &mut grad.to_q);
+        for term in [
+            self.to_k.backward(cache.to_k, &dk, &mut grad.to_k),
+            self.to_v.backward(cache.to_v, &dv, &mut grad.to_v),
+        ] {
+            du += &term;
+            recycle(term);
+        }
+        let mut dx = self.group_norm.backward(cache.group_norm, images(du, shape), &mut grad.group_norm);
+        // y = x + …
+        let dy = images(dy, shape);
+        dx += &dy;
+        recycle(dy);
+        [d_o, q, k, v, dq, dk, dv].into_iter().for_each(recycle);
+        dx
     }
 }
 

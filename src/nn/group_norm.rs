@@ -20,9 +20,10 @@
 //! random directions.)
 
 use super::activation::{sigmoid, silu_slope};
-use crate::matmul::kernel::vectorized;
+use super::lanes::{LANES, channel_sums};
+use crate::matmul::simd::vectorized;
 use crate::params::params;
-use crate::tensor::{Tensor1, Tensor4};
+use crate::tensor::{Tensor1, Tensor4, recycle, stale};
 use ndarray::Axis;
 
 /// Normalises groups of channels per image.
@@ -97,21 +98,14 @@ impl GroupNorm {
     fn apply<const SILU: bool>(&self, x: &Tensor4) -> (Tensor4, Vec<Moments>) {
         let c = self.weight.len();
         assert_eq!(x.len_of(Axis(3)), c, "group norm of {c} channels on {:?}", x.shape());
-        let mut y = Tensor4::zeros(x.raw_dim());
+        let mut y = stale(x.raw_dim());
         let mut moments = Vec::with_capacity(x.len_of(Axis(0)));
         for (x, mut y) in x.outer_iter().zip(y.outer_iter_mut()) {
             let x = x.to_slice().expect("contiguous");
             let m = self.moments(x);
             let (scale, shift) = self.affine(&m);
-            vectorized(|| {
-                for (x, y) in x.chunks_exact(c).zip(y.as_slice_mut().expect("contiguous").chunks_exact_mut(c))
-                {
-                    for (((y, &x), &s), &t) in y.iter_mut().zip(x).zip(&scale).zip(&shift) {
-                        let z = x * s + t;
-                        *y = if SILU { z * sigmoid(z) } else { z };
-                    }
-                }
-            });
+            let y = y.as_slice_mut().expect("contiguous");
+            normalise::<SILU>(x, &scale, &shift, y);
             moments.push(m);
         }
         (y, moments)
@@ -126,11 +120,9 @@ impl GroupNorm {
 
     /// Two passes, mean then variance: `E[x²] − μ²` would cancel where the mean is large.
     fn moments(&self, x: &[f32]) -> Moments {
-        let c = self.weight.len();
         let count = (x.len() / self.groups) as f32;
-        let mean = self.group_means(&channel_sums(x, c, |x, _| x), count);
-        let square = channel_sums(x, c, |x, i| (x - mean[i]) * (x - mean[i]));
-        let variance = self.group_means(&square, count);
+        let mean = self.group_means(&sums(x, self.weight.len()), count);
+        let variance = self.group_means(&squares(x, &mean), count);
         let inv_std = variance.iter().map(|v| 1.0 / (v + self.eps).sqrt()).collect();
         Moments { mean, inv_std }
     }
@@ -143,17 +135,17 @@ impl GroupNorm {
 
     /// Backward of [`forward`](GroupNorm::forward): see the module's derivation. `dy` becomes `dx`.
     pub fn backward(&self, cache: GroupNormCache, dy: Tensor4, grad: &mut GroupNorm) -> Tensor4 {
-        self.backward_with::<false>(&cache, dy, grad)
+        self.backward_with::<false>(cache, dy, grad)
     }
 
     /// Backward of [`forward_silu`](GroupNorm::forward_silu): `dz = dy · silu′(z)` first, `z` recomputed from `x`.
     pub fn backward_silu(&self, cache: GroupNormCache, dy: Tensor4, grad: &mut GroupNorm) -> Tensor4 {
-        self.backward_with::<true>(&cache, dy, grad)
+        self.backward_with::<true>(cache, dy, grad)
     }
 
     fn backward_with<const SILU: bool>(
         &self,
-        cache: &GroupNormCache,
+        cache: GroupNormCache,
         mut dy: Tensor4,
         grad: &mut GroupNorm,
     ) -> Tensor4 {
@@ -162,19 +154,9 @@ impl GroupNorm {
             let x = x.to_slice().expect("contiguous");
             let dy = dy.as_slice_mut().expect("contiguous");
             let count = (x.len() / self.groups) as f32;
-            if SILU {
-                let (scale, shift) = self.affine(m);
-                // z = scale · x + shift,  y = z σ(z)   ⇒   dz = dy silu′(z)
-                vectorized(|| {
-                    for (x, dy) in x.chunks_exact(c).zip(dy.chunks_exact_mut(c)) {
-                        for (((dy, &x), &s), &t) in dy.iter_mut().zip(x).zip(&scale).zip(&shift) {
-                            *dy *= silu_slope(x * s + t);
-                        }
-                    }
-                });
-            }
-            // z = γ x̂ + β   ⇒   dβ += Σ dz,  dγ += Σ dz x̂
-            let (sum_dz, sum_dz_xhat) = backward_sums(x, dy, m);
+            // z = γ x̂ + β,  y = z σ(z)   ⇒   dz = dy silu′(z),  dβ += Σ dz,  dγ += Σ dz x̂
+            let (scale, shift) = self.affine(m);
+            let [sum_dz, sum_dz_xhat] = backward_sums::<SILU>(x, dy, &scale, &shift, m);
             grad.bias.iter_mut().zip(&sum_dz).for_each(|(g, s)| *g += s);
             grad.weight.iter_mut().zip(&sum_dz_xhat).for_each(|(g, s)| *g += s);
             // dx = (g − mean g − x̂ mean(g x̂)) / √(v + ε)  with  g = γ dz:  dx = a dz + b x + e, per channel
@@ -189,47 +171,102 @@ impl GroupNorm {
                 b[i] = -r * r * mean_g_xhat[i];
                 e[i] = -r * mean_g[i] - m.mean[i] * b[i];
             }
-            vectorized(|| {
-                for (x, dy) in x.chunks_exact(c).zip(dy.chunks_exact_mut(c)) {
-                    for ((((dy, &x), &a), &b), &e) in dy.iter_mut().zip(x).zip(&a).zip(&b).zip(&e) {
-                        *dy = *dy * a + x * b + e;
-                    }
-                }
-            });
+            backward_data(x, dy, &a, &b, &e);
         }
+        recycle(cache.x);
         dy
     }
 }
 
-/// `Σ_pixels f(x, channel)` per channel of `x [pixels, C]`.
-#[inline(always)]
-fn channel_sums(x: &[f32], c: usize, f: impl Fn(f32, usize) -> f32) -> Vec<f32> {
-    let mut sums = vec![0.0f32; c];
-    vectorized(|| {
-        for x in x.chunks_exact(c) {
-            for (i, (s, &x)) in sums.iter_mut().zip(x).enumerate() {
-                *s += f(x, i);
+vectorized! {
+    /// `z = scale · x + shift`,  `y = z` or `z σ(z)`.
+    fn normalise<const SILU: bool>(x: &[f32], scale: &[f32], shift: &[f32], y: &mut [f32]) {
+        let c = scale.len();
+        for (x, y) in x.chunks_exact(c).zip(y.chunks_exact_mut(c)) {
+            for (((y, &x), &s), &t) in y.iter_mut().zip(x).zip(scale).zip(shift) {
+                let z = x * s + t;
+                *y = if SILU { z * sigmoid(z) } else { z };
             }
         }
-    });
-    sums
+    }
 }
 
-/// `Σ_pixels dz` and `Σ_pixels dz x̂` per channel.
-fn backward_sums(x: &[f32], dz: &[f32], m: &Moments) -> (Vec<f32>, Vec<f32>) {
-    let c = m.mean.len();
-    let (mut plain, mut with_x) = (vec![0.0f32; c], vec![0.0f32; c]);
-    vectorized(|| {
-        for (x, dz) in x.chunks_exact(c).zip(dz.chunks_exact(c)) {
-            for ((((p, w), &x), &dz), &mean) in plain.iter_mut().zip(&mut with_x).zip(x).zip(dz).zip(&m.mean)
-            {
-                *p += dz;
-                *w += dz * (x - mean);
+vectorized! {
+    /// `Σ_pixels x` per channel.
+    fn sums(x: &[f32], c: usize) -> Vec<f32> {
+        channel_sums(x, c, |x, _| x)
+    }
+}
+
+vectorized! {
+    /// `Σ_pixels (x − μ)²` per channel.
+    fn squares(x: &[f32], mean: &[f32]) -> Vec<f32> {
+        channel_sums(x, mean.len(), |x, i| (x - mean[i]) * (x - mean[i]))
+    }
+}
+
+vectorized! {
+    /// `dy` becomes `dz`; returns `Σ_pixels dz` and `Σ_pixels dz x̂` per channel.
+    fn backward_sums<const SILU: bool>(x: &[f32], dy: &mut [f32], scale: &[f32], shift: &[f32], m: &Moments) -> [Vec<f32>; 2] {
+        let c = scale.len();
+        let (mut plain, mut with_x) = (vec![0.0f32; c], vec![0.0f32; c]);
+        // a block of channels at a time, so that its sums stay in registers
+        for first in (0..c).step_by(LANES) {
+            let range = first..c.min(first + LANES);
+            let block = (&scale[range.clone()], &shift[range.clone()], &m.mean[range.clone()]);
+            let sums = (&mut plain[range.clone()], &mut with_x[range.clone()]);
+            if range.len() == LANES {
+                backward_block::<SILU, LANES>(&x[first..], &mut dy[first..], c, block, sums);
+            } else {
+                for i in 0..range.len() {
+                    let one = |s: &[f32]| -> [f32; 1] { [s[i]] };
+                    let block = (&one(block.0)[..], &one(block.1)[..], &one(block.2)[..]);
+                    let sums = (&mut sums.0[i..=i], &mut sums.1[i..=i]);
+                    backward_block::<SILU, 1>(&x[first + i..], &mut dy[first + i..], c, block, sums);
+                }
             }
         }
-    });
-    with_x.iter_mut().zip(&m.inv_std).for_each(|(w, r)| *w *= r);
-    (plain, with_x)
+        for (w, r) in with_x.iter_mut().zip(&m.inv_std) {
+            *w *= r;
+        }
+        [plain, with_x]
+    }
+}
+
+/// [`backward_sums`] for `N` channels, those at the beginning of `x` and `dy`.
+#[inline(always)]
+fn backward_block<const SILU: bool, const N: usize>(
+    x: &[f32],
+    dy: &mut [f32],
+    c: usize,
+    (scale, shift, mean): (&[f32], &[f32], &[f32]),
+    (plain, with_x): (&mut [f32], &mut [f32]),
+) {
+    let (mut p, mut w) = ([0.0f32; N], [0.0f32; N]);
+    let (scale, shift, mean) = (&scale[..N], &shift[..N], &mean[..N]);
+    for (x, dy) in x.chunks(c).zip(dy.chunks_mut(c)) {
+        let (x, dy) = (&x[..N], &mut dy[..N]);
+        for i in 0..N {
+            let dz = if SILU { dy[i] * silu_slope(x[i] * scale[i] + shift[i]) } else { dy[i] };
+            dy[i] = dz;
+            p[i] += dz;
+            w[i] += dz * (x[i] - mean[i]);
+        }
+    }
+    plain.copy_from_slice(&p);
+    with_x.copy_from_slice(&w);
+}
+
+vectorized! {
+    /// `dx = a dz + b x + e`, in the place of `dz`.
+    fn backward_data(x: &[f32], dz: &mut [f32], a: &[f32], b: &[f32], e: &[f32]) {
+        let c = a.len();
+        for (x, dz) in x.chunks_exact(c).zip(dz.chunks_exact_mut(c)) {
+            for ((((dz, &x), &a), &b), &e) in dz.iter_mut().zip(x).zip(a).zip(b).zip(e) {
+                *dz = *dz * a + x * b + e;
+            }
+        }
+    }
 }
 
 #[cfg(test)]

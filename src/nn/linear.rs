@@ -1,10 +1,10 @@
 //! The linear layer: rows times a matrix.
 
-use crate::matmul::{self, kernel::Init, matmul_nt};
+use crate::matmul::{add_transposed_product, kernel::Init, matmul_nt, product_into};
+use crate::nn::lanes::add_channel_sums;
 use crate::nn::variance_scaling;
 use crate::params::params;
-use crate::tensor::{Tensor1, Tensor2};
-use ndarray::Axis;
+use crate::tensor::{Tensor1, Tensor2, recycle, stale};
 use ndarray_rand::rand::Rng;
 
 /// `y = x W + b`, for rows `x`.
@@ -39,11 +39,17 @@ impl Linear {
     /// If `x` has another number of columns than `in`.
     #[track_caller]
     pub fn infer(&self, x: &Tensor2) -> Tensor2 {
-        let mut y = Tensor2::zeros((x.nrows(), self.bias.len()));
-        let bias = Init::Bias(self.bias.as_slice().expect("contiguous"));
+        let mut y = stale((x.nrows(), self.bias.len()));
+        let bias = Init::bias(self.bias.as_slice().expect("contiguous"));
         let out = y.as_slice_mut().expect("a fresh array");
-        matmul::product_into(x.view(), self.weight.view(), bias, out);
+        product_into(x.view(), self.weight.view(), bias, out);
         y
+    }
+
+    /// `y += x W + b`.
+    pub(super) fn add_to(&self, x: &Tensor2, y: &mut [f32]) {
+        let bias = Some((self.bias.as_slice().expect("contiguous"), 0));
+        product_into(x.view(), self.weight.view(), Init { bias, accumulate: true }, y);
     }
 
     /// [`infer`](Linear::infer), keeping the input for [`backward`](Linear::backward).
@@ -52,11 +58,18 @@ impl Linear {
         (self.infer(&x), LinearCache { x })
     }
 
+    /// [`add_to`](Linear::add_to), keeping the input.
+    pub(super) fn forward_added(&self, x: Tensor2, y: &mut [f32]) -> LinearCache {
+        self.add_to(&x, y);
+        LinearCache { x }
+    }
+
     /// From `y = x W + b`:  `dW += xᵀ dy`,  `db += Σ_rows dy`,  `dx = dy Wᵀ`.
     pub fn backward(&self, cache: LinearCache, dy: &Tensor2, grad: &mut Linear) -> Tensor2 {
         let dw = grad.weight.as_slice_mut().expect("contiguous");
-        matmul::product_into(cache.x.t(), dy.view(), Init::Accumulate, dw);
-        grad.bias += &dy.sum_axis(Axis(0));
+        add_transposed_product(&cache.x, dy, dw);
+        add_channel_sums(dy.as_slice().expect("contiguous"), grad.bias.as_slice_mut().expect("contiguous"));
+        recycle(cache.x);
         matmul_nt(dy, &self.weight)
     }
 }

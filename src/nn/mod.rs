@@ -54,6 +54,7 @@ mod attention;
 mod conv2d;
 mod dropout;
 mod group_norm;
+mod lanes;
 mod linear;
 mod resample;
 mod resnet_block;

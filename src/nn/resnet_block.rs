@@ -8,11 +8,13 @@
 //!
 //! Backward reads it from the bottom: `dy` goes into both terms of the sum, and the two `dx` add.
 
+use super::lanes::add_channel_sums;
 use super::{
     Conv2d, Conv2dCache, Dropout, DropoutCache, GroupNorm, GroupNormCache, Linear, LinearCache, ZERO,
 };
+use crate::matmul::kernel::Init;
 use crate::params::params;
-use crate::tensor::{Tensor2, Tensor4};
+use crate::tensor::{Tensor2, Tensor4, copy, recycle};
 use ndarray::Axis;
 use ndarray_rand::rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -47,7 +49,6 @@ pub struct ResnetBlockCache {
     norm2: GroupNormCache,
     dropout: DropoutCache,
     conv2: Conv2dCache,
-    conv_shortcut: Option<Conv2dCache>,
 }
 
 impl ResnetBlock {
@@ -76,33 +77,32 @@ impl ResnetBlock {
         silu_temb: &Tensor2,
         rngs: &mut [ChaCha8Rng],
     ) -> (Tensor4, ResnetBlockCache) {
-        let (shortcut, conv_shortcut) = match &self.conv_shortcut {
-            Some(conv) => {
-                let (y, cache) = conv.forward(x.clone());
-                (y, Some(cache))
-            }
-            None => (x.clone(), None),
-        };
+        let y = self.shortcut(&x);
         let (a, norm1) = self.norm1.forward_silu(x);
-        let (mut h, conv1) = self.conv1.forward(a);
         let (time, time_emb_proj) = self.time_emb_proj.forward(silu_temb.clone());
-        add_to_pixels(&mut h, &time);
+        let (h, conv1) = self.conv1.forward_into(a, per_image(&(time + &self.conv1.bias)), None);
         let (a, norm2) = self.norm2.forward_silu(h);
         let (a, dropout) = self.dropout.forward(a, rngs);
-        let (h, conv2) = self.conv2.forward(a);
-        let cache = ResnetBlockCache { norm1, conv1, time_emb_proj, norm2, dropout, conv2, conv_shortcut };
-        (shortcut + h, cache)
+        let (y, conv2) = self.conv2.forward_into(a, onto(&self.conv2), Some(y));
+        (y, ResnetBlockCache { norm1, conv1, time_emb_proj, norm2, dropout, conv2 })
     }
 
     /// [`forward`](ResnetBlock::forward) without dropout and without a cache.
     pub fn infer(&self, x: &Tensor4, silu_temb: &Tensor2) -> Tensor4 {
-        let mut h = self.conv1.infer(&self.norm1.infer_silu(x));
-        add_to_pixels(&mut h, &self.time_emb_proj.infer(silu_temb));
-        let h = self.conv2.infer(&self.norm2.infer_silu(&h));
-        match &self.conv_shortcut {
-            Some(conv) => h + conv.infer(x),
-            None => h + x,
-        }
+        let time = self.time_emb_proj.infer(silu_temb);
+        let a = self.norm1.infer_silu(x);
+        let h = self.conv1.infer_into(&a, per_image(&(time + &self.conv1.bias)), None);
+        recycle(a);
+        let a = self.norm2.infer_silu(&h);
+        recycle(h);
+        let y = self.conv2.infer_into(&a, onto(&self.conv2), Some(self.shortcut(x)));
+        recycle(a);
+        y
+    }
+
+    /// What the branch is added to.
+    fn shortcut(&self, x: &Tensor4) -> Tensor4 {
+        self.conv_shortcut.as_ref().map_or_else(|| copy(x), |conv| conv.infer(x))
     }
 
     /// Returns `dx`; adds the gradient of `silu(temb)` to `d_silu_temb`.
@@ -118,23 +118,40 @@ impl ResnetBlock {
         let da = self.dropout.backward(cache.dropout, da);
         let dh = self.norm2.backward_silu(cache.norm2, da, &mut grad.norm2);
         // h₁ = Conv₁(…) + time, the same for every pixel: its gradient is the sum over pixels
-        let dtime = dh.sum_axis(Axis(1)).sum_axis(Axis(1));
+        let mut dtime = Tensor2::zeros((dh.len_of(Axis(0)), dh.len_of(Axis(3))));
+        for (image, mut dtime) in dh.outer_iter().zip(dtime.outer_iter_mut()) {
+            let image = image.to_slice().expect("contiguous");
+            add_channel_sums(image, dtime.as_slice_mut().expect("contiguous"));
+        }
         *d_silu_temb += &self.time_emb_proj.backward(cache.time_emb_proj, &dtime, &mut grad.time_emb_proj);
         let da = self.conv1.backward(cache.conv1, &dh, &mut grad.conv1);
-        let dx = self.norm1.backward_silu(cache.norm1, da, &mut grad.norm1);
+        recycle(dh);
         // y = shortcut(x) + h₂
-        match (&self.conv_shortcut, cache.conv_shortcut, &mut grad.conv_shortcut) {
-            (Some(conv), Some(cache), Some(grad)) => dx + conv.backward(cache, &dy, grad),
-            _ => dx + dy,
-        }
+        let d_shortcut = match (&self.conv_shortcut, &mut grad.conv_shortcut) {
+            (Some(conv), Some(grad)) => {
+                let (_, h, w, _) = dy.dim();
+                conv.backward_weights(&cache.norm1.x, &dy, grad);
+                let dx = conv.backward_data(&dy, (h, w));
+                recycle(dy);
+                dx
+            }
+            _ => dy,
+        };
+        let mut dx = self.norm1.backward_silu(cache.norm1, da, &mut grad.norm1);
+        dx += &d_shortcut;
+        recycle(d_shortcut);
+        dx
     }
 }
 
-/// `h[n, ·, ·, c] += time[n, c]`.
-fn add_to_pixels(h: &mut Tensor4, time: &Tensor2) {
-    for (mut image, time) in h.outer_iter_mut().zip(time.outer_iter()) {
-        image += &time;
-    }
+/// `bias[n, ·]` for every pixel of image `n`.
+fn per_image(bias: &Tensor2) -> Init<'_> {
+    Init { bias: Some((bias.as_slice().expect("contiguous"), bias.ncols())), accumulate: false }
+}
+
+/// The convolution's bias, and what `y` holds already.
+fn onto(conv: &Conv2d) -> Init<'_> {
+    Init { bias: Some((conv.bias.as_slice().expect("contiguous"), 0)), accumulate: true }
 }
 
 #[cfg(test)]

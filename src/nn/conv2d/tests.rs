@@ -26,7 +26,7 @@ const KINDS: [(usize, usize, [usize; 2]); 8] = [
 /// All kinds of convolution on images of several shapes, with channels around the edges of the kernel's tiles.
 fn cases() -> impl Iterator<Item = (Conv2d, Tensor4)> {
     let shapes = [(1, 6, 6), (2, 5, 7), (3, 4, 9)];
-    let channels = [(1, 1), (3, 16), (7, 3), (16, 7), (33, 16), (16, 33)];
+    let channels = [(1, 1), (3, 16), (7, 3), (16, 7), (33, 16), (16, 33), (16, 32), (48, 16)];
     KINDS.into_iter().flat_map(move |(size, stride, padding)| {
         shapes.into_iter().flat_map(move |(n, h, w)| {
             channels.map(|(ci, co)| (layer(ci, co, size, stride, padding), random((n, h, w, ci), 2)))
@@ -92,13 +92,15 @@ fn gradients_add_up() {
 }
 
 #[test]
-#[should_panic(expected = "convolution [3, 3, 2, 4] [k, k, in, out] on padded [1, 6, 6, 3] [N, H, W, C]")]
+#[should_panic(
+    expected = "convolution [3, 3, 2, 4] [k, k, in, out], padding [1, 1], on [1, 4, 4, 3] [N, H, W, C]"
+)]
 fn channels_must_agree() {
     layer(2, 4, 3, 1, [1, 1]).infer(&random((1, 4, 4, 3), 1));
 }
 
 #[test]
-#[should_panic(expected = "on padded [1, 2, 6, 2]")]
+#[should_panic(expected = "padding [0, 0], on [1, 2, 6, 2]")]
 fn images_smaller_than_the_kernel() {
     layer(2, 4, 3, 1, [0, 0]).infer(&random((1, 2, 6, 2), 1));
 }

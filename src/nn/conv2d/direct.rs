@@ -1,0 +1,170 @@
+//! Convolution as shifted rows times a matrix, whatever the size of the kernel and the stride.
+//!
+//! The channels of a pixel are a row, the tap `(u, v)` only shifts where that row is read, and the sum over taps and
+//! channels is one product with the weights seen as a matrix `[k·k·C, O]`. All taps share one accumulator; there is
+//! no im2col buffer, and a tap that falls outside the image is left out instead of padded.
+
+use crate::matmul::kernel::{Init, Point, Product, Rows};
+use crate::matmul::transposed::{Segment, TransposedProduct};
+use crate::matmul::whole_vectors;
+use crate::tensor::Tensor4;
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Outer products of at least so many pixels are summed before `dw` is touched: few enough to stay in L2.
+const PIXELS: usize = 256;
+
+/// Kernel size, stride, and zeros before the first pixel: one axis of a convolution.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Axis {
+    pub k: usize,
+    pub s: usize,
+    pub p: usize,
+}
+
+/// How an axis of the result reads an axis of the source: position `i` reads `start[i] + tap[u]` for each bit `u` of
+/// `valid[i]`.
+#[derive(Debug)]
+pub(crate) struct Reach {
+    start: Vec<isize>,
+    valid: Vec<u64>,
+    tap: Vec<isize>,
+    /// all positions, those that read the same taps side by side
+    order: Vec<usize>,
+}
+
+impl Reach {
+    /// `y[i]` reads `x[s·i + u − p]`.
+    pub(crate) fn forward(Axis { k, s, p }: Axis, inputs: usize, outputs: usize) -> Reach {
+        let inside = |i, u| (p..p + inputs).contains(&(s * i + u));
+        Reach {
+            start: (0..outputs).map(|i| (s * i) as isize - p as isize).collect(),
+            valid: (0..outputs).map(|i| bits(k, |u| inside(i, u))).collect(),
+            tap: (0..k as isize).collect(),
+            order: (0..outputs).collect(),
+        }
+    }
+
+    /// The adjoint: `x[h]` reads the `y[i]` with `s·i + u − p = h`.
+    ///
+    /// Write `h + p = s·q + r`. Then `u = s·m + r` with the same rest `r`, and `i = q − m`.
+    pub(crate) fn adjoint(Axis { k, s, p }: Axis, inputs: usize, outputs: usize) -> Reach {
+        let inside = |h: usize, u| (h + p) % s == u % s && (u..u + s * outputs).contains(&(h + p));
+        let mut order: Vec<usize> = (0..inputs).collect();
+        order.sort_by_key(|h| (h + p) % s);
+        Reach {
+            start: (0..inputs).map(|h| ((h + p) / s) as isize).collect(),
+            valid: (0..inputs).map(|h| bits(k, |u| inside(h, u))).collect(),
+            tap: (0..k).map(|u| -((u / s) as isize)).collect(),
+            order,
+        }
+    }
+
+    /// The positions that read tap `u`, where they lie side by side.
+    fn positions(&self, u: usize) -> Range<usize> {
+        let valid = |i: &usize| self.valid[*i] >> u & 1 == 1;
+        let first = (0..self.valid.len()).find(valid).unwrap_or(0);
+        first..first + (first..self.valid.len()).take_while(valid).count()
+    }
+}
+
+/// The number whose bit `u < k` is `f(u)`.
+fn bits(k: usize, f: impl Fn(usize) -> bool) -> u64 {
+    (0..k).filter(|&u| f(u)).fold(0, |bits, u| bits | 1 << u)
+}
+
+/// `y[n, i, j] = init + Σ_{u,v} x[n, lines(i, u), columns(j, v)] · weight[u, v]`, for `weight [k, k, in, out]`.
+///
+/// A single image is cut into stretches of lines, one for each thread.
+pub(crate) fn convolve(x: &Tensor4, reach: [&Reach; 2], weight: &[f32], init: Init, y: &mut Tensor4) {
+    let (n, h, w, ci) = x.dim();
+    let (_, oh, ow, co) = y.dim();
+    if y.is_empty() {
+        return;
+    }
+    let (b, ldb) = whole_vectors(weight, co);
+    let [lines, columns] = reach;
+    let tap = |u: &isize, v: &isize| (u * w as isize + v) * ci as isize;
+    let taps: Vec<isize> =
+        lines.tap.iter().flat_map(|u| columns.tap.iter().map(move |v| tap(u, v))).collect();
+    let a = x.as_slice().expect("contiguous");
+    let stretch = |(range, y): (Range<usize>, &mut [f32])| {
+        let points = points(reach, range, (w * ci, ci), (ow * co, co));
+        let rows = Rows { points: &points, images: n, a_stride: h * w * ci, c_stride: oh * ow * co };
+        Product { a, rows, taps: &taps, k: ci, b: &b, ldb, n: co, init }.run(y);
+    };
+    let y = y.as_slice_mut().expect("contiguous");
+    let size = oh.div_ceil(rayon::current_num_threads());
+    if n > 1 || size == oh {
+        return stretch((0..oh, y));
+    }
+    let ranges = (0..oh).into_par_iter().step_by(size).map(|i| i..oh.min(i + size));
+    ranges.zip(y.par_chunks_mut(size * ow * co)).for_each(stretch);
+}
+
+/// The pixels of some lines of the first image, C beginning with the first of them.
+fn points(
+    [lines, columns]: [&Reach; 2],
+    range: Range<usize>,
+    (a_line, a_pixel): (usize, usize),
+    (c_line, c_pixel): (usize, usize),
+) -> Vec<Point> {
+    let k = columns.tap.len();
+    let point = |i: usize, j: usize| Point {
+        a: lines.start[i] * a_line as isize + columns.start[j] * a_pixel as isize,
+        c: (i - range.start) * c_line + j * c_pixel,
+        // tap (u, v) is number u·k + v
+        taps: (0..k).filter(|u| lines.valid[i] >> u & 1 == 1).map(|u| columns.valid[j] << (u * k)).sum(),
+    };
+    range.clone().flat_map(|i| columns.order.iter().map(move |&j| (i, j))).map(|(i, j)| point(i, j)).collect()
+}
+
+/// `dw[u, v, c, o] += Σ_{n,i,j} x[n, s·i + u − p, s·j + v − p, c] · dy[n, i, j, o]`.
+///
+/// For one tap, the pixels of a line of `y` that have it are a stretch of evenly spaced pixels of `x`.
+pub(crate) fn add_weight_gradient(x: &Tensor4, dy: &Tensor4, axis: Axis, dw: &mut [f32]) {
+    let (n, h, w, ci) = x.dim();
+    let (_, oh, ow, co) = dy.dim();
+    if dy.is_empty() {
+        return;
+    }
+    let Axis { k, s, p } = axis;
+    let (lines, columns) = (Reach::forward(axis, h, oh), Reach::forward(axis, w, ow));
+    let (b, ldb) = whole_vectors(dy.as_slice().expect("contiguous"), co);
+    let a = x.as_slice().expect("contiguous");
+    let block = PIXELS.div_ceil(oh * ow);
+    for images in (0..n).step_by(block).map(|image| image..n.min(image + block)) {
+        for (tap, dw) in dw.chunks_exact_mut(ci * co).enumerate() {
+            let (u, v) = (tap / k, tap % k);
+            let (i, j) = (lines.positions(u), columns.positions(v));
+            if i.is_empty() || j.is_empty() {
+                continue;
+            }
+            let segments = merged(
+                images.clone().flat_map(|image| i.clone().map(move |i| (image, i))).map(|(image, i)| {
+                    Segment {
+                        a: ((image * h + s * i + u - p) * w + s * j.start + v - p) * ci,
+                        b: ((image * oh + i) * ow + j.start) * ldb,
+                        len: j.len(),
+                    }
+                }),
+                (s * ci, ldb),
+            );
+            TransposedProduct { a, lda: s * ci, m: ci, b: &b, ldb, n: co, segments: &segments }.run(dw, co);
+        }
+    }
+}
+
+/// Segments that go on where the one before ends become one.
+fn merged(segments: impl Iterator<Item = Segment>, (lda, ldb): (usize, usize)) -> Vec<Segment> {
+    let mut all: Vec<Segment> = Vec::new();
+    for segment in segments {
+        match all.last_mut() {
+            Some(last) if (last.a + last.len * lda, last.b + last.len * ldb) == (segment.a, segment.b) => {
+                last.len += segment.len;
+            }
+            _ => all.push(segment),
+        }
+    }
+    all
+}

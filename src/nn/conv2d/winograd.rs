@@ -1,0 +1,425 @@
+//! 3×3 convolutions with fewer multiplications (Winograd 1980; Lavin & Gray 2016).
+//!
+//! Two outputs of a filter of three taps need six multiplications by their definition, and four if one first forms
+//! sums: with `d₀ … d₃` the four inputs and `g₀ g₁ g₂` the filter,
+//!
+//! ```text
+//! m₀ = (d₀ − d₂) g₀              m₁ = (d₁ + d₂) (g₀ + g₁ + g₂)/2
+//! m₃ = (d₁ − d₃) g₂              m₂ = (d₂ − d₁) (g₀ − g₁ + g₂)/2
+//! y₀ = m₀ + m₁ + m₂ = d₀ g₀ + d₁ g₁ + d₂ g₂        y₁ = m₁ − m₂ − m₃ = d₁ g₀ + d₂ g₁ + d₃ g₂
+//! ```
+//!
+//! In matrices `y = Aᵀ [(G g) ∘ (Bᵀ d)]`, and for images, lines first and then columns,
+//!
+//! ```text
+//! Y = Aᵀ [ Σ_c (G g G ᵀ) ∘ (Bᵀ d B) ] A        2×2 outputs from 4×4 inputs: 16 multiplications instead of 36
+//! ```
+//!
+//! The sum over channels is inside, so each of the 16 numbers of a tile is a matrix product over channels,
+//! `M_e = V_e U_e` with `V_e [tiles, in]`, `U_e [in, out]`: 2.25 times fewer multiplications on the same kernel. The
+//! transforms are additions only (and halves), whole vectors of channels at a time.
+//!
+//! # Backward
+//!
+//! *Data:* the same with flipped weights. *Weights:* the formula is linear in `U`, so
+//! `dU_e = V_eᵀ dM_e` with `dM = A dY Aᵀ`, and `dg = Gᵀ dU G`: every matrix returns on the other side, transposed.
+
+use crate::matmul::kernel::{Init, Product, Rows};
+use crate::matmul::simd::vectorized;
+use crate::matmul::transposed::{Segment, TransposedProduct};
+pub(super) use crate::nn::lanes::LANES;
+use crate::tensor::{Tensor1, Tensor4, recycle, stale};
+use rayon::prelude::*;
+use std::array::from_fn;
+use std::ops::Range;
+
+/// Channels of all tiles that are transformed together, in and out: 16 planes of so many numbers are 600 KiB of L2.
+const CHANNELS: usize = 9600;
+/// But not fewer tiles, or the products would have too few rows.
+const TILES: usize = 48;
+type Lane = [f32; LANES];
+
+/// Numbers of a transformed tile, 4×4, lines first.
+const POINTS: usize = 16;
+/// Line and column of each.
+const FOUR_BY_FOUR: [(usize, usize); POINTS] = {
+    let mut all = [(0, 0); POINTS];
+    let mut e = 0;
+    while e < POINTS {
+        all[e] = (e / 4, e % 4);
+        e += 1;
+    }
+    all
+};
+
+/// Images `[N, H, W, ·]` in tiles of 2×2 pixels; a band is a line of tiles.
+#[derive(Clone, Copy)]
+struct Tiling {
+    h: usize,
+    w: usize,
+    bands_per_image: usize,
+    tiles_per_band: usize,
+}
+
+impl Tiling {
+    fn new(h: usize, w: usize) -> Tiling {
+        Tiling { h, w, bands_per_image: h.div_ceil(2), tiles_per_band: w.div_ceil(2) }
+    }
+
+    /// The image of a band, and its first line there.
+    fn place(self, band: usize) -> (usize, usize) {
+        (band / self.bands_per_image, 2 * (band % self.bands_per_image))
+    }
+
+    /// How many lines all bands before this one have.
+    fn lines_before(self, band: usize) -> usize {
+        let (image, line) = self.place(band);
+        image * self.h + line
+    }
+
+    /// Ranges of bands that fit into the cache, or of one `parts`-th of all bands if that is less.
+    fn strips(self, n: usize, channels: usize, parts: usize) -> Vec<Range<usize>> {
+        let (bands, tiles) = (n * self.bands_per_image, TILES.max(CHANNELS / channels));
+        let size = tiles.div_ceil(self.tiles_per_band).min(bands.div_ceil(parts)).max(1);
+        (0..bands).step_by(size).map(|band| band..bands.min(band + size)).collect()
+    }
+
+    /// For each tile of a strip its image, and its first line and column.
+    fn tiles(self, strip: &Range<usize>) -> Vec<(usize, usize, usize)> {
+        let tiles = strip.clone().flat_map(|band| (0..self.tiles_per_band).map(move |tile| (band, tile)));
+        tiles.map(|(band, tile)| (self.place(band).0, self.place(band).1, 2 * tile)).collect()
+    }
+
+    /// Where pixel `(line, column)` of an image begins among pixels of `c` channels, if it is inside.
+    #[inline(always)]
+    fn pixel(self, c: usize, image: usize, line: Option<usize>, column: Option<usize>) -> Option<usize> {
+        let (line, column) = (line?, column?);
+        if line < self.h && column < self.w {
+            Some(((image * self.h + line) * self.w + column) * c)
+        } else {
+            None
+        }
+    }
+}
+
+/// 16 matrices: `[tiles, c]` of a strip, or `[in, out]` of weights.
+struct Planes {
+    data: Tensor1,
+    skip: usize,
+    stride: usize,
+}
+
+impl Planes {
+    fn new(rows: usize, c: usize) -> Planes {
+        // Cache lines begin at multiples of 64 bytes; and 16 planes that begin at the same address modulo 4096
+        // would share one set of the cache.
+        let stride = rows * c + LANES;
+        let data = stale(POINTS * stride + LANES);
+        let skip = data.as_ptr().align_offset(64).min(LANES);
+        Planes { data, skip, stride }
+    }
+
+    fn numbers(&self) -> &[f32] {
+        &self.data.as_slice().expect("contiguous")[self.skip..]
+    }
+
+    fn numbers_mut(&mut self) -> &mut [f32] {
+        &mut self.data.as_slice_mut().expect("contiguous")[self.skip..]
+    }
+
+    fn plane(&self, e: usize) -> &[f32] {
+        &self.numbers()[e * self.stride..][..self.stride]
+    }
+
+    fn plane_mut(&mut self, e: usize) -> &mut [f32] {
+        let stride = self.stride;
+        &mut self.numbers_mut()[e * stride..][..stride]
+    }
+
+    /// All planes, by lanes.
+    fn lanes(&self) -> [&[Lane]; POINTS] {
+        sixteen(self.numbers().chunks_exact(self.stride).map(|plane| plane.as_chunks().0))
+    }
+
+    /// All planes, to write.
+    fn lanes_mut(&mut self) -> [&mut [Lane]; POINTS] {
+        let stride = self.stride;
+        sixteen(self.numbers_mut().chunks_exact_mut(stride).map(|plane| plane.as_chunks_mut().0))
+    }
+}
+
+impl Drop for Planes {
+    fn drop(&mut self) {
+        recycle(std::mem::take(&mut self.data));
+    }
+}
+
+/// `y = init + x * weight` for `weight [3, 3, in, out]`, padded by 1; with `flip`, the taps in the opposite order.
+///
+/// A single image is cut into strips that run side by side.
+pub(super) fn convolve(x: &Tensor4, weight: &[f32], flip: bool, init: Init, y: &mut Tensor4) {
+    let (n, h, w, ci) = x.dim();
+    let co = y.dim().3;
+    let (x, tiling) = (x.as_slice().expect("contiguous"), Tiling::new(h, w));
+    let u = transform_weights(weight, (ci, co), flip);
+    let mut rest = y.as_slice_mut().expect("contiguous");
+    let mut strips = Vec::new();
+    let threads = if n == 1 { rayon::current_num_threads() } else { 1 };
+    for strip in tiling.strips(n, ci + co, threads) {
+        let lines = tiling.lines_before(strip.end) - tiling.lines_before(strip.start);
+        let (y, after) = rest.split_at_mut(lines * w * co);
+        rest = after;
+        strips.push((strip, y));
+    }
+    let longest = strips.iter().map(|(strip, _)| strip.len()).max().unwrap_or(0) * tiling.tiles_per_band;
+    let planes = || (Planes::new(longest, ci), Planes::new(longest, co));
+    let run = |(v, m): &mut (Planes, Planes), (strip, y): (Range<usize>, &mut [f32])| {
+        transform_inputs(x, ci, tiling, &strip, v);
+        let tiles = strip.len() * tiling.tiles_per_band;
+        for e in 0..POINTS {
+            let (rows, b) = (Rows::matrix(tiles, ci, co), u.plane(e));
+            Product { a: v.plane(e), rows, taps: &[0], k: ci, b, ldb: co, n: co, init: Init::ZERO }
+                .run(m.plane_mut(e));
+        }
+        transform_outputs(m, co, tiling, &strip, init, y);
+    };
+    if threads > 1 {
+        strips.into_par_iter().for_each_init(planes, run);
+    } else {
+        let mut planes = planes();
+        strips.into_iter().for_each(|strip| run(&mut planes, strip));
+    }
+}
+
+/// `dw += ∂⟨y, dy⟩/∂w` for `dw [3, 3, in, out]`.
+pub(super) fn add_weight_gradient(x: &Tensor4, dy: &Tensor4, dw: &mut [f32]) {
+    let (n, h, w, ci) = x.dim();
+    let co = dy.dim().3;
+    let (x, dy) = (x.as_slice().expect("contiguous"), dy.as_slice().expect("contiguous"));
+    let tiling = Tiling::new(h, w);
+    let strips = tiling.strips(n, ci + co, 1);
+    let longest = strips.first().map_or(0, |strip| strip.len()) * tiling.tiles_per_band;
+    let (mut v, mut dm) = (Planes::new(longest, ci), Planes::new(longest, co));
+    let mut du = Planes::new(ci, co);
+    du.numbers_mut().fill(0.0);
+    for strip in strips {
+        transform_inputs(x, ci, tiling, &strip, &mut v);
+        transform_output_gradients(dy, co, tiling, &strip, &mut dm);
+        let segments = [Segment { a: 0, b: 0, len: strip.len() * tiling.tiles_per_band }];
+        for e in 0..POINTS {
+            let (a, b) = (v.plane(e), dm.plane(e));
+            TransposedProduct { a, lda: ci, m: ci, b, ldb: co, n: co, segments: &segments }
+                .run(du.plane_mut(e), co);
+        }
+    }
+    add_taps(du.lanes(), ci * co, dw);
+}
+
+vectorized! {
+    /// `V = Bᵀ d B` of every tile of a strip, pixels outside the image being 0.
+    fn transform_inputs(x: &[f32], c: usize, tiling: Tiling, strip: &Range<usize>, v: &mut Planes) {
+        let zeros = vec![0.0; c];
+        let planes = v.lanes_mut();
+        let blocks = c / LANES;
+        for (tile, (image, line, column)) in tiling.tiles(strip).into_iter().enumerate() {
+            let mut d: [[&[Lane]; 4]; 4] = [[&[]; 4]; 4];
+            for (l, m) in FOUR_BY_FOUR {
+                let at = tiling.pixel(c, image, (line + l).checked_sub(1), (column + m).checked_sub(1));
+                d[l][m] = lanes(at, x, &zeros);
+            }
+            for b in 0..blocks {
+                let mut t = [[[0.0; LANES]; 4]; 4];
+                for m in 0..4 {
+                    [t[0][m], t[1][m], t[2][m], t[3][m]] = input([&d[0][m][b], &d[1][m][b], &d[2][m][b], &d[3][m][b]]);
+                }
+                for l in 0..4 {
+                    let v = input([&t[l][0], &t[l][1], &t[l][2], &t[l][3]]);
+                    for m in 0..4 {
+                        planes[4 * l + m][tile * blocks + b] = v[m];
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `Bᵀ d`.
+#[inline(always)]
+fn input([d0, d1, d2, d3]: [&Lane; 4]) -> [Lane; 4] {
+    [sub(d0, d2), add(d1, d2), sub(d2, d1), sub(d1, d3)]
+}
+
+vectorized! {
+    /// `Y = init + Aᵀ M A` of every tile of a strip; `y` begins with the strip's first line.
+    fn transform_outputs(m: &Planes, c: usize, tiling: Tiling, strip: &Range<usize>, init: Init, y: &mut [f32]) {
+        let planes = m.lanes();
+        let (blocks, first) = (c / LANES, tiling.lines_before(strip.start) * tiling.w * c);
+        let zeros = vec![0.0; c];
+        for (tile, (image, line, column)) in tiling.tiles(strip).into_iter().enumerate() {
+            let (bias, _) = match init.bias {
+                Some((bias, stride)) => bias[image * stride..][..c].as_chunks(),
+                None => zeros.as_chunks(),
+            };
+            for b in 0..blocks {
+                let at = tile * blocks + b;
+                let mut s = [[[0.0; LANES]; 4]; 2];
+                for k in 0..4 {
+                    let m = [&planes[k][at], &planes[4 + k][at], &planes[8 + k][at], &planes[12 + k][at]];
+                    [s[0][k], s[1][k]] = output(m);
+                }
+                for (l, s) in s.iter().enumerate() {
+                    let pair = output([&s[0], &s[1], &s[2], &s[3]]);
+                    for (m, sum) in pair.iter().enumerate() {
+                        let Some(at) = tiling.pixel(c, image, Some(line + l), Some(column + m)) else { continue };
+                        let y: &mut Lane = (&mut y[at - first + b * LANES..][..LANES]).try_into().expect("a lane");
+                        let sum = add(sum, &bias[b]);
+                        *y = if init.accumulate { add(y, &sum) } else { sum };
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `Aᵀ m`.
+#[inline(always)]
+fn output([m0, m1, m2, m3]: [&Lane; 4]) -> [Lane; 2] {
+    [add(&add(m0, m1), m2), sub(&sub(m1, m2), m3)]
+}
+
+vectorized! {
+    /// `dM = A dY Aᵀ` of every tile of a strip, pixels outside the image being 0.
+    fn transform_output_gradients(dy: &[f32], c: usize, tiling: Tiling, strip: &Range<usize>, dm: &mut Planes) {
+        let zeros = vec![0.0; c];
+        let planes = dm.lanes_mut();
+        let blocks = c / LANES;
+        for (tile, (image, line, column)) in tiling.tiles(strip).into_iter().enumerate() {
+            let mut d: [[&[Lane]; 2]; 2] = [[&[]; 2]; 2];
+            for (l, m) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+                d[l][m] = lanes(tiling.pixel(c, image, Some(line + l), Some(column + m)), dy, &zeros);
+            }
+            for b in 0..blocks {
+                let mut t = [[[0.0; LANES]; 2]; 4];
+                for m in 0..2 {
+                    [t[0][m], t[1][m], t[2][m], t[3][m]] = output_transposed([&d[0][m][b], &d[1][m][b]]);
+                }
+                for l in 0..4 {
+                    let dm = output_transposed([&t[l][0], &t[l][1]]);
+                    for m in 0..4 {
+                        planes[4 * l + m][tile * blocks + b] = dm[m];
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `A y`.
+#[inline(always)]
+fn output_transposed([y0, y1]: [&Lane; 2]) -> [Lane; 4] {
+    [*y0, add(y0, y1), sub(y0, y1), sub(&[0.0; LANES], y1)]
+}
+
+/// `U = G g Gᵀ`: `[3, 3, in, out]` → 16 planes `[in, out]`.
+fn transform_weights(weight: &[f32], (ci, co): (usize, usize), flip: bool) -> Planes {
+    let mut taps: [&[Lane]; 9] = [&[]; 9];
+    for (t, tap) in weight.chunks_exact(ci * co).enumerate() {
+        taps[if flip { 8 - t } else { t }] = tap.as_chunks().0;
+    }
+    let mut u = Planes::new(ci, co);
+    transform_taps(taps, u.lanes_mut());
+    u
+}
+
+vectorized! {
+    fn transform_taps(taps: [&[Lane]; 9], u: [&mut [Lane]; POINTS]) {
+        for b in 0..taps[0].len() {
+            let mut t = [[[0.0; LANES]; 3]; 4];
+            for v in 0..3 {
+                [t[0][v], t[1][v], t[2][v], t[3][v]] = filter([&taps[v][b], &taps[3 + v][b], &taps[6 + v][b]]);
+            }
+            for l in 0..4 {
+                let line = filter([&t[l][0], &t[l][1], &t[l][2]]);
+                for m in 0..4 {
+                    u[4 * l + m][b] = line[m];
+                }
+            }
+        }
+    }
+}
+
+/// `G g`.
+#[inline(always)]
+fn filter([g0, g1, g2]: [&Lane; 3]) -> [Lane; 4] {
+    let (even, odd) = (halved(&add(g0, g2)), halved(g1));
+    [*g0, add(&even, &odd), sub(&even, &odd), *g2]
+}
+
+vectorized! {
+    /// `dg += Gᵀ dU G`: 16 planes `[in·out]` → `[3, 3, in·out]`.
+    fn add_taps(du: [&[Lane]; POINTS], size: usize, dw: &mut [f32]) {
+        #[allow(clippy::needless_range_loop)]
+        for b in 0..size / LANES {
+            let mut t = [[[0.0; LANES]; 4]; 3];
+            for m in 0..4 {
+                let column = [&du[m][b], &du[4 + m][b], &du[8 + m][b], &du[12 + m][b]];
+                [t[0][m], t[1][m], t[2][m]] = filter_transposed(column);
+            }
+            for u in 0..3 {
+                let line = filter_transposed([&t[u][0], &t[u][1], &t[u][2], &t[u][3]]);
+                for v in 0..3 {
+                    let at = (3 * u + v) * size + b * LANES;
+                    let dg: &mut Lane = (&mut dw[at..at + LANES]).try_into().expect("a lane");
+                    *dg = add(dg, &line[v]);
+                }
+            }
+        }
+    }
+}
+
+/// `Gᵀ u`.
+#[inline(always)]
+fn filter_transposed([u0, u1, u2, u3]: [&Lane; 4]) -> [Lane; 3] {
+    let (sum, difference) = (halved(&add(u1, u2)), halved(&sub(u1, u2)));
+    [add(u0, &sum), difference, add(&sum, u3)]
+}
+
+/// The channels of a pixel that begins `at`, or zeros.
+#[inline(always)]
+fn lanes<'a>(at: Option<usize>, x: &'a [f32], zeros: &'a [f32]) -> &'a [Lane] {
+    match at {
+        Some(at) => x[at..at + zeros.len()].as_chunks().0,
+        None => zeros.as_chunks().0,
+    }
+}
+
+fn sixteen<T>(mut planes: impl Iterator<Item = T>) -> [T; POINTS] {
+    from_fn(|_| planes.next().expect("16 planes"))
+}
+
+#[inline(always)]
+fn add(a: &Lane, b: &Lane) -> Lane {
+    let mut c = *a;
+    for i in 0..LANES {
+        c[i] += b[i];
+    }
+    c
+}
+
+#[inline(always)]
+fn sub(a: &Lane, b: &Lane) -> Lane {
+    let mut c = *a;
+    for i in 0..LANES {
+        c[i] -= b[i];
+    }
+    c
+}
+
+#[inline(always)]
+fn halved(a: &Lane) -> Lane {
+    let mut c = *a;
+    for c in &mut c {
+        *c *= 0.5;
+    }
+    c
+}
