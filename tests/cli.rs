@@ -45,7 +45,7 @@ fn pictures(dir: &Path) -> Vec<&'static str> {
 #[test]
 fn every_command_explains_itself_with_an_example() {
     let dir = tempfile::tempdir().unwrap();
-    for command in ["figures", "train", "sample", "elbo", "interpolate", "info"] {
+    for command in ["figures", "train", "sample", "elbo", "interpolate", "info", "bench"] {
         let help = succeeds(dir.path(), &[command, "--help"]);
         assert!(help.contains("Example") && help.contains(&format!("ddpm {command}")), "{help}");
         assert!(help.contains("--threads"), "{help}");
@@ -144,9 +144,55 @@ fn wrong_arguments_are_named_and_nothing_panics() {
     fails(at, &["train", "--resume", "--out", "nowhere"], "nowhere/checkpoint.safetensors");
     fails(at, &["train", "--resume", "--lr", "1"], "cannot be used with");
     fails(at, &["info", "--threads", "x"], "invalid value");
-    let simd = Command::new(env!("CARGO_BIN_EXE_ddpm")).env("DDPM_SIMD", "mmx").arg("info").output().unwrap();
-    assert!(
-        String::from_utf8_lossy(&simd.stderr)
-            .contains("DDPM_SIMD: expected portable, avx2 or avx512, found 'mmx'")
-    );
+    let unknown = "--model: expected tiny, m28h1, m32h1, c32 or a diffusers folder, found 'nothing'";
+    fails(at, &["bench", "--model", "nothing"], unknown);
+    fails(at, &["bench", "--model", "empty"], "empty/config.json");
+    fails(at, &["bench", "--work", "train,play"], "invalid value 'play' for '--work <WORK>'");
+    fails(at, &["bench", "--batch", "8,0"], "--batch: expected at least one image, found 0");
+    fails(at, &["bench", "--seconds=-1"], "--seconds: expected seconds per row");
+    fails(at, &["bench", "--work", "train", "--check"], "--check: expected matmul in --work");
+    for command in ["info", "bench"] {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_ddpm")).env("DDPM_SIMD", "mmx").arg(command).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success());
+        assert!(stderr.contains("DDPM_SIMD: expected portable, avx2 or avx512, found 'mmx'"), "{stderr}");
+    }
+}
+
+/// Every kind of work on a network of nothing: what the rows say, not how fast they are.
+#[test]
+fn a_bench_prints_and_writes_its_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |arguments: &str| {
+        let bench = "bench --model tiny --batch 1 --threads 1 --seconds 0 --json bench.json --work";
+        let arguments = bench.split(' ').chain([arguments]).collect::<Vec<_>>();
+        let table = succeeds(dir.path(), &arguments);
+        let json = std::fs::read(dir.path().join("bench.json")).unwrap();
+        (table, serde_json::from_slice::<serde_json::Value>(&json).unwrap())
+    };
+    let (table, json) = run("reverse");
+    assert!(table.contains("--threads 1") && table.contains("images/s"), "{table}");
+    assert_eq!(json["threads"], 1);
+    assert_eq!(json["model"], "tiny");
+    assert_eq!(json["version"], env!("CARGO_PKG_VERSION"));
+    assert!(json["peak_gflops"].as_f64().unwrap() > 0.0);
+    assert!(["portable", "avx2", "avx512"].contains(&json["simd"].as_str().unwrap()));
+    assert!(json.get("cpu").is_some());
+    assert_eq!(json["rows"].as_array().unwrap().len(), 1);
+    let row = &json["rows"][0];
+    assert_eq!((&row["work"], &row["shape"]), (&"reverse".into(), &"8x8x1".into()));
+    assert_eq!((&row["batch"], &row["threads"]), (&1.into(), &1.into()));
+    assert!(["cpu", "wall"].contains(&row["clock"].as_str().unwrap()));
+    let number = |key: &str| row[key].as_f64().unwrap();
+    assert!(number("ms_min") > 0.0 && number("ms_min") <= number("ms"));
+    assert!((number("images_per_s") * number("ms") / 1e3 - 1.0).abs() < 1e-9, "{row}");
+    assert!(number("gflops") > 0.0 && number("peak_share") > 0.0);
+    assert!(row.get("rss_mib").is_some());
+    assert_eq!(row["rss_mib"].is_null(), !Path::new("/proc/self/status").exists());
+
+    let (_, json) = run("train,conv,matmul");
+    let rows = json["rows"].as_array().unwrap();
+    let of = |work: &str| rows.iter().filter(|row| row["work"] == work).count();
+    assert_eq!(["train", "conv_fwd", "conv_dgrad", "conv_wgrad", "matmul"].map(of), [1, 9, 9, 9, 5]);
 }

@@ -1,5 +1,6 @@
 //! The commands. Each reads its arguments, calls the library, and writes files; no mathematics lives here.
 
+mod bench;
 mod elbo;
 mod figures;
 mod info;
@@ -41,6 +42,8 @@ enum Command {
     Info(info::Info),
     /// Train a network (Algorithm 1)
     Train(train::Train),
+    // no text here: it would hide the long one of its arguments
+    Bench(bench::Bench),
 }
 
 /// Parses the arguments, runs the command, and says what went wrong.
@@ -56,7 +59,7 @@ pub(crate) fn run() -> ExitCode {
 }
 
 fn dispatch(arguments: Arguments) -> Result<()> {
-    ddpm::matmul::kernel::Simd::detect()?;
+    ddpm::matmul::simd::Simd::detect()?;
     if let Some(threads) = arguments.threads {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
         pool.map_err(|e| ddpm::Error::argument("--threads", "a number of threads", e))?;
@@ -70,5 +73,6 @@ fn dispatch(arguments: Arguments) -> Result<()> {
         Command::Elbo(command) => command.run(),
         Command::Interpolate(command) => command.run(),
         Command::Info(command) => command.run(),
+        Command::Bench(command) => command.run(),
     }
 }

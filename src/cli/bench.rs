@@ -1,0 +1,133 @@
+//! `ddpm bench`: how long steps and their parts take, beside what the CPU could do at best.
+
+mod machine;
+mod report;
+mod shapes;
+mod stopwatch;
+mod work;
+
+use super::model::image_shape;
+use clap::Args;
+use ddpm::checkpoint::{self, Pretrained};
+use ddpm::diffusion::{Reverse, Schedule};
+use ddpm::params::Params;
+use ddpm::rng::stream;
+use ddpm::unet::{Unet, UnetConfig};
+use ddpm::{Error, Result};
+use report::Report;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Time training and reverse steps, convolutions and matrix products
+///
+/// Each row is the median of several repetitions, in CPU time with one thread and wall time with more. Between them a
+/// loop that only multiplies and adds in registers shows what the CPU could do; peak_share is the row's part of it.
+/// Operations are two per multiplication and addition of the direct algorithm, borders included; backward is twice
+/// forward. (A convolution that needs fewer, by Winograd's algorithm or on the small side of an upsampling, may have
+/// more than 100 %.) A convolution goes through in groups of images as in the network, and of a product each thread does one.
+/// The memory of a row is the peak of what is resident; it holds what earlier rows have left to the allocator.
+/// DDPM_SIMD=portable, avx2 or avx512 chooses the kernel.
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  ddpm bench\n  ddpm bench --model m28h1 --threads 1 --json bench.json\n  ddpm bench --work train --batch 64 --seconds 20\n  ddpm bench --work matmul --seconds 0.5 --check"
+)]
+pub(super) struct Bench {
+    /// tiny, m28h1, m32h1, c32, or a diffusers folder
+    #[arg(long, value_name = "NAME|DIR", default_value = "m28h1")]
+    model: String,
+
+    /// Only these, in this order; by default those that need little memory go before those that need much
+    #[arg(long, value_delimiter = ',', default_value = "reverse,train,conv,matmul")]
+    work: Vec<Work>,
+
+    /// Images at a time [default: 32,64,128 in training, 1,16,64 in a reverse step, 64 in a convolution]
+    #[arg(long, value_delimiter = ',')]
+    batch: Option<Vec<usize>>,
+
+    /// For the repetitions of a row; there are at least three
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+
+    /// Also write everything as JSON; its peak_gflops is that of all threads together
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
+    /// Fail if the best matrix product is below 80 % of the peak (as the portable kernel's is)
+    #[arg(long)]
+    check: bool,
+}
+
+/// What can be timed.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Work {
+    Train,
+    Reverse,
+    Conv,
+    Matmul,
+}
+
+/// Side and channels of the images; channels of each level, residual blocks per level, groups of the normalisations.
+type Shape = (usize, usize, &'static [usize], usize, usize);
+
+/// Networks by name, all with one attention head: one for tests, the shipped one's, its larger siblings.
+const SHAPES: [(&str, Shape); 4] = [
+    ("tiny", (8, 1, &[8, 16], 1, 4)),
+    ("m28h1", (28, 1, &[32, 64, 128], 1, 8)),
+    ("m32h1", (32, 1, &[32, 64, 128], 1, 8)),
+    ("c32", (32, 3, &[64, 128, 128], 2, 32)),
+];
+
+impl Bench {
+    pub(super) fn run(self) -> Result<()> {
+        let budget = Duration::try_from_secs_f64(self.seconds)
+            .map_err(|e| Error::argument("--seconds", "seconds per row", e))?;
+        if self.batch.iter().flatten().any(|&n| n == 0) {
+            return Err(Error::argument("--batch", "at least one image", 0));
+        }
+        if self.check && !self.work.contains(&Work::Matmul) {
+            return Err(Error::argument("--check", "matmul in --work", "other work only"));
+        }
+        let model = load(&self.model)?;
+        let mut report = Report::begin(&self.model, budget);
+        println!("{}\n\n{}", describe(&self.model, &model), report::COLUMNS);
+        for &work in &self.work {
+            self.measure(work, &model, &mut report)?;
+        }
+        println!("\n{}", report.peak());
+        if let Some(path) = &self.json {
+            checkpoint::write_atomically(path, report.json().as_bytes())?;
+        }
+        if self.check { report.check() } else { Ok(()) }
+    }
+
+    fn measure(&self, work: Work, model: &Pretrained, report: &mut Report) -> Result<()> {
+        let batches = |usual| self.batch.as_deref().unwrap_or(usual);
+        match work {
+            Work::Train => work::train(model, batches(&[32, 64, 128]), report),
+            Work::Reverse => work::reverse(model, batches(&[1, 16, 64]), report),
+            Work::Conv => work::convolutions(model, batches(&[64]), report),
+            Work::Matmul => work::products(model, report),
+        }
+    }
+}
+
+/// A network of a named shape, untrained, or one from a folder. (The time does not depend on the weights.)
+fn load(name: &str) -> Result<Pretrained> {
+    if let Some((_, (side, channels, widths, layers, groups))) = SHAPES.iter().find(|(n, _)| *n == name) {
+        let config = UnetConfig::paper(*side, *channels, widths, *layers, *groups);
+        let unet = Unet::new(&config, &mut stream(work::SEED, 0));
+        return Ok(Pretrained { unet, reverse: Reverse::new(Schedule::linear(1000)) });
+    }
+    if Path::new(name).is_dir() {
+        return checkpoint::load_pretrained(name);
+    }
+    let names = SHAPES.map(|(name, _)| name).join(", ");
+    Err(Error::argument("--model", format!("{names} or a diffusers folder"), format!("'{name}'")))
+}
+
+fn describe(name: &str, model: &Pretrained) -> String {
+    let [h, w, c] = image_shape(model);
+    let parameters = model.unet.count() as f64 / 1e6;
+    let flops = model.unet.flops(h, w) as f64 / 1e6;
+    format!("{name}: {parameters:.2} M parameters, {flops:.1} MFLOP per image {h}x{w}x{c}, forward")
+}
