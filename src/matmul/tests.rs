@@ -170,6 +170,15 @@ fn segments_and_gaps_on_every_instruction_set() {
             }
             assert!(row[n..].iter().all(|&gap| gap == 0.5), "{simd:?} wrote between the rows");
         }
+        if simd == Simd::Avx512 {
+            let mut other = vec![0.5; m * ldc];
+            TransposedProduct { a, lda, m, b, ldb, n, segments: &segments }.run_on(
+                Simd::Avx2,
+                &mut other,
+                ldc,
+            );
+            assert_eq!(c, other, "AVX2 and AVX-512 agree to the bit");
+        }
     }
 }
 

@@ -158,14 +158,6 @@ fn tile<const MR: usize, const NV: usize, const L: usize, const FMA: bool>(
             }
         }
     }
-    if columns == NV * L {
-        for i in 0..MR {
-            if first + i >= new {
-                store(&acc[i], None, true, &mut c[(first + i) * ldc + j..][..NV * L]);
-            }
-        }
-        return;
-    }
     // a copy with constant indices, as in `kernel`
     let mut sums = [[[0.0f32; L]; NV]; MR];
     for i in 0..MR {

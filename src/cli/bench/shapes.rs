@@ -36,17 +36,25 @@ impl fmt::Display for Convolution {
     }
 }
 
-/// `A [m, k]` times `B [k, n]`, or times `Bᵀ` with `B [n, k]`.
+/// Which side of a product lies transposed in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Transposed {
+    Neither,
+    Left,
+    Right,
+}
+
+/// `A [m, k]` times `B [k, n]`, where one of them may lie transposed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Product {
     pub(super) name: &'static str,
     pub(super) sizes: [usize; 3],
-    pub(super) transposed: bool,
+    pub(super) transposed: Transposed,
 }
 
 impl Product {
     fn new(name: &'static str, sizes: [usize; 3]) -> Product {
-        Product { name, sizes, transposed: false }
+        Product { name, sizes, transposed: Transposed::Neither }
     }
 
     /// Operations, two per multiplication.
@@ -74,17 +82,23 @@ pub(super) fn convolutions(unet: &Unet, size: Size) -> Vec<Convolution> {
     distinct(ends[..1].iter().copied().chain(blocks).chain(ends[1..].iter().copied()))
 }
 
-/// The products of attention, per image and head but the projections per group of images, and two squares.
+/// The products of attention, per image and head but the projections and the gradients of their weights per group of
+/// images, and two squares.
 pub(super) fn products(unet: &Unet, size: Size) -> Vec<Product> {
     let of_attention = levels(unet, size).into_iter().flat_map(|level| {
         let tokens = level.size.0 * level.size.1;
+        let pixels = GROUP * tokens;
         level.attentions.iter().flat_map(move |attention: &Attention| {
             let channels = attention.to_q.bias.len();
             let head = channels / attention.heads;
             [
-                Product { transposed: true, ..Product::new("qk^T", [tokens, head, tokens]) },
+                Product { transposed: Transposed::Right, ..Product::new("qk^T", [tokens, head, tokens]) },
                 Product::new("pv", [tokens, tokens, head]),
-                Product::new("projection", [GROUP * tokens, channels, channels]),
+                Product::new("projection", [pixels, channels, channels]),
+                Product {
+                    transposed: Transposed::Left,
+                    ..Product::new("x^Tdy", [channels, pixels, channels])
+                },
             ]
         })
     });
@@ -145,7 +159,8 @@ mod tests {
         let products = products(&unet, (8, 6));
         let squares = ["square 512x512x512", "square 1024x1024x1024"];
         let projection = format!("projection {}x16x16", 12 * GROUP);
-        let attention = ["qk^T 12x16x12", "pv 12x12x16", &projection];
+        let gradient = format!("x^Tdy 16x{}x16", 12 * GROUP);
+        let attention = ["qk^T 12x16x12", "pv 12x12x16", &projection, &gradient];
         assert_eq!(names(&products), [&attention[..], &squares].concat());
     }
 

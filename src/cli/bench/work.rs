@@ -1,13 +1,13 @@
 //! What is timed.
 
 use super::report::{Report, What};
-use super::shapes::{self, Convolution, Product};
+use super::shapes::{self, Convolution, Product, Transposed};
 use crate::cli::model::image_shape;
 use ddpm::Result;
 use ddpm::checkpoint::Pretrained;
 use ddpm::data::{Dataset, Images, to_u8};
 use ddpm::diffusion::{Loss, Noise};
-use ddpm::matmul::{matmul, matmul_nt};
+use ddpm::matmul::{matmul, matmul_nt, matmul_tn};
 use ddpm::nn::Conv2d;
 use ddpm::optim::{Adam, AdamOptions};
 use ddpm::params::Params;
@@ -128,9 +128,17 @@ pub(super) fn products(model: &Pretrained, report: &mut Report) -> Result<()> {
     for shape in shapes::products(&model.unet, (h, w)) {
         let Product { sizes: [m, k, n], transposed, .. } = shape;
         let rng = &mut stream(SEED, 4);
-        let a: Tensor2 = normal((m, k), rng);
-        let b: Tensor2 = normal(if transposed { (n, k) } else { (k, n) }, rng);
-        let product = || if transposed { matmul_nt(&a, &b) } else { matmul(&a, &b) };
+        let (a, b) = match transposed {
+            Transposed::Neither => ((m, k), (k, n)),
+            Transposed::Left => ((k, m), (k, n)),
+            Transposed::Right => ((m, k), (n, k)),
+        };
+        let (a, b): (Tensor2, Tensor2) = (normal(a, rng), normal(b, rng));
+        let product = || match transposed {
+            Transposed::Neither => matmul(&a, &b),
+            Transposed::Left => matmul_tn(&a, &b),
+            Transposed::Right => matmul_nt(&a, &b),
+        };
         let flops = batch as f64 * shape.flops();
         let what = What { work: "matmul", shape: shape.to_string(), batch, flops };
         report.row(what, |calls| {

@@ -2,6 +2,7 @@ use super::super::gradient_check::{check, check_params, inner, shaken};
 use super::*;
 use crate::params::Params;
 use crate::rng::{normal, stream};
+use ndarray::s;
 
 fn layer(inputs: usize, outputs: usize, size: usize, stride: usize, padding: [usize; 2]) -> Conv2d {
     shaken(Conv2d::new(inputs, outputs, size, 1.0, &mut stream(1, 0)).strided(stride, padding), 0.1)
@@ -67,14 +68,30 @@ fn backward_is_the_adjoint_by_data_and_by_weights() {
 
 #[test]
 fn gradients() {
-    for (size, stride, padding) in KINDS {
-        let (conv, x) = (layer(3, 5, size, stride, padding), random((2, 6, 5, 3), 2));
+    // the last has whole vectors of channels: Winograd's algorithm
+    let few = KINDS.map(|(size, stride, padding)| (layer(3, 5, size, stride, padding), 3));
+    for (conv, channels) in few.into_iter().chain([(layer(16, 32, 3, 1, [1, 1]), 16)]) {
+        let x = random((2, 6, 5, channels), 2);
         let (y, cache) = conv.forward(x.clone());
         let g = random(y.dim(), 3);
         let mut grad = conv.zeros_like();
         let dx = conv.backward(cache, &g, &mut grad);
         check("convolution x", &x, &dx, |x| inner(&conv.infer(x), &g));
         check_params("convolution", &conv, &grad, &[], |conv| inner(&conv.infer(&x), &g));
+    }
+}
+
+/// A single image is cut up for the threads; in a batch it shares tiles with others. The sums are the same ones.
+#[test]
+fn an_image_alone_gives_the_bits_it_gives_in_a_batch() {
+    for (conv, x) in cases() {
+        let y = conv.infer(&x);
+        let dx = conv.backward_data(&y, (x.dim().1, x.dim().2));
+        for i in 0..x.dim().0 {
+            let one = |x: &Tensor4| x.slice(s![i..=i, .., .., ..]).to_owned();
+            assert_eq!(conv.infer(&one(&x)), one(&y), "{:?}", conv.weight.shape());
+            assert_eq!(conv.backward_data(&one(&y), (x.dim().1, x.dim().2)), one(&dx));
+        }
     }
 }
 

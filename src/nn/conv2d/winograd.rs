@@ -37,20 +37,11 @@ use std::ops::Range;
 const CHANNELS: usize = 9600;
 /// But not fewer tiles, or the products would have too few rows.
 const TILES: usize = 48;
+
 type Lane = [f32; LANES];
 
 /// Numbers of a transformed tile, 4×4, lines first.
 const POINTS: usize = 16;
-/// Line and column of each.
-const FOUR_BY_FOUR: [(usize, usize); POINTS] = {
-    let mut all = [(0, 0); POINTS];
-    let mut e = 0;
-    while e < POINTS {
-        all[e] = (e / 4, e % 4);
-        e += 1;
-    }
-    all
-};
 
 /// Images `[N, H, W, ·]` in tiles of 2×2 pixels; a band is a line of tiles.
 #[derive(Clone, Copy)]
@@ -223,9 +214,11 @@ vectorized! {
         let blocks = c / LANES;
         for (tile, (image, line, column)) in tiling.tiles(strip).into_iter().enumerate() {
             let mut d: [[&[Lane]; 4]; 4] = [[&[]; 4]; 4];
-            for (l, m) in FOUR_BY_FOUR {
-                let at = tiling.pixel(c, image, (line + l).checked_sub(1), (column + m).checked_sub(1));
-                d[l][m] = lanes(at, x, &zeros);
+            for (l, line_of_d) in d.iter_mut().enumerate() {
+                for (m, d) in line_of_d.iter_mut().enumerate() {
+                    let (line, column) = ((line + l).checked_sub(1), (column + m).checked_sub(1));
+                    *d = lanes(tiling.pixel(c, image, line, column), x, &zeros);
+                }
             }
             for b in 0..blocks {
                 let mut t = [[[0.0; LANES]; 4]; 4];
