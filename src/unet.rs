@@ -377,17 +377,19 @@ impl Unet {
     }
 }
 
-/// Groups of [`GROUP`] images side by side on all threads; the network computes in `f32`.
+/// Groups of at most [`GROUP`] images side by side on all threads; the network computes in `f32`.
 impl Denoiser for Unet {
     #[track_caller]
     fn predict(&self, x_t: &Batch, t: &[usize]) -> Batch {
         assert_eq!(t.len(), x_t.len_of(Axis(0)), "U-Net: {} times for {:?}", t.len(), x_t.shape());
+        // an image's result is the same in any group, so that few images may be shared out to many threads
+        let size = GROUP.min(t.len().div_ceil(rayon::current_num_threads())).max(1);
         let infer = |(x, t): (ArrayView4<f64>, &[usize])| self.infer(&x.mapv(|v| v as f32), t);
-        let groups = x_t.axis_chunks_iter(Axis(0), GROUP);
-        let groups: Vec<Tensor4> = if rayon::current_num_threads() == 1 {
-            groups.zip(t.chunks(GROUP)).map(infer).collect() // without waking another thread
+        let groups = x_t.axis_chunks_iter(Axis(0), size);
+        let groups: Vec<Tensor4> = if t.len() <= size || rayon::current_num_threads() == 1 {
+            groups.zip(t.chunks(size)).map(infer).collect() // without waking another thread
         } else {
-            groups.into_par_iter().zip(t.par_chunks(GROUP)).map(infer).collect()
+            groups.into_par_iter().zip(t.par_chunks(size)).map(infer).collect()
         };
         let views: Vec<_> = groups.iter().map(|g| g.view()).collect();
         let joined = concatenate(Axis(0), &views).expect("groups of one shape");

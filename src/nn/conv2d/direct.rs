@@ -8,7 +8,6 @@ use crate::matmul::kernel::{Init, Point, Product, Rows};
 use crate::matmul::transposed::{Segment, TransposedProduct};
 use crate::matmul::whole_vectors;
 use crate::tensor::Tensor4;
-use rayon::prelude::*;
 use std::ops::Range;
 
 /// Outer products of at least so many pixels are summed before `dw` is touched: few enough to stay in L2.
@@ -74,8 +73,6 @@ fn bits(k: usize, f: impl Fn(usize) -> bool) -> u64 {
 }
 
 /// `y[n, i, j] = init + Σ_{u,v} x[n, lines(i, u), columns(j, v)] · weight[u, v]`, for `weight [k, k, in, out]`.
-///
-/// A single image is cut into stretches of lines, one for each thread.
 pub(crate) fn convolve(x: &Tensor4, reach: [&Reach; 2], weight: &[f32], init: Init, y: &mut Tensor4) {
     let (n, h, w, ci) = x.dim();
     let (_, oh, ow, co) = y.dim();
@@ -87,36 +84,28 @@ pub(crate) fn convolve(x: &Tensor4, reach: [&Reach; 2], weight: &[f32], init: In
     let tap = |u: &isize, v: &isize| (u * w as isize + v) * ci as isize;
     let taps: Vec<isize> =
         lines.tap.iter().flat_map(|u| columns.tap.iter().map(move |v| tap(u, v))).collect();
+    let points = points(reach, (w * ci, ci), (ow * co, co));
+    let rows = Rows { points: &points, images: n, a_stride: h * w * ci, c_stride: oh * ow * co };
     let a = x.as_slice().expect("contiguous");
-    let stretch = |(range, y): (Range<usize>, &mut [f32])| {
-        let points = points(reach, range, (w * ci, ci), (ow * co, co));
-        let rows = Rows { points: &points, images: n, a_stride: h * w * ci, c_stride: oh * ow * co };
-        Product { a, rows, taps: &taps, k: ci, b: &b, ldb, n: co, init }.run(y);
-    };
-    let y = y.as_slice_mut().expect("contiguous");
-    let size = oh.div_ceil(rayon::current_num_threads());
-    if n > 1 || size == oh {
-        return stretch((0..oh, y));
-    }
-    let ranges = (0..oh).into_par_iter().step_by(size).map(|i| i..oh.min(i + size));
-    ranges.zip(y.par_chunks_mut(size * ow * co)).for_each(stretch);
+    let product = Product { a, rows, taps: &taps, k: ci, b: &b, ldb, n: co, init };
+    product.run(y.as_slice_mut().expect("contiguous"));
 }
 
-/// The pixels of some lines of the first image, C beginning with the first of them.
+/// The pixels of the first image, given how far lines and pixels are apart in A and in C.
 fn points(
     [lines, columns]: [&Reach; 2],
-    range: Range<usize>,
     (a_line, a_pixel): (usize, usize),
     (c_line, c_pixel): (usize, usize),
 ) -> Vec<Point> {
     let k = columns.tap.len();
     let point = |i: usize, j: usize| Point {
         a: lines.start[i] * a_line as isize + columns.start[j] * a_pixel as isize,
-        c: (i - range.start) * c_line + j * c_pixel,
+        c: i * c_line + j * c_pixel,
         // tap (u, v) is number u·k + v
         taps: (0..k).filter(|u| lines.valid[i] >> u & 1 == 1).map(|u| columns.valid[j] << (u * k)).sum(),
     };
-    range.clone().flat_map(|i| columns.order.iter().map(move |&j| (i, j))).map(|(i, j)| point(i, j)).collect()
+    let pixels = lines.order.iter().flat_map(|&i| columns.order.iter().map(move |&j| (i, j)));
+    pixels.map(|(i, j)| point(i, j)).collect()
 }
 
 /// `dw[u, v, c, o] += Σ_{n,i,j} x[n, s·i + u − p, s·j + v − p, c] · dy[n, i, j, o]`.

@@ -81,7 +81,7 @@ fn gradients() {
     }
 }
 
-/// A single image is cut up for the threads; in a batch it shares tiles with others. The sums are the same ones.
+/// In a batch an image shares tiles with others. The sums are the same ones.
 #[test]
 fn an_image_alone_gives_the_bits_it_gives_in_a_batch() {
     for (conv, x) in cases() {

@@ -29,7 +29,6 @@ use crate::matmul::simd::vectorized;
 use crate::matmul::transposed::{Segment, TransposedProduct};
 pub(super) use crate::nn::lanes::LANES;
 use crate::tensor::{Tensor1, Tensor4, recycle, stale};
-use rayon::prelude::*;
 use std::array::from_fn;
 use std::ops::Range;
 
@@ -62,16 +61,10 @@ impl Tiling {
         (band / self.bands_per_image, 2 * (band % self.bands_per_image))
     }
 
-    /// How many lines all bands before this one have.
-    fn lines_before(self, band: usize) -> usize {
-        let (image, line) = self.place(band);
-        image * self.h + line
-    }
-
-    /// Ranges of bands that fit into the cache, or of one `parts`-th of all bands if that is less.
-    fn strips(self, n: usize, channels: usize, parts: usize) -> Vec<Range<usize>> {
+    /// All bands of `n` images, in ranges that fit into the cache.
+    fn strips(self, n: usize, channels: usize) -> Vec<Range<usize>> {
         let (bands, tiles) = (n * self.bands_per_image, TILES.max(CHANNELS / channels));
-        let size = tiles.div_ceil(self.tiles_per_band).min(bands.div_ceil(parts)).max(1);
+        let size = tiles.div_ceil(self.tiles_per_band).min(bands).max(1);
         (0..bands).step_by(size).map(|band| band..bands.min(band + size)).collect()
     }
 
@@ -146,39 +139,24 @@ impl Drop for Planes {
 }
 
 /// `y = init + x * weight` for `weight [3, 3, in, out]`, padded by 1; with `flip`, the taps in the opposite order.
-///
-/// A single image is cut into strips that run side by side.
 pub(super) fn convolve(x: &Tensor4, weight: &[f32], flip: bool, init: Init, y: &mut Tensor4) {
     let (n, h, w, ci) = x.dim();
     let co = y.dim().3;
-    let (x, tiling) = (x.as_slice().expect("contiguous"), Tiling::new(h, w));
+    let (x, y) = (x.as_slice().expect("contiguous"), y.as_slice_mut().expect("contiguous"));
+    let tiling = Tiling::new(h, w);
+    let strips = tiling.strips(n, ci + co);
+    let longest = strips.first().map_or(0, |strip| strip.len()) * tiling.tiles_per_band;
+    let (mut v, mut m) = (Planes::new(longest, ci), Planes::new(longest, co));
     let u = transform_weights(weight, (ci, co), flip);
-    let mut rest = y.as_slice_mut().expect("contiguous");
-    let mut strips = Vec::new();
-    let threads = if n == 1 { rayon::current_num_threads() } else { 1 };
-    for strip in tiling.strips(n, ci + co, threads) {
-        let lines = tiling.lines_before(strip.end) - tiling.lines_before(strip.start);
-        let (y, after) = rest.split_at_mut(lines * w * co);
-        rest = after;
-        strips.push((strip, y));
-    }
-    let longest = strips.iter().map(|(strip, _)| strip.len()).max().unwrap_or(0) * tiling.tiles_per_band;
-    let planes = || (Planes::new(longest, ci), Planes::new(longest, co));
-    let run = |(v, m): &mut (Planes, Planes), (strip, y): (Range<usize>, &mut [f32])| {
-        transform_inputs(x, ci, tiling, &strip, v);
-        let tiles = strip.len() * tiling.tiles_per_band;
+    for strip in strips {
+        transform_inputs(x, ci, tiling, &strip, &mut v);
+        let rows = Rows::matrix(strip.len() * tiling.tiles_per_band, ci, co);
         for e in 0..POINTS {
-            let (rows, b) = (Rows::matrix(tiles, ci, co), u.plane(e));
-            Product { a: v.plane(e), rows, taps: &[0], k: ci, b, ldb: co, n: co, init: Init::ZERO }
-                .run(m.plane_mut(e));
+            let (a, b) = (v.plane(e), u.plane(e));
+            let product = Product { a, rows, taps: &[0], k: ci, b, ldb: co, n: co, init: Init::ZERO };
+            product.run(m.plane_mut(e));
         }
-        transform_outputs(m, co, tiling, &strip, init, y);
-    };
-    if threads > 1 {
-        strips.into_par_iter().for_each_init(planes, run);
-    } else {
-        let mut planes = planes();
-        strips.into_iter().for_each(|strip| run(&mut planes, strip));
+        transform_outputs(&m, co, tiling, &strip, init, y);
     }
 }
 
@@ -188,7 +166,7 @@ pub(super) fn add_weight_gradient(x: &Tensor4, dy: &Tensor4, dw: &mut [f32]) {
     let co = dy.dim().3;
     let (x, dy) = (x.as_slice().expect("contiguous"), dy.as_slice().expect("contiguous"));
     let tiling = Tiling::new(h, w);
-    let strips = tiling.strips(n, ci + co, 1);
+    let strips = tiling.strips(n, ci + co);
     let longest = strips.first().map_or(0, |strip| strip.len()) * tiling.tiles_per_band;
     let (mut v, mut dm) = (Planes::new(longest, ci), Planes::new(longest, co));
     let mut du = Planes::new(ci, co);
@@ -243,10 +221,10 @@ fn input([d0, d1, d2, d3]: [&Lane; 4]) -> [Lane; 4] {
 }
 
 vectorized! {
-    /// `Y = init + Aᵀ M A` of every tile of a strip; `y` begins with the strip's first line.
+    /// `Y = init + Aᵀ M A` of every tile of a strip.
     fn transform_outputs(m: &Planes, c: usize, tiling: Tiling, strip: &Range<usize>, init: Init, y: &mut [f32]) {
         let planes = m.lanes();
-        let (blocks, first) = (c / LANES, tiling.lines_before(strip.start) * tiling.w * c);
+        let blocks = c / LANES;
         let zeros = vec![0.0; c];
         for (tile, (image, line, column)) in tiling.tiles(strip).into_iter().enumerate() {
             let (bias, _) = match init.bias {
@@ -264,7 +242,7 @@ vectorized! {
                     let pair = output([&s[0], &s[1], &s[2], &s[3]]);
                     for (m, sum) in pair.iter().enumerate() {
                         let Some(at) = tiling.pixel(c, image, Some(line + l), Some(column + m)) else { continue };
-                        let y: &mut Lane = (&mut y[at - first + b * LANES..][..LANES]).try_into().expect("a lane");
+                        let y: &mut Lane = (&mut y[at + b * LANES..][..LANES]).try_into().expect("a lane");
                         let sum = add(sum, &bias[b]);
                         *y = if init.accumulate { add(y, &sum) } else { sum };
                     }
