@@ -25,9 +25,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Groups that share one gradient, one after another.
-const SHARD: usize = 1;
-
 /// What distinguishes one training run from another. A resumed run must have the same.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainOptions {
@@ -92,7 +89,7 @@ impl Group {
 
 /// The mean loss over all groups, and its gradient.
 ///
-/// The list is halved down to shards that run side by side, and the halves' gradients are added: which sums are
+/// The list is halved down to single groups that run side by side, and the halves' gradients are added: which sums are
 /// formed depends on the list alone, not on the threads.
 pub fn loss_and_gradient(unet: &Unet, reverse: &Reverse, loss: Loss, groups: &mut [Group]) -> (f64, Unet) {
     let n: usize = groups.iter().map(|g| g.noisy.t.len()).sum();
@@ -113,12 +110,12 @@ struct Job<'a> {
 impl Job<'_> {
     /// Sum of the losses, and the gradient of the sum times `scale`.
     fn run(self, groups: &mut [Group]) -> (f64, Unet) {
-        if groups.len() <= SHARD {
+        if groups.len() <= 1 {
             let mut grad = self.unet.zeros_like();
             let loss = groups.iter_mut().map(|group| self.group(group, &mut grad)).sum();
             return (loss, grad);
         }
-        let (left, right) = groups.split_at_mut((groups.len() / 2).next_multiple_of(SHARD));
+        let (left, right) = groups.split_at_mut(groups.len() / 2);
         let ((loss, mut grad), (other_loss, other)) = rayon::join(|| self.run(left), || self.run(right));
         for (g, o) in grad.slices_mut().into_iter().zip(other.slices()) {
             g.iter_mut().zip(o).for_each(|(g, o)| *g += o);

@@ -29,8 +29,9 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use std::borrow::Cow;
 
-/// Images that go through the network together. Small, so that a group's activations stay in cache; fixed, so
-/// that results do not depend on the number of threads.
+/// Images that go through the network together in training: as many as the widest tile of the matrix product has rows,
+/// so that a tile is one pixel of all of them, and few enough for the cache. Fixed, so that the sums that make a gradient
+/// do not depend on the number of threads.
 pub const GROUP: usize = 8;
 
 /// The network.

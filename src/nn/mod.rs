@@ -10,7 +10,8 @@
 //! - `infer(&self, x) -> y`: the same output without a cache.
 //!
 //! Large arrays are moved in where a layer can keep or overwrite them: `forward` moves `x` into its cache, and
-//! a `dy` that is taken by value is used up, as the memory of `dx` if the shapes agree.
+//! a `dy` that is taken by value is used up, as the memory of `dx` if the shapes agree. What a layer has used up it gives
+//! to [`recycle`](crate::tensor::recycle), and the next tensor of that size is made of it.
 //!
 //! There is no graph and no trait: a network's backward calls its layers' backward in the opposite order, in
 //! plain sight. Whatever one value feeds twice (a residual sum, a skip connection) gets two gradients, and they
@@ -21,11 +22,11 @@
 //! | layer | forward | what backward keeps |
 //! |---|---|---|
 //! | [`Linear`] | y = x W + b | x |
-//! | [`Conv2d`] | y = b + Σ over taps of shifted x times w | x, padded |
+//! | [`Conv2d`] | y = b + Σ over taps of shifted x times w | x |
 //! | [`GroupNorm`] | y = γ (x − μ)/√(v + ε) + β, alone or with SiLU | x, μ, 1/√(v + ε) |
 //! | [`Attention`] | y = x + softmax(q kᵀ/√d) v W_o + b_o | its layers', q, k, v, the softmax |
 //! | [`Dropout`] | y = x m/(1 − rate) | m/(1 − rate) |
-//! | [`Downsample`], [`Upsample`] | half and double resolution | their convolution's |
+//! | [`Downsample`], [`Upsample`] | half and double resolution | x |
 //! | [`TimeEmbedding`] | W₂ silu(W₁ sinusoids(t) + b₁) + b₂ | the two layers' |
 //! | [`ResnetBlock`] | y = shortcut(x) + Conv₂(silu(GN₂(Conv₁(silu(GN₁(x))) + time))) | its layers' |
 //!
