@@ -207,24 +207,18 @@ vectorized! {
 
 vectorized! {
     /// `dy` becomes `dz`; returns `Σ_pixels dz` and `Σ_pixels dz x̂` per channel.
-    fn backward_sums<const SILU: bool>(x: &[f32], dy: &mut [f32], scale: &[f32], shift: &[f32], m: &Moments) -> [Vec<f32>; 2] {
+    fn backward_sums<const SILU: bool>(
+        x: &[f32], dy: &mut [f32], scale: &[f32], shift: &[f32], m: &Moments,
+    ) -> [Vec<f32>; 2] {
         let c = scale.len();
         let (mut plain, mut with_x) = (vec![0.0f32; c], vec![0.0f32; c]);
         // a block of channels at a time, so that its sums stay in registers
-        for first in (0..c).step_by(LANES) {
-            let range = first..c.min(first + LANES);
-            let block = (&scale[range.clone()], &shift[range.clone()], &m.mean[range.clone()]);
-            let sums = (&mut plain[range.clone()], &mut with_x[range.clone()]);
-            if range.len() == LANES {
-                backward_block::<SILU, LANES>(&x[first..], &mut dy[first..], c, block, sums);
-            } else {
-                for i in 0..range.len() {
-                    let one = |s: &[f32]| -> [f32; 1] { [s[i]] };
-                    let block = (&one(block.0)[..], &one(block.1)[..], &one(block.2)[..]);
-                    let sums = (&mut sums.0[i..=i], &mut sums.1[i..=i]);
-                    backward_block::<SILU, 1>(&x[first + i..], &mut dy[first + i..], c, block, sums);
-                }
-            }
+        let whole = c - c % LANES;
+        for first in (0..whole).step_by(LANES) {
+            backward_block::<SILU, LANES>(x, dy, (scale, shift, &m.mean), (&mut plain, &mut with_x), first);
+        }
+        for first in whole..c {
+            backward_block::<SILU, 1>(x, dy, (scale, shift, &m.mean), (&mut plain, &mut with_x), first);
         }
         for (w, r) in with_x.iter_mut().zip(&m.inv_std) {
             *w *= r;
@@ -233,19 +227,20 @@ vectorized! {
     }
 }
 
-/// [`backward_sums`] for `N` channels, those at the beginning of `x` and `dy`.
+/// [`backward_sums`] for `N` channels from `first` on.
 #[inline(always)]
 fn backward_block<const SILU: bool, const N: usize>(
     x: &[f32],
     dy: &mut [f32],
-    c: usize,
     (scale, shift, mean): (&[f32], &[f32], &[f32]),
     (plain, with_x): (&mut [f32], &mut [f32]),
+    first: usize,
 ) {
+    let c = scale.len();
     let (mut p, mut w) = ([0.0f32; N], [0.0f32; N]);
-    let (scale, shift, mean) = (&scale[..N], &shift[..N], &mean[..N]);
-    for (x, dy) in x.chunks(c).zip(dy.chunks_mut(c)) {
-        let (x, dy) = (&x[..N], &mut dy[..N]);
+    let (scale, shift, mean) = (&scale[first..][..N], &shift[first..][..N], &mean[first..][..N]);
+    for (x, dy) in x.chunks_exact(c).zip(dy.chunks_exact_mut(c)) {
+        let (x, dy) = (&x[first..][..N], &mut dy[first..][..N]);
         for i in 0..N {
             let dz = if SILU { dy[i] * silu_slope(x[i] * scale[i] + shift[i]) } else { dy[i] };
             dy[i] = dz;
@@ -253,8 +248,8 @@ fn backward_block<const SILU: bool, const N: usize>(
             w[i] += dz * (x[i] - mean[i]);
         }
     }
-    plain.copy_from_slice(&p);
-    with_x.copy_from_slice(&w);
+    plain[first..][..N].copy_from_slice(&p);
+    with_x[first..][..N].copy_from_slice(&w);
 }
 
 vectorized! {
