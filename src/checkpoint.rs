@@ -5,19 +5,22 @@
 //! here and `[out, in, k, k]` there, a linear layer `[in, out]` here and `[out, in]` there.
 
 mod scheduler;
+mod shipped;
 
 pub(crate) use scheduler::check_channels;
 pub use scheduler::{SCHEDULER, reverse_from_json, reverse_to_json};
+pub use shipped::{ABLATION, GARMENTS, PAINTINGS, Shipped, shipped};
 
-use crate::diffusion::{Reverse, Schedule};
+use crate::diffusion::{Reverse, Schedule, parse_name};
 use crate::error::{Error, Result};
+use crate::files::write_atomically;
 use crate::params::Params;
 use crate::unet::{Unet, UnetConfig};
+use half::{bf16, f16};
 use ndarray::{ArrayD, ArrayViewD, IxDyn};
 use rand_chacha::rand_core::SeedableRng;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::{BTreeMap, HashMap};
-use std::io::Write;
 use std::path::Path;
 
 /// diffusers' name of the configuration file.
@@ -39,8 +42,32 @@ pub struct Tensors {
 pub enum Precision {
     /// 4 bytes, exactly what is computed with
     F32,
-    /// 2 bytes, the upper half of an f32, rounded to nearest even
+    /// 2 bytes, IEEE half precision: 11 significant bits, up to 65,504
+    F16,
+    /// 2 bytes, the upper half of an f32: 8 significant bits, and its range
     Bf16,
+}
+
+impl Precision {
+    /// Every precision, in the order of the help text.
+    pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::Bf16];
+}
+
+impl std::fmt::Display for Precision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+        })
+    }
+}
+
+impl std::str::FromStr for Precision {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        parse_name("precision", &Self::ALL, text)
+    }
 }
 
 /// A network, and the process it was trained for.
@@ -69,22 +96,6 @@ pub fn load_pretrained(dir: impl AsRef<Path>) -> Result<Pretrained> {
     let weights = std::fs::read(dir.join(WEIGHTS)).map_err(Error::io(dir.join(WEIGHTS)))?;
     parse_pretrained(dir, &config, scheduler.as_deref(), &weights)
 }
-
-/// The network that comes with the crate: Fashion-MNIST at 28×28, trained by `ddpm train` with its defaults.
-///
-/// # Errors
-/// The files inside the program are damaged, which a test rules out.
-pub fn shipped() -> Result<Pretrained> {
-    parse_pretrained(
-        Path::new("assets/fashion-mnist-ddpm"),
-        include_str!("../assets/fashion-mnist-ddpm/config.json"),
-        Some(include_str!("../assets/fashion-mnist-ddpm/scheduler_config.json")),
-        include_bytes!("../assets/fashion-mnist-ddpm/diffusion_pytorch_model.safetensors"),
-    )
-}
-
-/// The loss log of [`shipped`]'s training, as CSV.
-pub const SHIPPED_LOG: &[u8] = include_bytes!("../assets/fashion-mnist-ddpm/loss.csv");
 
 /// As [`load_pretrained`], from the contents of the files; `dir` is for messages.
 ///
@@ -271,26 +282,10 @@ fn numbers(view: &TensorView) -> Option<Vec<f32>> {
     Some(match view.dtype() {
         Dtype::F32 => quads.iter().map(|b| f32::from_le_bytes(*b)).collect(),
         Dtype::F64 => octets.iter().map(|b| f64::from_le_bytes(*b) as f32).collect(),
-        Dtype::BF16 => pairs.iter().map(|b| f32::from_bits((u16::from_le_bytes(*b) as u32) << 16)).collect(),
-        Dtype::F16 => pairs.iter().map(|b| half_to_f32(u16::from_le_bytes(*b))).collect(),
+        Dtype::BF16 => pairs.iter().map(|b| bf16::from_le_bytes(*b).to_f32()).collect(),
+        Dtype::F16 => pairs.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect(),
         _ => return None,
     })
-}
-
-/// IEEE half precision: sign, 5 bits of exponent (bias 15), 10 of fraction.
-fn half_to_f32(h: u16) -> f32 {
-    let (sign, exponent, fraction) = ((h as u32 >> 15) << 31, (h >> 10) as u32 & 31, h as u32 & 1023);
-    match exponent {
-        0 => f32::from_bits(sign | (fraction as f32 / 16_777_216.0).to_bits()), // fraction · 2⁻²⁴
-        31 => f32::from_bits(sign | 0x7f80_0000 | fraction << 13),
-        e => f32::from_bits(sign | (e + 112) << 23 | fraction << 13),
-    }
-}
-
-/// The upper half of an f32, rounded to nearest, ties to even.
-fn to_bf16(x: f32) -> u16 {
-    let bits = x.to_bits();
-    if x.is_nan() { (bits >> 16) as u16 | 64 } else { ((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) as u16 }
 }
 
 /// Writes a safetensors file; it appears whole or not at all.
@@ -298,14 +293,19 @@ fn to_bf16(x: f32) -> u16 {
 /// # Errors
 /// The file can't be written.
 pub fn write(path: &Path, file: &Tensors, precision: Precision) -> Result<()> {
-    let dtype = if precision == Precision::F32 { Dtype::F32 } else { Dtype::BF16 };
+    let dtype = match precision {
+        Precision::F32 => Dtype::F32,
+        Precision::F16 => Dtype::F16,
+        Precision::Bf16 => Dtype::BF16,
+    };
     let encoded: Vec<(&String, Vec<usize>, Vec<u8>)> = file
         .tensors
         .iter()
         .map(|(key, tensor)| {
             let bytes = match precision {
                 Precision::F32 => tensor.iter().flat_map(|x| x.to_le_bytes()).collect(),
-                Precision::Bf16 => tensor.iter().flat_map(|&x| to_bf16(x).to_le_bytes()).collect(),
+                Precision::F16 => tensor.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes()).collect(),
+                Precision::Bf16 => tensor.iter().flat_map(|&x| bf16::from_f32(x).to_le_bytes()).collect(),
             };
             (key, tensor.shape().to_vec(), bytes)
         })
@@ -317,26 +317,6 @@ pub fn write(path: &Path, file: &Tensors, precision: Precision) -> Result<()> {
     let metadata = (!file.metadata.is_empty()).then(|| file.metadata.clone());
     let bytes = safetensors::serialize(views, metadata).map_err(wrong)?;
     write_atomically(path, &bytes)
-}
-
-/// Writes a file beside its place, flushes it to the disk, and renames it: readers see the old one or the new one.
-///
-/// # Errors
-/// The file can't be written.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(Error::io(path))?;
-    file.write_all(bytes).map_err(Error::io(path))?;
-    file.as_file().sync_all().map_err(Error::io(path))?;
-    #[cfg(unix)]
-    {
-        // a temporary file is private; what it becomes is an ordinary one
-        use std::os::unix::fs::PermissionsExt;
-        let readable = std::fs::Permissions::from_mode(0o644);
-        file.as_file().set_permissions(readable).map_err(Error::io(path))?;
-    }
-    file.persist(path).map_err(|e| Error::io(path)(e.error))?;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -79,12 +79,13 @@
 //! | module | |
 //! |---|---|
 //! | [`diffusion`] | the paper: both chains, the bound, the samplers, and exact denoisers of toy data; knows no network |
-//! | [`tensor`], [`rng`], [`error`] | names of arrays, streams of random numbers, what can go wrong outside |
+//! | [`tensor`], [`rng`], [`error`], [`files`] | names of arrays, streams of random numbers, what can go wrong outside, files that are whole |
 //! | [`data`] | Fashion-MNIST, folders of pictures, points of the plane |
 //! | [`nn`] | the layers, each with its backward pass below its forward pass |
 //! | [`unet`] | the network: the layers put together, and taken apart again in its backward pass |
 //! | [`params`], [`optim`] | named parameters; Adam over them |
 //! | [`train`] | Algorithm 1, step by step and as a run that can be resumed |
+//! | [`quality`] | a classifier, the Fréchet distance in its features, nearest neighbours |
 //! | [`checkpoint`] | weights in files, under the names that diffusers gives them |
 //! | [`matmul`] | the matrix product: three loops first, then fast |
 #![cfg_attr(
@@ -127,11 +128,13 @@ pub mod diffusion;
 pub mod error;
 #[cfg(feature = "figures")]
 pub mod figures;
+pub mod files;
 pub mod matmul;
 pub mod nn;
 pub mod optim;
 pub mod params;
 pub mod prelude;
+pub mod quality;
 pub mod rng;
 pub mod tensor;
 pub mod train;

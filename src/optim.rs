@@ -23,6 +23,21 @@ pub struct AdamOptions {
     pub clip: f64,
     /// the averaged weights keep this much of themselves at every step
     pub ema_decay: f64,
+    /// when the step size falls at the end; never in the paper
+    #[serde(default)]
+    pub cooldown: Option<Cooldown>,
+}
+
+/// The last steps of a run, over which the step size falls linearly to nothing.
+///
+/// A run at a constant step size can go on for as long as there is time, and be cooled down when there is no more: most of
+/// what a longer schedule would have gained comes in these steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cooldown {
+    /// the last step at the full size
+    pub from: u64,
+    /// the last step at all
+    pub to: u64,
 }
 
 impl Default for AdamOptions {
@@ -35,14 +50,22 @@ impl Default for AdamOptions {
             eps: 1e-8,
             clip: 1.0,
             ema_decay: 0.9999,
+            cooldown: None,
         }
     }
 }
 
 impl AdamOptions {
-    /// The step size of step `k`, counted from 1: `lr · min(k / warmup, 1)`.
+    /// The step size of step `k`, counted from 1: `lr · min(k / warmup, 1)`, and in a cool-down from step a to step b
+    /// times (b + 1 − k)/(b + 1 − a).
     pub fn lr_at(&self, k: u64) -> f64 {
-        if k >= self.warmup { self.lr } else { self.lr * k as f64 / self.warmup as f64 }
+        let warm = if k >= self.warmup { self.lr } else { self.lr * k as f64 / self.warmup as f64 };
+        match self.cooldown {
+            Some(Cooldown { from, to }) if k > from => {
+                warm * (to + 1).saturating_sub(k) as f64 / (to + 1 - from) as f64
+            }
+            _ => warm,
+        }
     }
 }
 
@@ -134,6 +157,33 @@ vectorized! {
     }
 }
 
+/// The sum of `loss` over all parts of a batch, and the gradient of it that `loss` adds to its second argument.
+///
+/// The list is halved down to single parts that run side by side, and the halves' gradients are added: which sums are
+/// formed depends on the list alone, not on the threads.
+pub fn sum_of_gradients<M, P>(
+    model: &M,
+    parts: &mut [P],
+    loss: &(impl Fn(&mut P, &mut M) -> f64 + Sync),
+) -> (f64, M)
+where
+    M: Params + Send + Sync,
+    P: Send,
+{
+    if parts.len() <= 1 {
+        let mut grad = model.zeros_like();
+        let sum = parts.iter_mut().map(|part| loss(part, &mut grad)).sum();
+        return (sum, grad);
+    }
+    let (left, right) = parts.split_at_mut(parts.len() / 2);
+    let side = |parts: &mut [P]| sum_of_gradients(model, parts, loss);
+    let ((sum, mut grad), (other_sum, other)) = rayon::join(|| side(left), || side(right));
+    for (g, o) in grad.slices_mut().into_iter().zip(other.slices()) {
+        g.iter_mut().zip(o).for_each(|(g, o)| *g += o);
+    }
+    (sum + other_sum, grad)
+}
+
 /// `√(Σ g²)` over all parameters, in f64 and a fixed order.
 pub fn global_norm(grad: &impl Params) -> f64 {
     let square = |s: &&[f32]| s.iter().map(|&g| g as f64 * g as f64).sum::<f64>();
@@ -175,6 +225,14 @@ mod tests {
         let options = AdamOptions { lr: 1.0, warmup: 4, ..AdamOptions::default() };
         let rates: Vec<f64> = (1..=6).map(|k| options.lr_at(k)).collect();
         assert_eq!(rates, [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn the_cool_down_ends_one_step_short_of_nothing() {
+        let cooldown = Some(Cooldown { from: 3, to: 6 });
+        let options = AdamOptions { lr: 1.0, warmup: 0, cooldown, ..AdamOptions::default() };
+        let rates: Vec<f64> = (1..=8).map(|k| options.lr_at(k)).collect();
+        assert_eq!(rates, [1.0, 1.0, 1.0, 0.75, 0.5, 0.25, 0.0, 0.0]);
     }
 
     #[test]

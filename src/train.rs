@@ -10,14 +10,15 @@
 
 use crate::checkpoint::{self, Precision, Tensors};
 use crate::data::Dataset;
-use crate::diffusion::{Decoder, Loss, NoisyBatch, Reverse, Schedule};
+use crate::diffusion::{
+    Decoder, ImportanceSampler, Loss, NoisyBatch, Reverse, Schedule, TimeDistribution, Times,
+};
 use crate::error::{Error, Result};
-use crate::optim::{Adam, AdamOptions, global_norm};
-use crate::params::Params;
+use crate::optim::{Adam, AdamOptions, Cooldown, global_norm, sum_of_gradients};
 use crate::rng::{normal, stream};
-use crate::tensor::Batch;
+use crate::tensor::{Batch, Tensor4};
 use crate::unet::{GROUP, Unet, UnetConfig};
-use ndarray_rand::rand::Rng;
+use ndarray::{Array, Dimension};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,9 @@ pub struct TrainOptions {
     pub seed: u64,
     /// what is minimised
     pub loss: Loss,
+    /// how t is drawn
+    #[serde(default)]
+    pub times: Times,
     /// how the weights move
     pub adam: AdamOptions,
 }
@@ -49,6 +53,8 @@ pub struct Trainer {
     pub options: TrainOptions,
     /// schedule and parametrisation
     pub reverse: Reverse,
+    /// what is known of the losses at each t, if t is drawn by importance
+    pub importance: Option<ImportanceSampler>,
 }
 
 /// What one step did.
@@ -71,67 +77,55 @@ pub struct Group {
     pub noisy: NoisyBatch,
     /// one stream per image, for dropout; may be empty if its rate is 0
     pub rngs: Vec<ChaCha8Rng>,
+    /// what the loss of each image counts: 1, or 1/(T p_t) for t drawn by importance
+    pub weights: Vec<f64>,
+    /// the loss of each image without its weight, once it is computed
+    pub losses: Vec<f64>,
 }
 
 impl Group {
+    /// Images that count alike.
+    pub fn new(noisy: NoisyBatch, rngs: Vec<ChaCha8Rng>) -> Group {
+        Group { weights: vec![1.0; noisy.t.len()], noisy, rngs, losses: Vec::new() }
+    }
+
     /// Lines 2–4 of Algorithm 1: x_0, t and ε of as many images as there are streams.
-    pub fn draw(data: &Dataset, schedule: &Schedule, mut rngs: Vec<ChaCha8Rng>) -> Group {
+    pub fn draw(
+        data: &Dataset,
+        schedule: &Schedule,
+        times: &TimeDistribution,
+        mut rngs: Vec<ChaCha8Rng>,
+    ) -> Group {
         let x0 = data.batch(&mut rngs);
-        let t = rngs.iter_mut().map(|rng| rng.random_range(1..=schedule.T())).collect();
+        let (t, weights) = rngs.iter_mut().map(|rng| times.draw(rng)).unzip();
         let [h, w, c] = data.shape();
         let mut eps = Batch::zeros(x0.raw_dim());
         for (mut image, rng) in eps.outer_iter_mut().zip(&mut rngs) {
             image.assign(&normal::<f64, _>((h, w, c), rng));
         }
-        Group { noisy: NoisyBatch::new(schedule, x0, t, eps), rngs }
+        Group { weights, ..Group::new(NoisyBatch::new(schedule, x0, t, eps), rngs) }
     }
 }
 
-/// The mean loss over all groups, and its gradient.
-///
-/// The list is halved down to single groups that run side by side, and the halves' gradients are added: which sums are
-/// formed depends on the list alone, not on the threads.
+/// The mean of weight times loss over all groups, and its gradient; each group keeps the losses of its images.
 pub fn loss_and_gradient(unet: &Unet, reverse: &Reverse, loss: Loss, groups: &mut [Group]) -> (f64, Unet) {
     let n: usize = groups.iter().map(|g| g.noisy.t.len()).sum();
-    let (sum, grad) = Job { unet, reverse, loss, scale: 1.0 / n as f64 }.run(groups);
+    let scale = 1.0 / n as f64;
+    let (sum, grad) = sum_of_gradients(unet, groups, &|group: &mut Group, grad: &mut Unet| {
+        let Group { noisy, rngs, weights, losses } = group;
+        let (y, cache) = unet.forward(noisy.x_t.mapv(|v| v as f32), &noisy.t, rngs);
+        let result = loss.loss_and_grad(reverse, &y.mapv(f64::from), noisy, Decoder::Exact);
+        let mut dy = Tensor4::zeros(y.raw_dim());
+        for ((mut dy, d_output), weight) in
+            dy.outer_iter_mut().zip(result.d_output.outer_iter()).zip(&*weights)
+        {
+            dy.zip_mut_with(&d_output, |dy, d| *dy = (d * (scale * weight)) as f32);
+        }
+        unet.backward(cache, &dy, grad);
+        *losses = result.loss.to_vec();
+        losses.iter().zip(weights).map(|(loss, weight)| loss * *weight).sum()
+    });
     (sum / n as f64, grad)
-}
-
-/// What is the same for every part of a batch.
-#[derive(Clone, Copy)]
-struct Job<'a> {
-    unet: &'a Unet,
-    reverse: &'a Reverse,
-    loss: Loss,
-    /// 1 / images in the batch
-    scale: f64,
-}
-
-impl Job<'_> {
-    /// Sum of the losses, and the gradient of the sum times `scale`.
-    fn run(self, groups: &mut [Group]) -> (f64, Unet) {
-        if groups.len() <= 1 {
-            let mut grad = self.unet.zeros_like();
-            let loss = groups.iter_mut().map(|group| self.group(group, &mut grad)).sum();
-            return (loss, grad);
-        }
-        let (left, right) = groups.split_at_mut(groups.len() / 2);
-        let ((loss, mut grad), (other_loss, other)) = rayon::join(|| self.run(left), || self.run(right));
-        for (g, o) in grad.slices_mut().into_iter().zip(other.slices()) {
-            g.iter_mut().zip(o).for_each(|(g, o)| *g += o);
-        }
-        (loss + other_loss, grad)
-    }
-
-    /// Forward and backward of one group, into `grad`.
-    fn group(self, group: &mut Group, grad: &mut Unet) -> f64 {
-        let Group { noisy, rngs } = group;
-        let (y, cache) = self.unet.forward(noisy.x_t.mapv(|v| v as f32), &noisy.t, rngs);
-        let result = self.loss.loss_and_grad(self.reverse, &y.mapv(f64::from), noisy, Decoder::Exact);
-        let dy = result.d_output.mapv(|v| (v * self.scale) as f32);
-        self.unet.backward(cache, &dy, grad);
-        result.loss.sum()
-    }
 }
 
 /// The header of a checkpoint; network and process as diffusers' JSON.
@@ -145,12 +139,27 @@ struct Header {
 
 /// The key of the header in a checkpoint's metadata.
 const HEADER: &str = "ddpm_training";
+/// The keys of the importance sampler's history.
+const LOSSES: &str = "importance.losses";
+const SEEN: &str = "importance.seen";
 
 impl Trainer {
     /// A new run; the initial weights are drawn from a stream that no step uses.
     pub fn new(config: &UnetConfig, reverse: Reverse, options: TrainOptions) -> Trainer {
-        let unet = Unet::new(config, &mut stream(options.seed, u64::MAX));
-        Trainer { adam: Adam::new(&unet, options.adam), unet, options, reverse }
+        Trainer::from_weights(Unet::new(config, &mut stream(options.seed, u64::MAX)), reverse, options)
+    }
+
+    /// A new run that begins with the weights of another one, say to fit a published network to one's own pictures.
+    pub fn from_weights(unet: Unet, reverse: Reverse, options: TrainOptions) -> Trainer {
+        let importance =
+            (options.times == Times::Importance).then(|| ImportanceSampler::new(reverse.schedule.T()));
+        Trainer { adam: Adam::new(&unet, options.adam), unet, options, reverse, importance }
+    }
+
+    /// Lets the step size fall to nothing over the `steps` that end with step `end`.
+    pub fn cool_down(&mut self, steps: u64, end: u64) {
+        self.options.adam.cooldown = Some(Cooldown { from: end.saturating_sub(steps), to: end });
+        self.adam.options = self.options.adam;
     }
 
     /// One step of Algorithm 1.
@@ -166,6 +175,9 @@ impl Trainer {
             return Err(Error::NonFiniteLoss { step: self.adam.steps + 1, loss });
         }
         self.adam.step_with_norm(&mut self.unet, &grad, grad_norm);
+        if let Some(importance) = &mut self.importance {
+            groups.iter().for_each(|group| importance.record(&group.noisy.t, &group.losses));
+        }
         let lr = self.options.adam.lr_at(self.adam.steps);
         Ok(StepReport { step: self.adam.steps, loss, grad_norm, lr })
     }
@@ -174,12 +186,12 @@ impl Trainer {
     fn draw(&self, data: &Dataset) -> Vec<Group> {
         let first = self.adam.steps * self.options.batch as u64;
         let streams: Vec<u64> = (first..first + self.options.batch as u64).collect();
+        let schedule = &self.reverse.schedule;
+        let uniform = TimeDistribution::Uniform(schedule.T());
+        let times = self.importance.as_ref().map_or(uniform, ImportanceSampler::distribution);
         let group = |n: &[u64]| {
-            Group::draw(
-                data,
-                &self.reverse.schedule,
-                n.iter().map(|&n| stream(self.options.seed, n)).collect(),
-            )
+            let rngs = n.iter().map(|&n| stream(self.options.seed, n)).collect();
+            Group::draw(data, schedule, &times, rngs)
         };
         streams.par_chunks(GROUP).map(group).collect()
     }
@@ -200,6 +212,10 @@ impl Trainer {
         file.metadata.insert(HEADER.into(), header);
         for (prefix, model) in self.models() {
             checkpoint::add(model, prefix, &mut file.tensors);
+        }
+        if let Some(ImportanceSampler { losses, seen }) = &self.importance {
+            file.tensors.insert(LOSSES.into(), losses.clone().into_dyn());
+            file.tensors.insert(SEEN.into(), seen.clone().into_dyn());
         }
         checkpoint::write(path, &file, Precision::F32)
     }
@@ -236,9 +252,25 @@ impl Trainer {
         checkpoint::fill(&mut trainer.adam.ema, "ema.", &mut file.tensors, path)?;
         checkpoint::fill(&mut trainer.adam.m, "adam_m.", &mut file.tensors, path)?;
         checkpoint::fill(&mut trainer.adam.v, "adam_v.", &mut file.tensors, path)?;
+        if let Some(ImportanceSampler { losses, seen }) = &mut trainer.importance {
+            take(losses, LOSSES, &mut file, path)?;
+            take(seen, SEEN, &mut file, path)?;
+        }
         checkpoint::nothing_left(&file.tensors, path)?;
         Ok(trainer)
     }
+}
+
+/// Fills an array, of the shape it has, with the tensor of that key as it is.
+fn take<D: Dimension>(array: &mut Array<f32, D>, key: &str, file: &mut Tensors, path: &Path) -> Result<()> {
+    let missing = || Error::MissingKey { path: path.to_path_buf(), key: key.into() };
+    let found = file.tensors.remove(key).ok_or_else(missing)?;
+    if found.shape() != array.shape() {
+        let (expected, found) = (array.shape().to_vec(), found.shape().to_vec());
+        return Err(Error::WrongShape { path: path.to_path_buf(), key: key.into(), expected, found });
+    }
+    array.assign(&found.into_dimensionality::<D>().expect("as many axes"));
+    Ok(())
 }
 
 /// Where a run keeps its files, and how often.
@@ -252,6 +284,8 @@ pub struct RunOptions {
     pub checkpoint_every: Duration,
     /// a row of the loss log every so many steps
     pub log_every: u64,
+    /// how the averaged weights are stored
+    pub precision: Precision,
 }
 
 impl RunOptions {
@@ -313,7 +347,7 @@ pub fn run(
     }
     log.write()?;
     trainer.save(&run.checkpoint())?;
-    checkpoint::save_pretrained(&trainer.adam.ema, &trainer.reverse, run.model(), Precision::F32)
+    checkpoint::save_pretrained(&trainer.adam.ema, &trainer.reverse, run.model(), run.precision)
 }
 
 /// The loss log in memory; written whole, like everything that is saved.
@@ -366,7 +400,7 @@ impl LossLog {
             writer.serialize(row).map_err(|e| Error::format(&self.path, "a loss log", e))?;
         }
         let bytes = writer.into_inner().map_err(|e| Error::format(&self.path, "a loss log", e))?;
-        checkpoint::write_atomically(&self.path, &bytes)
+        crate::files::write_atomically(&self.path, &bytes)
     }
 }
 

@@ -45,7 +45,9 @@ fn pictures(dir: &Path) -> Vec<&'static str> {
 #[test]
 fn every_command_explains_itself_with_an_example() {
     let dir = tempfile::tempdir().unwrap();
-    for command in ["figures", "train", "sample", "elbo", "interpolate", "info", "bench"] {
+    for command in
+        ["figures", "train", "sample", "elbo", "interpolate", "info", "bench", "classifier", "excerpt"]
+    {
         let help = succeeds(dir.path(), &[command, "--help"]);
         assert!(help.contains("Example") && help.contains(&format!("ddpm {command}")), "{help}");
         assert!(help.contains("--threads"), "{help}");
@@ -110,6 +112,44 @@ fn a_run_trains_stops_resumes_and_is_used() {
     let rows = String::from_utf8(read("e/elbo.csv")).unwrap();
     assert_eq!(rows.lines().count(), 1 + 2 * 41, "two variances, t = 1..=40 and L_T");
     assert_eq!(String::from_utf8(read("e/rate_distortion.csv")).unwrap().lines().count(), 1 + 2 * 40);
+}
+
+/// A second run on the first one's weights, without the pictures that are held out, cooled down, in half precision; and
+/// what is held out is what the bound is taken of.
+#[test]
+fn a_run_begins_with_given_weights_and_holds_pictures_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let train = pictures(at);
+    succeeds(at, &[&train[..], &["--steps", "2", "--out", "first"]].concat());
+    let second = ["train", "--data", "pictures", "--size", "8", "--init", "first/model", "--holdout", "5"];
+    let more =
+        ["--batch", "4", "--steps", "3", "--cooldown", "2", "--times", "importance", "--precision", "f16"];
+    let said = succeeds(at, &[&second[..], &more, &["--log-every", "1", "--out", "second"]].concat());
+    assert!(said.contains("on pictures, training (13 pictures)"), "{said}");
+    let log = std::fs::read_to_string(at.join("second/loss.csv")).unwrap();
+    let rates: Vec<f64> =
+        log.lines().skip(1).map(|row| row.split(',').nth(3).unwrap().parse().unwrap()).collect();
+    // warm-up over 500 steps, and two thirds and one third of it in the cool-down
+    let want = [2e-6, 4e-6 * 2.0 / 3.0, 6e-6 / 3.0];
+    assert!(rates.iter().zip(want).all(|(rate, want)| (rate / want - 1.0).abs() < 1e-9), "{rates:?}");
+    let size = |run: &str| {
+        std::fs::metadata(at.join(run).join("model/diffusion_pytorch_model.safetensors")).unwrap().len()
+    };
+    assert!(size("second") < size("first") * 6 / 10, "two bytes a number instead of four");
+
+    let elbo = ["elbo", "--model", "second/model", "--data", "pictures", "--times", "3", "--images"];
+    let table = succeeds(at, &[&elbo[..], &["3", "--holdout", "5"]].concat());
+    assert!(table.starts_with("pictures, held out, 3 images"), "{table}");
+    fails(
+        at,
+        &[&elbo[..], &["3", "--holdout", "17"]].concat(),
+        "--holdout: expected 2 to 16, of 16 pictures, found 17",
+    );
+    let small = ["train", "--data", "pictures", "--size", "4", "--init", "first/model", "--out", "third"];
+    fails(at, &small, "--data: expected images of 8x8x3, found images of 4x4x3 in pictures");
+    let wide = ["train", "--data", "pictures", "--init", "first/model", "--widths", "8"];
+    fails(at, &wide, "'--init <DIR>' cannot be used with '--widths <WIDTHS>'");
 }
 
 #[test]

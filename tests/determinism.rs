@@ -2,8 +2,9 @@
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
+use ddpm::checkpoint::Precision;
 use ddpm::data::{Dataset, Images};
-use ddpm::diffusion::{ElboOptions, Loss, Noise, Reverse, Schedule, Variance, elbo, sample};
+use ddpm::diffusion::{ElboOptions, Loss, Noise, Reverse, Schedule, Times, Variance, elbo, sample};
 use ddpm::optim::AdamOptions;
 use ddpm::params::Params;
 use ddpm::tensor::Batch;
@@ -29,7 +30,7 @@ fn trainer(loss: Loss, lr: f64) -> Trainer {
     config.out_channels = if variance.is_learned() { 2 } else { 1 };
     let adam = AdamOptions { lr, warmup: 2, ema_decay: 0.9, ..AdamOptions::default() };
     let reverse = Reverse { variance, ..Reverse::new(Schedule::linear(50)) };
-    Trainer::new(&config, reverse, TrainOptions { batch: 19, seed: 3, loss, adam })
+    Trainer::new(&config, reverse, TrainOptions { batch: 19, seed: 3, loss, times: Times::Uniform, adam })
 }
 
 /// A network that has learned a little, so that its outputs are not all but zero.
@@ -75,7 +76,13 @@ fn training_does_not_depend_on_threads() {
 }
 
 fn run_options(out: &Path, steps: u64) -> RunOptions {
-    RunOptions { out: out.to_path_buf(), steps, checkpoint_every: Duration::from_secs(3600), log_every: 3 }
+    RunOptions {
+        out: out.to_path_buf(),
+        steps,
+        checkpoint_every: Duration::from_secs(3600),
+        log_every: 3,
+        precision: Precision::F32,
+    }
 }
 
 /// The loss log without the wall time.
@@ -118,6 +125,39 @@ fn a_resumed_run_is_the_uninterrupted_run() {
         uninterrupted.step(&data).unwrap();
     }
     assert!(state(&trainer) == state(&uninterrupted));
+}
+
+/// Four times t, so that after three steps t is drawn by importance; and a step size that falls at the end.
+fn importance_trainer() -> Trainer {
+    let mut trainer = trainer(Loss::Hybrid, 1e-3);
+    trainer.reverse.schedule = Schedule::cosine(4);
+    let options = TrainOptions { times: Times::Importance, ..trainer.options };
+    let mut trainer = Trainer::from_weights(trainer.unet, trainer.reverse, options);
+    trainer.cool_down(4, 8);
+    trainer
+}
+
+#[test]
+fn importance_sampling_depends_neither_on_threads_nor_on_interruptions() {
+    let data = data();
+    let steps = |threads: usize, mut trainer: Trainer, n: usize| {
+        in_threads(threads, || {
+            let reports: Vec<_> = (0..n).map(|_| trainer.step(&data).unwrap()).collect();
+            (trainer, reports)
+        })
+    };
+    let (whole, reports) = steps(1, importance_trainer(), 8);
+    let p = whole.importance.as_ref().unwrap().probabilities();
+    assert!(p.iter().any(|p| (p - 0.25).abs() > 0.05), "not uniform any more: {p}");
+    let rates = reports[3..].iter().map(|report| report.lr);
+    assert!(rates.zip([1e-3, 8e-4, 6e-4, 4e-4, 2e-4]).all(|(rate, want)| (rate - want).abs() < 1e-15));
+
+    let (half, _) = steps(7, importance_trainer(), 5);
+    let dir = tempfile::tempdir().unwrap();
+    half.save(&dir.path().join("c")).unwrap();
+    let (parts, rest) = steps(2, Trainer::load(&dir.path().join("c")).unwrap(), 3);
+    assert_eq!(rest, reports[5..]);
+    assert!(state(&parts) == state(&whole) && parts.importance == whole.importance);
 }
 
 #[test]

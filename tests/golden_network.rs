@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{Golden, assert_close, fnv1a64, golden_dir, golden_files, image, max_error, recipe_uniform};
+use common::{Golden, assert_close, golden_dir, golden_files, image, max_error, recipe_weights};
 use ddpm::checkpoint;
 use ddpm::diffusion::{
     Ddim, Loss, Noise, NoisyBatch, Reverse, Schedule, ScheduleKind, Variance, ddim_sample, decode,
@@ -92,21 +92,7 @@ fn the_cifar_shape_by_name_and_by_value() {
         unet.named().into_iter().map(|(k, w)| (k, checkpoint::to_pytorch(w).shape().to_vec())).collect();
     assert_eq!(ours, listed);
 
-    let mut weights: BTreeMap<String, ArrayD<f32>> = BTreeMap::new();
-    for (key, shape) in &ours {
-        let u = recipe_uniform(fnv1a64(&format!("cifar/{key}")) ^ seed, shape.iter().product());
-        let fan_in: usize = shape[1..].iter().product();
-        let scale = |u: f64| {
-            let v = 2.0 * u - 1.0;
-            match shape.len() {
-                1 if key.ends_with(".bias") => 0.1 * v,
-                1 => 1.0 + 0.2 * v,
-                _ => v * (3.0 / fan_in as f64).sqrt(),
-            }
-        };
-        let numbers = u.into_iter().map(|u| scale(u) as f32).collect();
-        weights.insert(key.clone(), ArrayD::from_shape_vec(shape.clone(), numbers).unwrap());
-    }
+    let mut weights = recipe_weights(&ours, seed);
     checkpoint::fill(&mut unet, "", &mut weights, &golden.path).unwrap();
 
     let (x, t) = input(&golden);
@@ -142,7 +128,7 @@ fn ten_training_steps() {
             let mut adam = Adam::new(&unet, options);
             let (mut losses, mut norms, mut rates) = (Vec::new(), Vec::new(), Vec::new());
             for noisy in &batches {
-                let mut groups = [Group { noisy: noisy.clone(), rngs: Vec::new() }];
+                let mut groups = [Group::new(noisy.clone(), Vec::new())];
                 let (loss, grad) = loss_and_gradient(&unet, &reverse, Loss::Simple, &mut groups);
                 losses.push(loss);
                 norms.push(adam.step(&mut unet, &grad));

@@ -1,7 +1,7 @@
-//! The shipped network: what diffusers computes with the same files, and what is inside the program.
+//! The shipped networks: what diffusers computes with the same files, and what is inside the program.
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
-use ddpm::checkpoint::{self, WEIGHTS};
+use ddpm::checkpoint::{self, ABLATION, Shipped, WEIGHTS};
 use ddpm::params::Params;
 use ndarray::Ix4;
 use std::path::{Path, PathBuf};
@@ -27,11 +27,33 @@ fn diffusers_computes_the_same() {
 }
 
 #[test]
-fn the_program_carries_the_folder() {
-    let (inside, outside) = (checkpoint::shipped().unwrap(), checkpoint::load_pretrained(folder()).unwrap());
-    assert_eq!(inside.unet.slices(), outside.unet.slices());
-    assert_eq!(inside.unet.config, outside.unet.config);
-    assert_eq!(inside.reverse.schedule, outside.reverse.schedule);
-    let size = std::fs::metadata(folder().join(WEIGHTS)).unwrap().len();
-    assert!(size <= 11 << 20, "{size} bytes of weights");
+fn the_program_carries_the_folders() {
+    let mut total = 0;
+    for shipped in Shipped::all() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(shipped.folder);
+        let (inside, outside) = (shipped.load().unwrap(), checkpoint::load_pretrained(&folder).unwrap());
+        assert_eq!(inside.unet.slices(), outside.unet.slices(), "{}", shipped.name);
+        assert_eq!(inside.unet.config, outside.unet.config);
+        assert_eq!(inside.reverse, outside.reverse);
+        assert_eq!(shipped.log, std::fs::read(folder.join("loss.csv")).unwrap());
+        total += std::fs::metadata(folder.join(WEIGHTS)).unwrap().len();
+    }
+    let classifier = include_bytes!("../assets/fashion-mnist-classifier/classifier.safetensors").len() as u64;
+    assert!(total + classifier <= 20_000_000, "{total} + {classifier} bytes of weights");
+}
+
+/// Networks that an ablation compares differ in nothing else.
+#[test]
+fn the_ablation_is_fair() {
+    let runs: Vec<_> = ABLATION.iter().map(|run| run.load().unwrap()).collect();
+    for run in &runs {
+        let (c, first) = (&run.unet.config, &runs[0].unet.config);
+        assert_eq!(c.block_out_channels, first.block_out_channels);
+        assert_eq!(c.layers_per_block, first.layers_per_block);
+        assert_eq!(run.reverse.schedule, runs[0].reverse.schedule);
+    }
+    let steps = |run: &Shipped| {
+        String::from_utf8_lossy(run.log).lines().last().unwrap().split(',').next().unwrap().to_string()
+    };
+    assert!(ABLATION.iter().all(|run| steps(run) == steps(&ABLATION[0])));
 }

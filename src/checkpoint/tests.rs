@@ -71,11 +71,11 @@ fn bf16_rounds_to_nearest_and_ties_to_even() {
         (f32::NEG_INFINITY, f32::NEG_INFINITY),
         (1e-45, 0.0),
     ] {
-        assert_eq!(parse_one(Dtype::BF16, &to_bf16(x).to_le_bytes()), [want], "{x}");
+        assert_eq!(parse_one(Dtype::BF16, &bf16::from_f32(x).to_le_bytes()), [want], "{x}");
     }
     // a NaN whose payload lies in the lower half must not become ∞
     for nan in [f32::NAN, f32::from_bits(0x7f80_0001), f32::from_bits(0xffff_ffff)] {
-        assert!(parse_one(Dtype::BF16, &to_bf16(nan).to_le_bytes())[0].is_nan());
+        assert!(parse_one(Dtype::BF16, &bf16::from_f32(nan).to_le_bytes())[0].is_nan());
     }
 }
 

@@ -95,7 +95,7 @@ impl Bench {
         }
         println!("\n{}", report.peak());
         if let Some(path) = &self.json {
-            checkpoint::write_atomically(path, report.json().as_bytes())?;
+            ddpm::files::write_atomically(path, report.json().as_bytes())?;
         }
         if self.check { report.check() } else { Ok(()) }
     }

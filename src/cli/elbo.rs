@@ -3,12 +3,13 @@
 use super::model::{ModelArgs, as_batch, test_images, variance_name};
 use super::progress::Progress;
 use clap::Args;
-use ddpm::checkpoint::{Pretrained, write_atomically};
+use ddpm::checkpoint::Pretrained;
 use ddpm::diffusion::{
     Decoder, Elbo, ElboOptions, Estimate, Noise, Reverse, TimeSteps, Variance, elbo_variants, rate_distortion,
 };
 use ddpm::figures::elbo::{ElboTerms, Term};
 use ddpm::figures::{self, Figure};
+use ddpm::files::write_atomically;
 use ddpm::tensor::Batch;
 use ddpm::{Error, Result};
 use ndarray::Array1;
@@ -29,6 +30,10 @@ pub(super) struct ElboCommand {
     /// IDX files or pictures to evaluate [default: the shipped Fashion-MNIST test set]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+
+    /// Of a folder of pictures, only those that `ddpm train --holdout` leaves out
+    #[arg(long, value_name = "EVERY", requires = "data")]
+    holdout: Option<usize>,
 
     /// How many images, from the first on
     #[arg(long, default_value_t = 64)]
@@ -66,7 +71,7 @@ impl ElboCommand {
                 ));
             }
         };
-        let images = test_images(self.data.as_deref(), &model, self.images)?;
+        let images = test_images(self.data.as_deref(), self.holdout, &model, self.images)?;
         let variants = if self.model.variance.is_some() {
             vec![model.reverse.clone()]
         } else {

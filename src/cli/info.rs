@@ -50,7 +50,7 @@ impl Info {
                 "clip": reverse.clip,
                 "shapes": shapes.collect::<serde_json::Map<_, _>>(),
             });
-            ddpm::checkpoint::write_atomically(&path, format!("{value:#}\n").as_bytes())?;
+            ddpm::files::write_atomically(&path, format!("{value:#}\n").as_bytes())?;
         }
         Ok(())
     }

@@ -3,9 +3,8 @@
 use super::model::{ModelArgs, as_batch, test_images};
 use super::progress::Progress;
 use clap::Args;
-use ddpm::checkpoint::Pretrained;
 use ddpm::data::to_u8;
-use ddpm::diffusion::{Noise, interpolate};
+use ddpm::diffusion::{Denoiser, Noise, Reverse, interpolate};
 use ddpm::figures::{Figure, Grid};
 use ddpm::tensor::Batch;
 use ddpm::{Error, Result};
@@ -60,9 +59,9 @@ impl Interpolate {
         if depths.is_empty() {
             return Err(Error::argument("--depths", "at least one depth", "none"));
         }
-        let images = as_batch(&test_images(self.data.as_deref(), &model, self.a.max(self.b) + 1)?);
+        let images = as_batch(&test_images(self.data.as_deref(), None, &model, self.a.max(self.b) + 1)?);
         let (a, b) = (images.index_axis(Axis(0), self.a), images.index_axis(Axis(0), self.b));
-        coarse_to_fine(&model, a, b, &depths, self.seed).save(&self.out)?;
+        coarse_to_fine(&model.unet, &model.reverse, a, b, &depths, &|t| t, self.seed).save(&self.out)?;
         println!("{}", self.out.display());
         Ok(())
     }
@@ -73,12 +72,15 @@ pub(super) fn paper_depths(T: usize) -> Vec<usize> {
     (0..=8).rev().map(|i| i * T / 8).collect()
 }
 
-/// One row per depth: source, reconstruction, λ = 0.1 … 0.9, reconstruction, source.
+/// One row per depth: source, reconstruction, λ = 0.1 … 0.9, reconstruction, source. `name` is the t that a row of that
+/// depth is labelled with: another one if the chain is a shorter one.
 pub(super) fn coarse_to_fine(
-    model: &Pretrained,
+    model: &(impl Denoiser + Sync),
+    reverse: &Reverse,
     a: ArrayView3<f64>,
     b: ArrayView3<f64>,
     depths: &[usize],
+    name: &dyn Fn(usize) -> usize,
     seed: u64,
 ) -> Figure {
     let lambdas: Vec<f64> = (0..=10).map(|i| i as f64 / 10.0).collect();
@@ -87,9 +89,9 @@ pub(super) fn coarse_to_fine(
         // the network's calls move the bar: one for each step of this depth
         let watched = |x: &Batch, t: &[usize]| {
             progress.lock().expect("no panics while locked").step("");
-            ddpm::diffusion::Denoiser::predict(&model.unet, x, t)
+            model.predict(x, t)
         };
-        let mixed = interpolate(&watched, &model.reverse, a, b, t, &lambdas, &Noise::seed(seed));
+        let mixed = interpolate(&watched, reverse, a, b, t, &lambdas, &Noise::seed(seed));
         let all = concatenate![Axis(0), a.insert_axis(Axis(0)), mixed, b.insert_axis(Axis(0))];
         let (n, h, w, c) = all.dim();
         all.into_shape_with_order((n, h * w, c)).expect("contiguous")
@@ -109,6 +111,6 @@ pub(super) fn coarse_to_fine(
         .chain(["rec.", "source"].map(String::from));
     Grid::new(&to_u8(&images), 13)
         .column_labels(columns)
-        .row_labels(depths.iter().map(|t| format!("t = {t}")))
+        .row_labels(depths.iter().map(|&t| format!("t = {}", name(t))))
         .figure()
 }

@@ -1,6 +1,7 @@
 //! The commands. Each reads its arguments, calls the library, and writes files; no mathematics lives here.
 
 mod bench;
+mod classifier;
 mod elbo;
 mod figures;
 mod info;
@@ -30,19 +31,15 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Render every figure and print the terms of the bound: what the bare command does
     Figures(figures::Figures),
-    /// Draw samples (Algorithm 2, or DDIM)
     Sample(sample::Sample),
-    /// Evaluate the bound on the negative log-likelihood, term by term
     Elbo(elbo::ElboCommand),
-    /// Interpolate between two images, at several depths
     Interpolate(interpolate::Interpolate),
-    /// Show a network's parameters, shapes and FLOPs
     Info(info::Info),
-    /// Train a network (Algorithm 1)
     Train(train::Train),
-    // no text here: it would hide the long one of its arguments
+    // no texts below: they would hide the long ones of the arguments
+    Classifier(classifier::Classifier),
+    Excerpt(figures::Excerpt),
     Bench(bench::Bench),
 }
 
@@ -73,6 +70,8 @@ fn dispatch(arguments: Arguments) -> Result<()> {
         Command::Elbo(command) => command.run(),
         Command::Interpolate(command) => command.run(),
         Command::Info(command) => command.run(),
+        Command::Classifier(command) => command.run(),
+        Command::Excerpt(command) => command.run(),
         Command::Bench(command) => command.run(),
     }
 }

@@ -1,7 +1,8 @@
 //! Which network, which process, which images: arguments that several commands share.
 
+use super::train::{is_idx, load_folder, split_folder};
 use clap::Args;
-use ddpm::checkpoint::{self, Pretrained};
+use ddpm::checkpoint::{self, Pretrained, Shipped};
 use ddpm::data::{self, Images, Split};
 use ddpm::diffusion::{Reverse, Variance};
 use ddpm::tensor::Batch;
@@ -11,9 +12,10 @@ use std::path::{Path, PathBuf};
 /// The network, and how its reverse process is read.
 #[derive(Args)]
 pub(super) struct ModelArgs {
-    /// A diffusers folder with config.json and the weights [default: the shipped Fashion-MNIST network]
-    #[arg(long, value_name = "DIR", visible_alias = "pretrained")]
-    pub model: Option<PathBuf>,
+    /// A diffusers folder with config.json and the weights, or a shipped network: garments, paintings, mu_learned,
+    /// mu_fixed, mu_mse, eps_learned, eps_fixed, eps_simple, eps_hybrid
+    #[arg(long, value_name = "DIR|NAME", visible_alias = "pretrained", default_value = "garments")]
+    pub model: PathBuf,
 
     /// Variance of the reverse process: beta or beta_tilde [default: the network's own]
     #[arg(long)]
@@ -27,9 +29,10 @@ pub(super) struct ModelArgs {
 impl ModelArgs {
     /// Loads the network.
     pub(super) fn load(&self) -> Result<Pretrained> {
-        let mut model = match &self.model {
-            Some(dir) => checkpoint::load_pretrained(dir)?,
-            None => checkpoint::shipped()?,
+        let named = Shipped::all().find(|shipped| Path::new(shipped.name) == self.model);
+        let mut model = match named {
+            Some(shipped) => shipped.load()?,
+            None => checkpoint::load_pretrained(&self.model)?,
         };
         if let Some(variance) = self.variance {
             if variance.is_learned() != model.reverse.variance.is_learned() {
@@ -62,17 +65,22 @@ pub(super) fn variance_name(reverse: &Reverse) -> &'static str {
 }
 
 /// Test images, in their order: Fashion-MNIST's, or those of a folder.
-pub(super) fn test_images(folder: Option<&Path>, model: &Pretrained, count: usize) -> Result<Images> {
+///
+/// With `holdout`, only the pictures that `ddpm train --holdout` leaves out.
+pub(super) fn test_images(
+    folder: Option<&Path>,
+    holdout: Option<usize>,
+    model: &Pretrained,
+    count: usize,
+) -> Result<Images> {
     let [h, w, c] = image_shape(model);
     let images = match folder {
         None => data::fashion_mnist_test(),
-        Some(dir) if super::train::is_idx(dir)? => data::fashion_mnist(Some(dir), Split::Test)?,
-        Some(dir) => {
-            let options = data::FolderOptions { channels: c, ..data::FolderOptions::new(h) };
-            let (data, report) = data::load_folder(dir, &options)?;
-            eprintln!("{report}");
-            data.fixed(count)
-        }
+        Some(dir) if is_idx(dir)? => data::fashion_mnist(Some(dir), Split::Test)?,
+        Some(dir) => match holdout {
+            Some(every) => split_folder(dir, h, c, every)?.1.fixed(count),
+            None => load_folder(dir, h, c)?.fixed(count),
+        },
     };
     if images.shape() != [h, w, c] {
         return Err(Error::argument(

@@ -91,7 +91,7 @@ pub(super) fn draw(model: &Pretrained, n: usize, keep: &[usize], seed: u64) -> (
 }
 
 /// `n` samples by DDIM.
-fn fast(model: &Pretrained, n: usize, steps: usize, eta: f64, seed: u64) -> Batch {
+pub(super) fn fast(model: &Pretrained, n: usize, steps: usize, eta: f64, seed: u64) -> Batch {
     let [h, w, c] = image_shape(model);
     let mut progress = Progress::new(format!("{n} samples, DDIM"), steps);
     let ddim = Ddim { eta, ..Ddim::new(steps) };

@@ -2,8 +2,9 @@
 
 use super::progress::Progress;
 use clap::Args;
+use ddpm::checkpoint::{self, Precision, Pretrained};
 use ddpm::data::{self, Dataset, FolderOptions, Split};
-use ddpm::diffusion::{Loss, Prediction, Reverse, ScheduleKind, Variance};
+use ddpm::diffusion::{Loss, Prediction, Reverse, ScheduleKind, Times, Variance};
 use ddpm::optim::AdamOptions;
 use ddpm::train::{self, RunOptions, TrainOptions, Trainer};
 use ddpm::unet::UnetConfig;
@@ -50,6 +51,22 @@ pub(super) struct Train {
     #[arg(long)]
     no_flip: bool,
 
+    /// Hold out every so manyth picture of a folder, for `ddpm elbo --holdout`
+    #[arg(long, value_name = "EVERY")]
+    holdout: Option<usize>,
+
+    /// Begin with the weights, the shape and the process of this diffusers folder
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    init: Option<PathBuf>,
+
+    /// Let the step size fall to nothing over the last so many of --steps; may be given when a run is resumed
+    #[arg(long, value_name = "STEPS")]
+    cooldown: Option<u64>,
+
+    /// How model/ stores the averaged weights: f32, f16 or bf16
+    #[arg(long, default_value = "f32")]
+    precision: Precision,
+
     #[command(flatten)]
     network: NetworkArgs,
 
@@ -89,19 +106,19 @@ struct NetworkArgs {
     size: usize,
 
     /// Channels of each level, fine to coarse; attention stands at the second
-    #[arg(long, value_delimiter = ',', default_value = "32,64,128", conflicts_with = "resume")]
+    #[arg(long, value_delimiter = ',', default_value = "32,64,128", conflicts_with_all = ["resume", "init"])]
     widths: Vec<usize>,
 
     /// Residual blocks per level
-    #[arg(long, default_value_t = 1, conflicts_with = "resume")]
+    #[arg(long, default_value_t = 1, conflicts_with_all = ["resume", "init"])]
     layers: usize,
 
     /// Groups of the group normalisations
-    #[arg(long, default_value_t = 8, conflicts_with = "resume")]
+    #[arg(long, default_value_t = 8, conflicts_with_all = ["resume", "init"])]
     groups: usize,
 
     /// Rate of dropout
-    #[arg(long, default_value_t = 0.0, conflicts_with = "resume")]
+    #[arg(long, default_value_t = 0.0, conflicts_with_all = ["resume", "init"])]
     dropout: f32,
 }
 
@@ -109,24 +126,28 @@ struct NetworkArgs {
 #[derive(Args)]
 struct ProcessArgs {
     /// Length T of the chain
-    #[arg(long = "T", value_name = "T", default_value_t = 1000, conflicts_with = "resume")]
+    #[arg(long = "T", value_name = "T", default_value_t = 1000, conflicts_with_all = ["resume", "init"])]
     t: usize,
 
     /// linear, cosine, quad or sigmoid
-    #[arg(long, default_value = "linear", conflicts_with = "resume")]
+    #[arg(long, default_value = "linear", conflicts_with_all = ["resume", "init"])]
     schedule: ScheduleKind,
 
     /// What the network predicts: eps, x0 or mu_tilde
-    #[arg(long, default_value = "eps", conflicts_with = "resume")]
+    #[arg(long, default_value = "eps", conflicts_with_all = ["resume", "init"])]
     predict: Prediction,
 
     /// Variance of the reverse process: beta, beta_tilde, learned or learned_range
-    #[arg(long, default_value = "beta", conflicts_with = "resume")]
+    #[arg(long, default_value = "beta", conflicts_with_all = ["resume", "init"])]
     variance: Variance,
 
     /// What is minimised: simple, vlb or hybrid
     #[arg(long, default_value = "simple", conflicts_with = "resume")]
     loss: Loss,
+
+    /// How t is drawn: uniform, or importance (more often where the loss is large)
+    #[arg(long, default_value = "uniform", conflicts_with = "resume")]
+    times: Times,
 }
 
 impl Train {
@@ -137,15 +158,20 @@ impl Train {
             checkpoint_every: Duration::try_from_secs_f64(self.checkpoint_every * 60.0)
                 .map_err(|e| Error::argument("--checkpoint-every", "minutes", e))?,
             log_every: self.log_every.max(1),
+            precision: self.precision,
         };
         let mut trainer = if self.resume { Some(Trainer::load(&run.checkpoint())?) } else { None };
         let channels = trainer.as_ref().map(|t| t.unet.config.in_channels);
-        let mut data = load(self.data.as_deref(), self.network.size, channels.unwrap_or(3))?;
+        let (size, channels) = (self.network.size, channels.unwrap_or(3));
+        let mut data = load(self.data.as_deref(), size, channels, self.holdout)?;
         data.flip = !self.no_flip;
         let trainer = match &mut trainer {
             Some(trainer) => trainer,
             None => trainer.insert(self.fresh(&run, &data)?),
         };
+        if let Some(steps) = self.cooldown {
+            trainer.cool_down(steps, self.steps);
+        }
         let stop = Arc::new(AtomicBool::new(false));
         let handler = stop.clone();
         ctrlc::set_handler(move || handler.store(true, Ordering::Relaxed))
@@ -171,7 +197,37 @@ impl Train {
             let found = run.checkpoint().display().to_string();
             return Err(Error::argument("--out", "a folder without a checkpoint, or --resume", found));
         }
-        let [h, w, channels] = data.shape();
+        let adam = AdamOptions {
+            lr: self.lr,
+            warmup: self.warmup,
+            clip: self.clip,
+            ema_decay: self.ema,
+            ..AdamOptions::default()
+        };
+        let ProcessArgs { loss, times, .. } = self.process;
+        let options = TrainOptions { batch: self.batch.max(1), seed: self.seed, loss, times, adam };
+        match &self.init {
+            None => {
+                let (config, reverse) = self.shape(data.shape())?;
+                Ok(Trainer::new(&config, reverse, options))
+            }
+            Some(dir) => {
+                let Pretrained { unet, reverse } = checkpoint::load_pretrained(dir)?;
+                let (found, c) = (data.shape(), &unet.config);
+                let expected =
+                    c.sample_size.map_or([found[0], found[1], c.in_channels], |(h, w)| [h, w, c.in_channels]);
+                if found != expected {
+                    let [expected, found] =
+                        [expected, found].map(|[h, w, c]| format!("images of {h}x{w}x{c}"));
+                    return Err(Error::argument("--data", expected, format!("{found} in {}", data.name)));
+                }
+                Ok(Trainer::from_weights(unet, reverse, options))
+            }
+        }
+    }
+
+    /// Network and process, as the arguments describe them, for images of `[h, w, channels]`.
+    fn shape(&self, [h, w, channels]: [usize; 3]) -> Result<(UnetConfig, Reverse)> {
         let n = &self.network;
         let mut config = UnetConfig::paper(h, channels, &n.widths, n.layers, n.groups);
         config.sample_size = Some((h, w));
@@ -182,30 +238,44 @@ impl Train {
         }
         let config = UnetConfig::from_json(&config.to_json(), Path::new("--widths, --layers, --groups"))?;
         let schedule = p.schedule.schedule(p.t)?;
-        let reverse = Reverse { prediction: p.predict, variance: p.variance, ..Reverse::new(schedule) };
-        let adam = AdamOptions {
-            lr: self.lr,
-            warmup: self.warmup,
-            clip: self.clip,
-            ema_decay: self.ema,
-            ..AdamOptions::default()
-        };
-        let options = TrainOptions { batch: self.batch.max(1), seed: self.seed, loss: p.loss, adam };
-        Ok(Trainer::new(&config, reverse, options))
+        Ok((config, Reverse { prediction: p.predict, variance: p.variance, ..Reverse::new(schedule) }))
     }
 }
 
-/// Fashion-MNIST, a folder of IDX files, or a folder of pictures.
-fn load(folder: Option<&Path>, size: usize, channels: usize) -> Result<Dataset> {
+/// Fashion-MNIST, a folder of IDX files, or a folder of pictures without those that are held out.
+fn load(folder: Option<&Path>, size: usize, channels: usize, holdout: Option<usize>) -> Result<Dataset> {
     match folder {
-        Some(dir) if !is_idx(dir)? => {
-            let options = FolderOptions { channels, ..FolderOptions::new(size) };
-            let (data, report) = data::load_folder(dir, &options)?;
-            eprintln!("{report}");
-            Ok(data)
+        Some(dir) if !is_idx(dir)? => match holdout {
+            Some(every) => Ok(split_folder(dir, size, channels, every)?.0),
+            None => load_folder(dir, size, channels),
+        },
+        _ if holdout.is_some() => {
+            Err(Error::argument("--holdout", "a folder of pictures", "IDX files, which have a test set"))
         }
         _ => Ok(Dataset::from_images(&data::fashion_mnist(folder, Split::Train)?)),
     }
+}
+
+/// A folder of pictures as crops; says on the way what could be used.
+pub(super) fn load_folder(dir: &Path, size: usize, channels: usize) -> Result<Dataset> {
+    let (data, report) = data::load_folder(dir, &FolderOptions { channels, ..FolderOptions::new(size) })?;
+    eprintln!("{report}");
+    Ok(data)
+}
+
+/// The same in two parts, `(train, held_out)`, every `every`-th picture held out.
+pub(super) fn split_folder(
+    dir: &Path,
+    size: usize,
+    channels: usize,
+    every: usize,
+) -> Result<(Dataset, Dataset)> {
+    let data = load_folder(dir, size, channels)?;
+    let n = data.len();
+    if !(2..=n).contains(&every) {
+        return Err(Error::argument("--holdout", format!("2 to {n}, of {n} pictures"), every));
+    }
+    Ok(data.split(every))
 }
 
 /// Whether a folder holds IDX files rather than pictures.

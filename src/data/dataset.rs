@@ -1,6 +1,7 @@
 //! What training and evaluation ask of data, for small images and large pictures alike.
 
 use super::{Images, to_unit};
+use crate::rng::stream;
 use crate::tensor::Batch;
 use ndarray::{Array3, Axis, s, stack};
 use ndarray_rand::rand::Rng;
@@ -118,13 +119,7 @@ impl Dataset {
     pub fn fixed(&self, n: usize) -> Images {
         let tiles: Vec<_> = self.pictures.iter().flat_map(|picture| self.tiles(picture)).collect();
         let n = n.min(tiles.len());
-        let chosen: Vec<_> = (0..n).map(|i| &tiles[i * tiles.len() / n]).collect();
-        let views: Vec<_> = chosen.iter().map(|example| example.pixels.view()).collect();
-        let [h, w, c] = self.shape;
-        // `stack` refuses an empty list, which has a shape all the same
-        let pixels = stack(Axis(0), &views).unwrap_or_else(|_| ndarray::Array4::zeros((0, h, w, c)));
-        let labels = chosen.iter().map(|example| example.label).collect();
-        Images::new(self.name.clone(), pixels, labels)
+        self.collect((0..n).map(|i| tiles[i * tiles.len() / n].clone()).collect())
     }
 
     fn tiles(&self, picture: &Picture) -> Vec<Example> {
@@ -132,15 +127,70 @@ impl Dataset {
         let mut tiles = Vec::new();
         for scale in &picture.scales {
             let (rows, columns, _) = scale.dim();
-            let (top, left) = (rows % h / 2, columns % w / 2);
-            for y in (top..=rows - h).step_by(h) {
-                for x in (left..=columns - w).step_by(w) {
-                    let pixels = scale.slice(s![y..y + h, x..x + w, ..]).to_owned();
-                    tiles.push(Example { pixels, label: picture.label });
-                }
-            }
+            tiles.extend(self.crops_of(picture, scale, (rows % h / 2, columns % w / 2), (h, w)));
         }
         tiles
+    }
+
+    /// Crops of one scale at `first`, and every `step` rows and columns from there.
+    fn crops_of<'a>(
+        &self,
+        picture: &'a Picture,
+        scale: &'a Array3<u8>,
+        first: (usize, usize),
+        step: (usize, usize),
+    ) -> impl Iterator<Item = Example> + 'a {
+        let [h, w, _] = self.shape;
+        let (rows, columns, _) = scale.dim();
+        let places = (first.0..=rows - h)
+            .step_by(step.0)
+            .flat_map(move |y| (first.1..=columns - w).step_by(step.1).map(move |x| (y, x)));
+        places.map(move |(y, x)| {
+            let pixels = scale.slice(s![y..y + h, x..x + w, ..]).to_owned();
+            Example { pixels, label: picture.label }
+        })
+    }
+
+    /// All crops whose corners lie on a grid of `stride` pixels, at every scale of every picture, without flips: what a
+    /// sample is compared with, `[M, H, W, C]`.
+    ///
+    /// # Panics
+    /// If `stride` is 0.
+    #[track_caller]
+    pub fn crops(&self, stride: usize) -> Images {
+        assert!(stride > 0, "Dataset::crops: stride 0");
+        let scales =
+            self.pictures.iter().flat_map(|picture| picture.scales.iter().map(move |s| (picture, s)));
+        let crops =
+            scales.flat_map(|(picture, scale)| self.crops_of(picture, scale, (0, 0), (stride, stride)));
+        self.collect(crops.collect())
+    }
+
+    /// One image per picture: the middle of its coarsest scale.
+    pub fn overview(&self) -> Images {
+        let [h, w, _] = self.shape;
+        let middle = |picture: &Picture| {
+            let (rows, columns, _) = picture.scales[0].dim();
+            let (y, x) = ((rows - h) / 2, (columns - w) / 2);
+            let pixels = picture.scales[0].slice(s![y..y + h, x..x + w, ..]).to_owned();
+            Example { pixels, label: picture.label }
+        };
+        self.collect(self.pictures.iter().map(middle).collect())
+    }
+
+    /// `n` random images, as training draws them, from the streams 0..n of a seed: for evaluation on what a model was
+    /// trained for.
+    pub fn draws(&self, n: usize, seed: u64) -> Images {
+        self.collect((0..n as u64).map(|i| self.draw(&mut stream(seed, i))).collect())
+    }
+
+    fn collect(&self, examples: Vec<Example>) -> Images {
+        let views: Vec<_> = examples.iter().map(|example| example.pixels.view()).collect();
+        let [h, w, c] = self.shape;
+        // `stack` refuses an empty list, which has a shape all the same
+        let pixels = stack(Axis(0), &views).unwrap_or_else(|_| ndarray::Array4::zeros((0, h, w, c)));
+        let labels = examples.iter().map(|example| example.label).collect();
+        Images::new(self.name.clone(), pixels, labels)
     }
 
     /// Two datasets by whole pictures, `(train, held_out)`: every `every`-th picture is held out.
@@ -166,7 +216,6 @@ impl Dataset {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rng::stream;
     use ndarray::Array4;
 
     /// Five pictures of 9×7 and 4×4; a pixel tells its picture, row and column.
@@ -248,5 +297,17 @@ mod tests {
     #[should_panic(expected = "'none' has no pictures")]
     fn a_dataset_without_pictures_panics() {
         Dataset::from_images(&Images::new("none", Array4::zeros((0, 2, 2, 1)), None));
+    }
+
+    #[test]
+    fn crops_overview_and_draws_of_paintings() {
+        let paintings = crate::data::paintings(32);
+        let overview = paintings.overview();
+        assert_eq!(overview.pixels.dim(), (22, 32, 32, 3));
+        let (all, coarse) = (paintings.crops(8), paintings.crops(1000));
+        assert_eq!(coarse.len(), 3 * 22, "one corner per scale");
+        assert_eq!(all.pixels.index_axis(Axis(0), 0), coarse.pixels.index_axis(Axis(0), 0));
+        assert!(all.len() > 5_000, "{}", all.len());
+        assert_eq!(paintings.draws(5, 1).pixels, paintings.draws(9, 1).select(&[0, 1, 2, 3, 4]).pixels);
     }
 }

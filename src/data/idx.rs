@@ -9,9 +9,11 @@
 //! Files may be gzipped; that is told from their first bytes, not from their names.
 
 use super::Images;
+use crate::files::write_atomically;
 use crate::{Error, Result};
+use flate2::{Compression, write::GzEncoder};
 use ndarray::Array4;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 /// Where Debian's package `dataset-fashion-mnist` puts its files.
@@ -93,6 +95,28 @@ pub fn read_labels(path: &Path) -> Result<Vec<u8>> {
     parse_labels(&std::fs::read(path).map_err(Error::io(path))?, path)
 }
 
+/// Writes grey images `[N, rows, columns, 1]` as a gzipped IDX file; it appears whole or not at all.
+///
+/// # Errors
+/// The file can't be written.
+///
+/// # Panics
+/// If the images are not grey.
+#[track_caller]
+pub fn write_images(path: &Path, images: &Array4<u8>) -> Result<()> {
+    let (n, rows, columns, channels) = images.dim();
+    assert_eq!(channels, 1, "write_images: {channels} channels, IDX has one");
+    let mut bytes = vec![0, 0, 8, 3];
+    [n, rows, columns].iter().for_each(|&size| bytes.extend((size as u32).to_be_bytes()));
+    bytes.extend(images);
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder
+        .write_all(&bytes)
+        .and_then(|()| encoder.finish())
+        .map_err(Error::io(path))
+        .and_then(|gz| write_atomically(path, &gz))
+}
+
 pub(super) fn parse_images(bytes: &[u8], path: &Path) -> Result<Array4<u8>> {
     let ([n, rows, columns], values) = parse(bytes, path)?;
     let found = values.len();
@@ -155,8 +179,6 @@ fn unpack(bytes: &[u8], path: &Path) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use flate2::{Compression, write::GzEncoder};
-    use std::io::Write;
 
     fn idx(shape: &[u32], values: &[u8]) -> Vec<u8> {
         let magic = 0x0800 + shape.len() as u32;
@@ -197,6 +219,15 @@ mod tests {
                 assert_eq!(loaded.labels, Some(vec![9, 0]));
             }
         }
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("images.gz");
+        let images = Array4::from_shape_fn((2, 3, 2, 1), |(n, y, x, _)| (100 * n + 10 * y + x) as u8);
+        write_images(&path, &images).unwrap();
+        assert_eq!(read_images(&path).unwrap(), images);
     }
 
     #[test]

@@ -24,7 +24,9 @@ pub mod toy;
 pub use dataset::{Dataset, Example};
 pub use folder::{FolderOptions, LoadReport, load_folder};
 pub use idx::{Split, fashion_mnist};
-pub use shipped::{FASHION_MNIST_CLASSES, fashion_mnist_test, paintings};
+pub use shipped::{
+    EXCERPT_EVERY, FASHION_MNIST_CLASSES, fashion_mnist_excerpt, fashion_mnist_test, paintings,
+};
 
 use crate::tensor::Batch;
 use ndarray::{Array4, ArrayRef, Axis, Dimension, s};

@@ -10,6 +10,7 @@ pub const FASHION_MNIST_CLASSES: [&str; 10] =
     ["T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"];
 
 static GARMENTS: &[u8] = include_bytes!("../../assets/fashion-mnist/t10k-images-idx3-ubyte.gz");
+static EXCERPT: &[u8] = include_bytes!("../../assets/fashion-mnist/excerpt-images-idx3-ubyte.gz");
 static GARMENT_LABELS: &[u8] = include_bytes!("../../assets/fashion-mnist/t10k-labels-idx1-ubyte.gz");
 
 /// The 10,000 test images of Fashion-MNIST, `[10000, 28, 28, 1]`, with their labels; shipped with the crate.
@@ -18,6 +19,17 @@ pub fn fashion_mnist_test() -> Images {
     let pixels = parse_images(GARMENTS, shipped).expect("the shipped images are whole");
     let labels = parse_labels(GARMENT_LABELS, shipped).expect("the shipped labels are whole");
     Images::new("Fashion-MNIST, test", pixels, Some(labels))
+}
+
+/// Of the training images, the regular part of the excerpt holds those with the numbers 0, 120, 240, …: 500 of 60,000.
+pub const EXCERPT_EVERY: usize = 120;
+
+/// An excerpt of Fashion-MNIST's training set, without labels: 500 images at equal distances, then those which are nearest
+/// to samples of the shipped network, `[N, 28, 28, 1]`. Made by `ddpm excerpt`.
+pub fn fashion_mnist_excerpt() -> Images {
+    let pixels =
+        parse_images(EXCERPT, Path::new("assets/fashion-mnist")).expect("the shipped images are whole");
+    Images::new("Fashion-MNIST, training", pixels, None)
 }
 
 /// Random crops `[size, size, 3]` of the twenty-two shipped impressionist paintings.

@@ -2,7 +2,7 @@
 
 use super::batch::{mix, same_shape};
 use super::sampler::start;
-use super::{Denoiser, Noise, PSample, Prediction, Reverse, Step};
+use super::{Denoiser, Noise, PSample, Reverse, Step};
 use crate::tensor::Batch;
 
 /// A DDIM sampler's choices.
@@ -104,13 +104,10 @@ pub fn ddim_step(
     let each = vec![t; x_t.dim().0];
     let output = model.predict(x_t, &each);
     let x0_hat = reverse.read(output.clone(), x_t, &each).x0_hat;
-    let eps_hat = match reverse.prediction {
-        _ if ddim.rederive_eps => reverse.eps_from_x0(x_t, &each, &x0_hat),
-        Prediction::Eps => reverse.split(output, x_t).0,
-        Prediction::X0 | Prediction::MuTilde => {
-            let unclipped = Reverse { clip: false, ..reverse.clone() };
-            reverse.eps_from_x0(x_t, &each, &unclipped.read(output, x_t, &each).x0_hat)
-        }
+    let eps_hat = if ddim.rederive_eps {
+        reverse.eps_from_x0(x_t, &each, &x0_hat)
+    } else {
+        reverse.eps_hat(output, x_t, &each).0
     };
 
     let (now, before) = (reverse.schedule.alpha_bar(t), reverse.schedule.alpha_bar(t_prev));
@@ -124,7 +121,7 @@ pub fn ddim_step(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diffusion::{Schedule, Variance, oracle::GaussianWorld};
+    use crate::diffusion::{Prediction, Schedule, Variance, oracle::GaussianWorld};
     use crate::rng::{normal, stream};
 
     fn world() -> (GaussianWorld, Reverse) {

@@ -61,11 +61,13 @@ mod elbo;
 mod estimate;
 mod forward;
 mod gaussian;
+mod importance;
 mod loss;
 mod noise;
 mod one_pixel;
 pub mod oracle;
 mod rate;
+mod respace;
 mod reverse;
 mod sampler;
 mod schedule;
@@ -75,9 +77,11 @@ pub use elbo::{Elbo, ElboOptions, L_0, L_T, L_simple, L_t_minus_1, bits_per_dim,
 pub use estimate::{Estimate, TimeSteps};
 pub use forward::{QPosterior, q_mean_variance, q_posterior, q_sample};
 pub use gaussian::{Decoder, kl_normal, log_normal, log_normal_cdf, normal_cdf};
+pub use importance::{ImportanceSampler, TimeDistribution, Times};
 pub use loss::{Loss, LossGrad, NoisyBatch, hybrid_loss, simple_loss, vlb_loss};
 pub use noise::Noise;
 pub use rate::{RatePoint, rate_distortion};
+pub use respace::{Respaced, respace};
 pub use reverse::{Denoiser, PMeanVariance, PSample, Prediction, Reverse, Variance};
 pub use sampler::{
     Snapshot, Step, decode, interpolate, interpolate_latents, progressive, sample, shared_latents,
@@ -90,7 +94,7 @@ use std::fmt::Display;
 
 /// The one of `all` whose printed name is `text`: the other half of `Display`, for every choice on the
 /// command line.
-fn parse_name<T: Display + Copy>(what: &str, all: &[T], text: &str) -> Result<T> {
+pub(crate) fn parse_name<T: Display + Copy>(what: &str, all: &[T], text: &str) -> Result<T> {
     all.iter().copied().find(|item| item.to_string() == text).ok_or_else(|| {
         let names: Vec<_> = all.iter().map(T::to_string).collect();
         Error::argument(what, format!("one of {}", names.join(", ")), format!("'{text}'"))

@@ -219,6 +219,20 @@ impl Reverse {
         mix(t, |t| 1.0 / noise(t), x_t, |t| -self.schedule.alpha_bar(t).sqrt() / noise(t), x0_hat)
     }
 
+    /// The noise that the network's raw output says, whatever it predicts, without clipping; and the variance's channels
+    /// if it is learned.
+    #[track_caller]
+    pub(super) fn eps_hat(&self, output: Batch, x_t: &Batch, t: &[usize]) -> (Batch, Option<Batch>) {
+        let (output, v) = self.split(output, x_t);
+        let eps_hat = match self.prediction {
+            Prediction::Eps => output,
+            Prediction::X0 | Prediction::MuTilde => {
+                self.eps_from_x0(x_t, t, &self.x0_hat_unclipped(&output, x_t, t))
+            }
+        };
+        (eps_hat, v)
+    }
+
     /// log σ_t² for every pixel, from the schedule or from the output's second half `v`.
     fn log_variance(&self, v: Option<Batch>, x_t: &Batch, t: &[usize]) -> Batch {
         let s = &self.schedule;

@@ -12,7 +12,7 @@ fn data() -> Dataset {
 fn trainer() -> Trainer {
     let config = UnetConfig::paper(4, 1, &[4], 1, 2);
     let adam = AdamOptions { lr: 0.3e-3, warmup: 2, ..AdamOptions::default() };
-    let options = TrainOptions { batch: 3, seed: u64::MAX, loss: Loss::Simple, adam };
+    let options = TrainOptions { batch: 3, seed: u64::MAX, loss: Loss::Simple, times: Times::Uniform, adam };
     Trainer::new(&config, Reverse::new(Schedule::linear(30)), options)
 }
 
@@ -117,6 +117,18 @@ fn every_wrong_part_has_its_message() {
     assert_eq!(error, "'norm_num_groups': expected a divisor of 4 channels, found 3");
     let error = error_with(r#"\"layers_per_block\": 1"#, r#"\"layers_per_block\": 4000000000"#);
     assert!(error.starts_with("expected more than 576000000072 numbers, as configured, found "), "{error}");
+    let importance = |change: &dyn Fn(&mut Tensors)| {
+        error_after(|file| {
+            let header = file.metadata.get_mut(HEADER).unwrap();
+            *header = header.replace(r#""times":"uniform""#, r#""times":"importance""#);
+            change(file);
+        })
+    };
+    assert_eq!(importance(&|_| ()), "missing key 'importance.losses'");
+    let error = importance(&|file| {
+        file.tensors.insert(LOSSES.into(), ndarray::ArrayD::zeros(vec![30, 9]));
+    });
+    assert_eq!(error, "'importance.losses': expected shape [30, 10], found [30, 9]");
     let error = error_after(|file| drop(file.tensors.remove("adam_v.conv_in.bias")));
     assert_eq!(error, "missing key 'adam_v.conv_in.bias'");
     let error =

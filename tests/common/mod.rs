@@ -9,7 +9,13 @@ use ddpm::tensor::{Batch, Tensor4};
 use ndarray::{Array3, Array4, ArrayD, Axis, Ix4};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
-use std::{collections::HashMap, env, f64::consts::PI, fs, path::PathBuf};
+use std::{
+    collections::{BTreeMap, HashMap},
+    env,
+    f64::consts::PI,
+    fs,
+    path::PathBuf,
+};
 
 /// The folder of the reference files: `DDPM_GOLDEN` if set, else `tests/golden`.
 pub fn golden_dir() -> PathBuf {
@@ -192,6 +198,25 @@ pub fn fnv1a64(text: &str) -> u64 {
 /// n recipe numbers, uniform on [0, 1).
 pub fn recipe_uniform(seed: u64, n: usize) -> Vec<f64> {
     (0..n as u64).map(|i| (splitmix64(seed, i) >> 11) as f64 * 2f64.powi(-53)).collect()
+}
+
+/// The recipe weights of the CIFAR-10 shape, by key and shape.
+pub fn recipe_weights(shapes: &BTreeMap<String, Vec<usize>>, seed: u64) -> BTreeMap<String, ArrayD<f32>> {
+    let tensor = |(key, shape): (&String, &Vec<usize>)| {
+        let u = recipe_uniform(fnv1a64(&format!("cifar/{key}")) ^ seed, shape.iter().product());
+        let fan_in: usize = shape[1..].iter().product();
+        let scale = |u: f64| {
+            let v = 2.0 * u - 1.0;
+            match shape.len() {
+                1 if key.ends_with(".bias") => 0.1 * v,
+                1 => 1.0 + 0.2 * v,
+                _ => v * (3.0 / fan_in as f64).sqrt(),
+            }
+        };
+        let numbers = u.into_iter().map(|u| scale(u) as f32).collect();
+        (key.clone(), ArrayD::from_shape_vec(shape.clone(), numbers).unwrap())
+    };
+    shapes.iter().map(tensor).collect()
 }
 
 /// n recipe numbers from N(0, 1): Box–Muller over pairs of uniforms.

@@ -6,10 +6,10 @@ use crate::cli::model::image_shape;
 use ddpm::Result;
 use ddpm::checkpoint::Pretrained;
 use ddpm::data::{Dataset, Images, to_u8};
-use ddpm::diffusion::{Loss, Noise};
+use ddpm::diffusion::{Loss, Noise, Times};
 use ddpm::matmul::{matmul, matmul_nt, matmul_tn};
 use ddpm::nn::Conv2d;
-use ddpm::optim::{Adam, AdamOptions};
+use ddpm::optim::AdamOptions;
 use ddpm::params::Params;
 use ddpm::rng::{normal, stream};
 use ddpm::tensor::{Tensor2, Tensor4, recycle};
@@ -29,9 +29,9 @@ pub(super) fn train(model: &Pretrained, batches: &[usize], report: &mut Report) 
     for &batch in batches {
         // no warm-up: from the first step on all weights are as large as in training, not the 1e-10 of zero layers
         let adam = AdamOptions { warmup: 0, ..AdamOptions::default() };
-        let options = TrainOptions { batch, seed: SEED, loss: Loss::Simple, adam };
+        let options = TrainOptions { batch, seed: SEED, loss: Loss::Simple, times: Times::Uniform, adam };
         let (unet, reverse) = (model.unet.clone(), model.reverse.clone());
-        let mut trainer = Trainer { adam: Adam::new(&unet, adam), unet, options, reverse };
+        let mut trainer = Trainer::from_weights(unet, reverse, options);
         // backward is two products, for data and for weights, where forward is one
         let flops = 3.0 * batch as f64 * model.unet.flops(h, w) as f64;
         let what = What { work: "train", shape: format!("{h}x{w}x{c}"), batch, flops };

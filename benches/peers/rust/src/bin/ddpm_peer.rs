@@ -8,7 +8,7 @@
 //! - `reverse`: what [`sample`] does at one t: z, the network, and x_{t−1} = μ_θ + σ_t z.
 
 use ddpm::data::{Dataset, Images};
-use ddpm::diffusion::{Loss, Noise, Reverse, Schedule};
+use ddpm::diffusion::{Loss, Noise, Reverse, Schedule, Times};
 use ddpm::optim::AdamOptions;
 use ddpm::params::Params;
 use ddpm::prelude::{Array4, Batch, Rng};
@@ -31,7 +31,7 @@ fn main() {
 
     // no warm-up, as the other side
     let adam = AdamOptions { warmup: 0, ..AdamOptions::default() };
-    let options = TrainOptions { batch, seed: 1, loss: Loss::Simple, adam };
+    let options = TrainOptions { batch, seed: 1, loss: Loss::Simple, times: Times::Uniform, adam };
     let reverse = Reverse::new(Schedule::linear(1000));
     let config = UnetConfig::paper(28, 1, &[32, 64, 128], 1, 8);
     let mut trainer = Trainer::new(&config, reverse, options);

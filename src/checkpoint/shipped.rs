@@ -1,0 +1,73 @@
+//! The networks that come with the crate, so that every figure is made without a training or a download.
+
+use super::{Pretrained, parse_pretrained};
+use crate::error::Result;
+use std::path::Path;
+
+/// A network inside the program: the contents of a folder as [`load_pretrained`](super::load_pretrained) reads it, and
+/// the log of its training.
+#[derive(Debug)]
+pub struct Shipped {
+    /// what `--model` calls it
+    pub name: &'static str,
+    /// where the folder lies in the repository; its README says how the network was trained
+    pub folder: &'static str,
+    /// loss.csv of its training
+    pub log: &'static [u8],
+    config: &'static str,
+    scheduler: &'static str,
+    weights: &'static [u8],
+}
+
+macro_rules! shipped {
+    ($name:literal, $folder:literal) => {
+        Shipped {
+            name: $name,
+            folder: $folder,
+            log: include_bytes!(concat!("../../", $folder, "/loss.csv")),
+            config: include_str!(concat!("../../", $folder, "/config.json")),
+            scheduler: include_str!(concat!("../../", $folder, "/scheduler_config.json")),
+            weights: include_bytes!(concat!("../../", $folder, "/diffusion_pytorch_model.safetensors")),
+        }
+    };
+}
+
+/// Fashion-MNIST, 28×28.
+pub static GARMENTS: Shipped = shipped!("garments", "assets/fashion-mnist-ddpm");
+
+/// Crops of impressionist paintings, 32×32 RGB.
+pub static PAINTINGS: Shipped = shipped!("paintings", "assets/paintings-ddpm");
+
+/// The small networks of Table 2, equal but for what they predict, their variance and their loss.
+pub static ABLATION: [Shipped; 7] = [
+    shipped!("mu_learned", "assets/ablation/mu_learned"),
+    shipped!("mu_fixed", "assets/ablation/mu_fixed"),
+    shipped!("mu_mse", "assets/ablation/mu_mse"),
+    shipped!("eps_learned", "assets/ablation/eps_learned"),
+    shipped!("eps_fixed", "assets/ablation/eps_fixed"),
+    shipped!("eps_simple", "assets/ablation/eps_simple"),
+    shipped!("eps_hybrid", "assets/ablation/eps_hybrid"),
+];
+
+impl Shipped {
+    /// The network.
+    ///
+    /// # Errors
+    /// The files inside the program are damaged, which a test rules out.
+    pub fn load(&self) -> Result<Pretrained> {
+        parse_pretrained(Path::new(self.folder), self.config, Some(self.scheduler), self.weights)
+    }
+
+    /// Every network that comes with the crate.
+    pub fn all() -> impl Iterator<Item = &'static Shipped> {
+        [&GARMENTS, &PAINTINGS].into_iter().chain(&ABLATION)
+    }
+}
+
+/// The network of [`GARMENTS`].
+///
+/// # Errors
+/// As [`Shipped::load`].
+pub fn shipped() -> Result<Pretrained> {
+    GARMENTS.load()
+}

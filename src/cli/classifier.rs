@@ -1,0 +1,72 @@
+//! `ddpm classifier`: trains the judge of samples.
+
+use super::progress::Progress;
+use clap::Args;
+use ddpm::data::{self, Dataset, Split};
+use ddpm::optim::{AdamOptions, Cooldown};
+use ddpm::quality::{self, ClassifierOptions};
+use ddpm::{Error, Result};
+use std::path::PathBuf;
+
+/// Train the classifier that judges samples, and say how often it is right on the test set
+#[derive(Args)]
+#[command(after_help = "Example:\n  ddpm classifier --out runs/classifier.safetensors")]
+pub(super) struct Classifier {
+    /// A folder of IDX files, images and labels [default: Fashion-MNIST's training set, where Debian puts it]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+
+    /// Steps of Adam
+    #[arg(long, default_value_t = 6000)]
+    steps: u64,
+
+    /// Images per step
+    #[arg(long, default_value_t = 64)]
+    batch: usize,
+
+    /// Of everything random
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+
+    /// Step size; it falls to nothing over the last half of the steps
+    #[arg(long, default_value_t = 2e-3)]
+    lr: f64,
+
+    /// The file of weights to write
+    #[arg(long, value_name = "FILE", default_value = "classifier.safetensors")]
+    out: PathBuf,
+}
+
+impl Classifier {
+    pub(super) fn run(self) -> Result<()> {
+        if self.batch == 0 {
+            return Err(Error::argument("--batch", "at least one image", 0));
+        }
+        let images = data::fashion_mnist(self.data.as_deref(), Split::Train)?;
+        let test = data::fashion_mnist_test();
+        let adam = AdamOptions {
+            lr: self.lr,
+            warmup: 200,
+            ema_decay: 0.995, // the last 200 steps or so
+            cooldown: Some(Cooldown { from: self.steps / 2, to: self.steps }),
+            ..AdamOptions::default()
+        };
+        let options = ClassifierOptions { steps: self.steps, batch: self.batch, seed: self.seed, adam };
+        let mut progress = Progress::new("classifier", self.steps as usize);
+        let mut smooth = None;
+        let model = quality::train(&Dataset::from_images(&images), &options, &mut |_, loss| {
+            let loss = smooth.map_or(loss, |s: f64| 0.98 * s + 0.02 * loss);
+            smooth = Some(loss);
+            progress.step(format!("steps, cross-entropy {loss:.4} nats"));
+        })?;
+        progress.finish();
+        model.save(&self.out)?;
+        for images in [&images, &test] {
+            let labels = images.labels.as_deref().unwrap_or(&[]);
+            let accuracy = model.judge(&images.pixels).accuracy(labels);
+            println!("{}: {:.2} % right", images.name, 100.0 * accuracy);
+        }
+        println!("{}", self.out.display());
+        Ok(())
+    }
+}

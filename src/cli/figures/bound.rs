@@ -1,0 +1,105 @@
+//! The bound term by term (Eq. 5), rate and distortion (Fig. 5, Table 4), schedules and losses.
+
+use super::studio::{Studio, garments};
+use crate::cli::elbo::{evaluate, table, variants, weights, write_all};
+use crate::cli::model::{as_batch, variance_name};
+use ddpm::checkpoint::{GARMENTS, PAINTINGS, Shipped};
+use ddpm::diffusion::{ElboOptions, Schedule, ScheduleKind, rate_distortion};
+use ddpm::figures::{self, LossCurve, ScheduleCurve};
+use ddpm::train::LogRow;
+use ddpm::{Error, Result};
+use serde::Serialize;
+use std::path::Path;
+
+/// Test images on which every one of the T terms is evaluated.
+const IMAGES: usize = 32;
+
+/// Table 4 of the paper, on CIFAR10: T − t + 1, rate in bits/dim, RMSE on [0, 255].
+const TABLE_4: [(usize, f64, f64); 10] = [
+    (1000, 1.77581, 0.95136),
+    (900, 0.11994, 12.02277),
+    (800, 0.05415, 18.47482),
+    (700, 0.02866, 24.43656),
+    (600, 0.01507, 30.80948),
+    (500, 0.00716, 38.03236),
+    (400, 0.00282, 46.12765),
+    (300, 0.00081, 54.18826),
+    (200, 0.00013, 60.97170),
+    (100, 0.00000, 67.60125),
+];
+
+#[derive(Serialize)]
+struct Table4Row {
+    reverse_time: usize,
+    rate_bits_per_dim: f64,
+    rmse: f64,
+    paper_cifar10_rate_bits_per_dim: f64,
+    paper_cifar10_rmse: f64,
+}
+
+/// The bound on test images with σ² = β and β̃, its weights, and the curves of Fig. 5.
+pub(super) fn decomposition(studio: &Studio) -> Result<()> {
+    let model = &studio.garments.model;
+    let images = garments(IMAGES);
+    let variants = variants(&model.reverse);
+    let bounds = evaluate(model, &variants, &as_batch(&images), &ElboOptions::default(), studio.seed);
+    println!("{}\n", table(&images.name, &variants, &bounds));
+    let weights: Vec<_> = variants.iter().map(|v| (variance_name(v), weights(v))).collect();
+    let weights: Vec<(&str, &[(usize, f64)])> =
+        weights.iter().map(|(name, w)| (*name, w.as_slice())).collect();
+    studio.save("weights.png", &figures::elbo::weights(&weights))?;
+    write_all(&studio.out, &images.name, &variants, &bounds)?;
+
+    let points = rate_distortion(&bounds[0]);
+    let row = |(reverse_time, rate, rmse)| {
+        let ours = points.iter().find(|p| p.reverse_time == reverse_time)?;
+        Some(Table4Row {
+            reverse_time,
+            rate_bits_per_dim: ours.rate_bits_per_dim.mean,
+            rmse: ours.rmse.mean,
+            paper_cifar10_rate_bits_per_dim: rate,
+            paper_cifar10_rmse: rmse,
+        })
+    };
+    studio.save_csv("table4.csv", TABLE_4.into_iter().filter_map(row))
+}
+
+#[derive(Serialize)]
+struct ScheduleRow {
+    schedule: String,
+    t: usize,
+    alpha_bar: f64,
+}
+
+/// ᾱ_t and log-SNR of the four schedules.
+pub(super) fn schedules(studio: &Studio) -> Result<()> {
+    let curve = |kind: ScheduleKind| -> Result<ScheduleCurve> {
+        let schedule: Schedule = kind.schedule(1000)?;
+        let alpha_bar = (0..=1000).map(|t| schedule.alpha_bar(t)).collect();
+        Ok(ScheduleCurve { name: kind.to_string(), alpha_bar })
+    };
+    let curves = ScheduleKind::ALL.into_iter().map(curve).collect::<Result<Vec<_>>>()?;
+    let row = |(name, t, alpha_bar): (&str, usize, f64)| ScheduleRow { schedule: name.into(), t, alpha_bar };
+    let rows =
+        curves.iter().flat_map(|c| c.alpha_bar.iter().enumerate().map(|(t, &a)| (c.name.as_str(), t, a)));
+    studio.save_csv("schedules.csv", rows.map(row))?;
+    studio.save("schedules.png", &figures::schedules(&curves))
+}
+
+/// L_simple in the trainings of the two networks.
+pub(super) fn losses(studio: &Studio) -> Result<()> {
+    let curves = [&GARMENTS, &PAINTINGS].map(loss_curve).into_iter().collect::<Result<Vec<_>>>()?;
+    studio.save("loss.png", &figures::loss_curves(&curves, 5))
+}
+
+/// The loss log of a shipped network.
+pub(super) fn loss_curve(shipped: &Shipped) -> Result<LossCurve> {
+    let damaged = |e| Error::format(Path::new(shipped.folder).join("loss.csv"), "a loss log", e);
+    let rows: Vec<LogRow> =
+        csv::Reader::from_reader(shipped.log).deserialize().collect::<Result<_, _>>().map_err(damaged)?;
+    Ok(LossCurve {
+        name: shipped.name.into(),
+        steps: rows.iter().map(|r| r.step as f64).collect(),
+        losses: rows.iter().map(|r| r.loss).collect(),
+    })
+}

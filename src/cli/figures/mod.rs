@@ -1,0 +1,110 @@
+//! `ddpm figures`: the main job. Every figure and table from shipped weights, shipped data and fixed seeds.
+
+mod ablation;
+mod bound;
+mod chains;
+mod latents;
+mod likelihood;
+mod neighbours;
+mod quality;
+mod studio;
+
+pub(super) use neighbours::Excerpt;
+
+use clap::{Args, ValueEnum};
+use ddpm::{Error, Result};
+use std::path::PathBuf;
+use std::time::Instant;
+use studio::Studio;
+
+/// Render every figure and table of the results, from shipped weights and data
+///
+/// Minutes on two cores. The committed files in figures/ were made by this command with its defaults.
+#[derive(Args)]
+#[command(after_help = "Examples:\n  ddpm figures\n  ddpm figures --only samples,elbo --out preview")]
+pub(super) struct Figures {
+    /// Where the files go
+    #[arg(long, value_name = "DIR", default_value = "figures")]
+    out: PathBuf,
+
+    /// Only these
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Name>,
+
+    /// Of everything random
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+/// A figure or table by its name, in the order in which they are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Name {
+    /// ᾱ_t and log-SNR of four schedules
+    Schedules,
+    /// losses of the trainings
+    Loss,
+    /// uncurated samples (Figs. 1, 13)
+    Samples,
+    /// x_t and x̂_0 on the way, also as animations (Figs. 6, 14)
+    Denoising,
+    /// the two chains, with a sample's own x_t (Fig. 2)
+    GraphicalModel,
+    /// what a classifier makes of the samples, and of x̂_0 on the way (Fig. 10)
+    Quality,
+    /// the training images nearest to samples (Figs. 12, 15)
+    Neighbours,
+    /// images that share x_t (Fig. 7)
+    SharedLatents,
+    /// two images mixed at nine depths (Figs. 8, 9)
+    Interpolation,
+    /// every term of the bound, rate and distortion, weights (Eq. 5, Fig. 5, Table 4)
+    Elbo,
+    /// bits per dimension on test and training images, beside PNG and WebP (Table 1)
+    Likelihood,
+    /// predictions, variances and losses compared (Table 2)
+    Ablation,
+    /// fewer steps (DDIM)
+    FastSampling,
+}
+
+impl Name {
+    fn make(self, studio: &Studio) -> Result<()> {
+        match self {
+            Name::Schedules => bound::schedules(studio),
+            Name::Loss => bound::losses(studio),
+            Name::Samples => chains::samples(studio),
+            Name::Denoising => chains::denoising(studio),
+            Name::GraphicalModel => chains::graphical_model(studio),
+            Name::Quality => quality::over_the_reverse_process(studio),
+            Name::Neighbours => neighbours::neighbours(studio),
+            Name::SharedLatents => latents::shared(studio),
+            Name::Interpolation => latents::interpolation(studio),
+            Name::Elbo => bound::decomposition(studio),
+            Name::Likelihood => likelihood::table(studio),
+            Name::Ablation => ablation::table(studio),
+            Name::FastSampling => quality::fast_sampling(studio),
+        }
+    }
+}
+
+impl Figures {
+    pub(super) fn run(self) -> Result<()> {
+        std::fs::create_dir_all(&self.out).map_err(Error::io(&self.out))?;
+        let started = Instant::now();
+        let studio = Studio::new(self.out, self.seed)?;
+        for name in Name::value_variants() {
+            if self.only.is_empty() || self.only.contains(name) {
+                let started = Instant::now();
+                name.make(&studio)?;
+                let shown = name.to_possible_value().expect("every name can be written");
+                eprintln!(
+                    "{:32} {:.1} s\n",
+                    format!("= {}", shown.get_name()),
+                    started.elapsed().as_secs_f64()
+                );
+            }
+        }
+        println!("figures in {}, {:.0} s", studio.out.display(), started.elapsed().as_secs_f64());
+        Ok(())
+    }
+}

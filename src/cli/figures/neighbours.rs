@@ -1,0 +1,122 @@
+//! Figs. 12 and 15: the training images nearest to samples, in pixels and in a classifier's features.
+
+use super::studio::{Studio, paintings};
+use crate::cli::sample::draw;
+use clap::Args;
+use ddpm::Result;
+use ddpm::checkpoint;
+use ddpm::data::{self, EXCERPT_EVERY, Images, Split, flip_horizontal, to_u8};
+use ddpm::figures::Grid;
+use ddpm::quality::{Classifier, nearest};
+use ndarray::{Array2, Array4, Axis, concatenate, s, stack};
+use std::path::PathBuf;
+
+/// Samples that are looked up.
+const SAMPLES: usize = 8;
+/// Neighbours of each, in pixels and in features.
+const NEAREST: usize = 4;
+/// Patches of paintings lie on a grid of so many pixels.
+const STRIDE: usize = 4;
+
+pub(super) fn neighbours(studio: &Studio) -> Result<()> {
+    let samples = |x0: &ddpm::tensor::Batch| to_u8(&x0.slice(s![..SAMPLES, .., .., ..]));
+    let garments = samples(&studio.garments.chains(studio.seed).x0);
+    let candidates = with_mirrored(&data::fashion_mnist_excerpt().pixels);
+    let classifier = &studio.judge()?.classifier;
+    let features = |images: &Array4<u8>| features(classifier, images);
+    studio.save(
+        "neighbours.png",
+        &Grid::new(&beside(&garments, &candidates, &[&pixels, &features]), 1 + 2 * NEAREST)
+            .column_labels(labels(&["in pixels", "in features"]))
+            .figure(),
+    )?;
+
+    let patches = samples(&studio.paintings.chains(studio.seed).x0);
+    let candidates = with_mirrored(&paintings().0.crops(STRIDE).pixels);
+    studio.save(
+        "paintings_neighbours.png",
+        &Grid::new(&beside(&patches, &candidates, &[&pixels]), 1 + NEAREST)
+            .column_labels(labels(&["in pixels"]))
+            .figure(),
+    )
+}
+
+/// "sample", then the name of each space above its nearest neighbour and numbers above the others.
+fn labels(spaces: &[&str]) -> Vec<String> {
+    let of_space = |name: &&str| {
+        std::iter::once(name.to_string()).chain((2..=NEAREST).map(|k| k.to_string())).collect::<Vec<_>>()
+    };
+    std::iter::once("sample".to_string()).chain(spaces.iter().flat_map(of_space)).collect()
+}
+
+/// From images to the rows whose distances count.
+type Space<'a> = &'a dyn Fn(&Array4<u8>) -> Array2<f32>;
+
+/// Rows of a sample and its nearest candidates in each space.
+fn beside(samples: &Array4<u8>, candidates: &Array4<u8>, spaces: &[Space]) -> Array4<u8> {
+    let found: Vec<_> =
+        spaces.iter().map(|space| nearest(&space(samples), &space(candidates), NEAREST)).collect();
+    let mut images = Vec::new();
+    for (n, sample) in samples.outer_iter().enumerate() {
+        images.push(sample);
+        let neighbours = found.iter().flat_map(|found| &found[n]);
+        images.extend(neighbours.map(|neighbour| candidates.index_axis(Axis(0), neighbour.index)));
+    }
+    stack(Axis(0), &images).expect("images of one shape")
+}
+
+/// Training mirrors at random: a mirrored copy is a copy.
+fn with_mirrored(images: &Array4<u8>) -> Array4<u8> {
+    concatenate![Axis(0), images.view(), flip_horizontal(images).view()]
+}
+
+fn pixels(images: &Array4<u8>) -> Array2<f32> {
+    let (n, h, w, c) = images.dim();
+    images.mapv(f32::from).into_shape_with_order((n, h * w * c)).expect("contiguous")
+}
+
+fn features(classifier: &Classifier, images: &Array4<u8>) -> Array2<f32> {
+    classifier.judge(images).features.mapv(|v| v as f32)
+}
+
+/// Make the excerpt of Fashion-MNIST's training set that is shipped: every 120th image, then those nearest to samples
+///
+/// The whole training set, mirrored too, is searched for the first samples of `ddpm figures`, in pixels and in the
+/// classifier's features. What is found goes behind the regular part of the excerpt, so that the figure of neighbours can
+/// be drawn without the training set.
+#[derive(Args)]
+#[command(after_help = "Example:\n  ddpm excerpt --out assets/fashion-mnist/excerpt-images-idx3-ubyte.gz")]
+pub(crate) struct Excerpt {
+    /// A folder of IDX files [default: Fashion-MNIST's training set, where Debian puts it]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+
+    /// Of the samples
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+
+    /// The file to write
+    #[arg(long, value_name = "FILE", default_value = "excerpt-images-idx3-ubyte.gz")]
+    out: PathBuf,
+}
+
+impl Excerpt {
+    pub(crate) fn run(self) -> Result<()> {
+        let train: Images = data::fashion_mnist(self.data.as_deref(), Split::Train)?;
+        let (x0, _) = draw(&checkpoint::shipped()?, SAMPLES, &[], self.seed);
+        let (samples, candidates) = (to_u8(&x0), with_mirrored(&train.pixels));
+        let classifier = Classifier::shipped()?;
+        let in_pixels = nearest(&pixels(&samples), &pixels(&candidates), NEAREST);
+        let in_features =
+            nearest(&features(&classifier, &samples), &features(&classifier, &candidates), NEAREST);
+        let found = in_pixels.iter().chain(&in_features).flatten();
+        let mut rows: Vec<usize> = found.map(|neighbour| neighbour.index % train.len()).collect();
+        rows.sort_unstable();
+        rows.dedup();
+        let regular = (0..train.len()).step_by(EXCERPT_EVERY);
+        let all: Vec<usize> = regular.chain(rows).collect();
+        data::idx::write_images(&self.out, &train.select(&all).pixels)?;
+        println!("{} images in {}", all.len(), self.out.display());
+        Ok(())
+    }
+}

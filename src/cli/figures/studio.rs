@@ -1,0 +1,149 @@
+//! What several figures are made from, each computed when it is first asked for.
+
+use crate::cli::sample::{draw, every_fifty};
+use ddpm::Error;
+use ddpm::Result;
+use ddpm::checkpoint::{self, Pretrained, Shipped};
+use ddpm::data::{self, Dataset, Images};
+use ddpm::diffusion::Snapshot;
+use ddpm::figures::{Figure, Gif};
+use ddpm::files::write_atomically;
+use ddpm::quality::{Classifier, Judgement, Moments, frechet_distance};
+use ddpm::tensor::Batch;
+use ndarray::{Array4, Axis};
+use serde::Serialize;
+use std::cell::OnceCell;
+use std::path::PathBuf;
+
+/// Of the shipped paintings every seventh is held out: Van Gogh's wheat field, Seurat's study for the Grande Jatte, Renoir's
+/// girls at the piano.
+pub(super) const HOLD_OUT: usize = 7;
+
+/// Images that a Fréchet distance is taken from: as many as there are samples of T steps.
+pub(super) const JUDGED: usize = 64;
+
+/// Models, samples and a place for files.
+pub(super) struct Studio {
+    pub(super) out: PathBuf,
+    pub(super) seed: u64,
+    pub(super) garments: Subject,
+    pub(super) paintings: Subject,
+    judge: OnceCell<Judge>,
+}
+
+/// A data set's network and its samples.
+pub(super) struct Subject {
+    /// what the names of its files begin with
+    pub(super) prefix: &'static str,
+    pub(super) model: Pretrained,
+    /// how many samples are drawn
+    count: usize,
+    chains: OnceCell<Chains>,
+}
+
+/// Samples by Algorithm 2 over all T steps, and what stood at every fiftieth.
+pub(super) struct Chains {
+    pub(super) x0: Batch,
+    pub(super) steps: Vec<Snapshot>,
+}
+
+/// The classifier, and what it makes of real images.
+pub(super) struct Judge {
+    pub(super) classifier: Classifier,
+    /// the test set
+    pub(super) test: Judgement,
+    moments: Moments,
+    /// mean distance of [`JUDGED`] real images: what a perfect sampler would have
+    pub(super) floor: f64,
+}
+
+impl Subject {
+    fn new(prefix: &'static str, shipped: &Shipped, count: usize) -> Result<Subject> {
+        Ok(Subject { prefix, model: shipped.load()?, count, chains: OnceCell::new() })
+    }
+
+    pub(super) fn chains(&self, seed: u64) -> &Chains {
+        self.chains.get_or_init(|| {
+            let keep = every_fifty(self.model.reverse.schedule.T());
+            let (x0, steps) = draw(&self.model, self.count, &keep, seed);
+            Chains { x0, steps }
+        })
+    }
+}
+
+impl Judge {
+    fn new() -> Result<Judge> {
+        let classifier = Classifier::shipped()?;
+        let test = classifier.judge(&data::fashion_mnist_test().pixels);
+        let moments = Moments::of(&test.features);
+        let parts: Vec<f64> = test
+            .features
+            .axis_chunks_iter(Axis(0), JUDGED)
+            .take(50)
+            .map(|part| frechet_distance(&Moments::of(&part.to_owned()), &moments))
+            .collect();
+        let floor = parts.iter().sum::<f64>() / parts.len() as f64;
+        Ok(Judge { classifier, test, moments, floor })
+    }
+
+    /// The first [`JUDGED`] images: their distance from the test set in the classifier's features, and what it sees.
+    pub(super) fn judge(&self, images: &Array4<u8>) -> (f64, Judgement) {
+        let judgement = self.classifier.judge(&images.slice(ndarray::s![..JUDGED, .., .., ..]).to_owned());
+        (frechet_distance(&Moments::of(&judgement.features), &self.moments), judgement)
+    }
+}
+
+impl Studio {
+    pub(super) fn new(out: PathBuf, seed: u64) -> Result<Studio> {
+        Ok(Studio {
+            out,
+            seed,
+            garments: Subject::new("", &checkpoint::GARMENTS, JUDGED)?,
+            paintings: Subject::new("paintings_", &checkpoint::PAINTINGS, 25)?,
+            judge: OnceCell::new(),
+        })
+    }
+
+    pub(super) fn subjects(&self) -> [&Subject; 2] {
+        [&self.garments, &self.paintings]
+    }
+
+    pub(super) fn judge(&self) -> Result<&Judge> {
+        if self.judge.get().is_none() {
+            let _ = self.judge.set(Judge::new()?);
+        }
+        Ok(self.judge.get().expect("just set"))
+    }
+
+    pub(super) fn save(&self, name: impl AsRef<str>, figure: &Figure) -> Result<()> {
+        figure.save(self.out.join(name.as_ref()))
+    }
+
+    pub(super) fn save_gif(&self, name: impl AsRef<str>, gif: &Gif) -> Result<()> {
+        gif.save(self.out.join(name.as_ref()))
+    }
+
+    pub(super) fn save_csv(
+        &self,
+        name: impl AsRef<str>,
+        rows: impl IntoIterator<Item = impl Serialize>,
+    ) -> Result<()> {
+        crate::cli::elbo::save_csv(&self.out.join(name.as_ref()), rows)
+    }
+
+    pub(super) fn save_json(&self, name: impl AsRef<str>, value: &serde_json::Value) -> Result<()> {
+        let path = self.out.join(name.as_ref());
+        let text = serde_json::to_string_pretty(value).map_err(|e| Error::format(&path, "a table", e))?;
+        write_atomically(&path, (text + "\n").as_bytes())
+    }
+}
+
+/// The shipped paintings as crops of the network's size, `(train, held_out)`.
+pub(super) fn paintings() -> (Dataset, Dataset) {
+    data::paintings(32).split(HOLD_OUT)
+}
+
+/// The first `n` garments of the test set.
+pub(super) fn garments(n: usize) -> Images {
+    data::fashion_mnist_test().select(&(0..n).collect::<Vec<_>>())
+}

@@ -1,0 +1,420 @@
+//! A small convolutional classifier: ten kinds of garments, and the features by which it tells them apart.
+//!
+//! ```text
+//! [N, 28, 28, 1] ─ conv 3×3 ─ GN, SiLU ─ conv, stride 2 ─ GN, SiLU ─ conv, stride 2 ─ GN, SiLU ─ [N, 7, 7, 64]
+//!   as rows [N, 3136] ─ linear ─ SiLU ─ features [N, 32] ─ linear ─ logits [N, 10]
+//! ```
+
+use crate::checkpoint::{self, Tensors};
+use crate::data::{Dataset, to_unit};
+use crate::nn::{Conv2d, Conv2dCache, GroupNorm, GroupNormCache, Linear, LinearCache, activation};
+use crate::optim::{Adam, AdamOptions, sum_of_gradients};
+use crate::params::params;
+use crate::rng::stream;
+use crate::tensor::{Tensor2, Tensor4};
+use crate::unet::GROUP;
+use crate::{Error, Result};
+use ndarray::{Array1, Array2, Array4, Axis, concatenate, s};
+use ndarray_rand::rand::Rng;
+use rayon::prelude::*;
+use std::path::Path;
+
+/// The number of features.
+pub const FEATURES: usize = 32;
+/// The number of classes.
+pub const CLASSES: usize = 10;
+/// Channels of the three convolutions.
+const WIDTHS: [usize; 3] = [32, 64, 64];
+const GROUPS: usize = 8;
+
+/// The network.
+#[derive(Clone, Debug)]
+pub struct Classifier {
+    /// three times a convolution and its normalisation; the second and the third halve the resolution
+    pub convs: Vec<Conv2d>,
+    /// one per convolution
+    pub norms: Vec<GroupNorm>,
+    /// all numbers of an image → features
+    pub hidden: Linear,
+    /// features → logits
+    pub output: Linear,
+}
+
+params!(Classifier { convs, norms, hidden, output });
+
+/// What [`Classifier::backward`] needs.
+#[derive(Debug)]
+pub struct ClassifierCache {
+    blocks: Vec<(Conv2dCache, GroupNormCache)>,
+    /// `[N, H, W, C]` of the last block
+    shape: (usize, usize, usize, usize),
+    hidden: LinearCache,
+    /// `hidden`'s output, before SiLU
+    z: Tensor2,
+    output: LinearCache,
+}
+
+impl Classifier {
+    /// For images `[h, w, channels]`.
+    ///
+    /// # Panics
+    /// If a side is not divisible by 4.
+    #[track_caller]
+    pub fn new([h, w, channels]: [usize; 3], rng: &mut impl Rng) -> Classifier {
+        assert!(h % 4 == 0 && w % 4 == 0, "Classifier: images of {h}x{w}, sides must be divisible by 4");
+        let inputs = [channels, WIDTHS[0], WIDTHS[1]];
+        let conv = |i: usize, rng: &mut _| {
+            let conv = Conv2d::new(inputs[i], WIDTHS[i], 3, 1.0, rng);
+            if i == 0 { conv } else { conv.strided(2, [0, 1]) }
+        };
+        Classifier {
+            convs: (0..3).map(|i| conv(i, rng)).collect(),
+            norms: WIDTHS.map(|width| GroupNorm::new(width, GROUPS, 1e-6)).to_vec(),
+            hidden: Linear::new(h / 4 * (w / 4) * WIDTHS[2], FEATURES, 1.0, rng),
+            output: Linear::new(FEATURES, CLASSES, 1.0, rng),
+        }
+    }
+
+    /// The classifier of Fashion-MNIST that comes with the crate, made by `ddpm classifier`.
+    ///
+    /// # Errors
+    /// The file inside the program is damaged, which a test rules out.
+    pub fn shipped() -> Result<Classifier> {
+        let bytes = include_bytes!("../../assets/fashion-mnist-classifier/classifier.safetensors");
+        Self::parse(bytes, Path::new("assets/fashion-mnist-classifier/classifier.safetensors"))
+    }
+
+    /// Reads the weights from a file's contents; `path` is for messages.
+    ///
+    /// # Errors
+    /// The file is damaged; a key is missing or unknown; a tensor has the wrong shape or dtype.
+    pub fn parse(bytes: &[u8], path: &Path) -> Result<Classifier> {
+        let mut file = checkpoint::parse(bytes, path)?;
+        let mut classifier = Classifier::new([28, 28, 1], &mut stream(0, 0));
+        checkpoint::fill(&mut classifier, "", &mut file.tensors, path)?;
+        checkpoint::nothing_left(&file.tensors, path)?;
+        Ok(classifier)
+    }
+
+    /// Writes the weights, in half precision.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let mut file = Tensors::default();
+        checkpoint::add(self, "", &mut file.tensors);
+        checkpoint::write(path, &file, checkpoint::Precision::F16)
+    }
+
+    /// Features `[N, 32]` and logits `[N, 10]` of images `[N, H, W, C]` in [−1, 1].
+    ///
+    /// # Panics
+    /// If the images have another shape than the classifier was made for.
+    #[track_caller]
+    pub fn infer(&self, x: &Tensor4) -> (Tensor2, Tensor2) {
+        let mut h = x.clone();
+        for (conv, norm) in self.convs.iter().zip(&self.norms) {
+            h = norm.infer_silu(&conv.infer(&h));
+        }
+        let mut features = self.hidden.infer(&rows(h));
+        activation::silu(features.as_slice_mut().expect("contiguous"));
+        let logits = self.output.infer(&features);
+        (features, logits)
+    }
+
+    /// Logits, and what backward needs.
+    #[track_caller]
+    pub fn forward(&self, x: Tensor4) -> (Tensor2, ClassifierCache) {
+        let (mut h, mut blocks) = (x, Vec::new());
+        for (conv, norm) in self.convs.iter().zip(&self.norms) {
+            let (y, conv) = conv.forward(h);
+            let (y, norm) = norm.forward_silu(y);
+            blocks.push((conv, norm));
+            h = y;
+        }
+        let shape = h.dim();
+        let (z, hidden) = self.hidden.forward(rows(h));
+        let mut features = z.clone();
+        activation::silu(features.as_slice_mut().expect("contiguous"));
+        let (logits, output) = self.output.forward(features);
+        (logits, ClassifierCache { blocks, shape, hidden, z, output })
+    }
+
+    /// From `dlogits [N, 10]`: adds to `grad`, returns `dx`. The lines of [`forward`](Classifier::forward), from the last
+    /// to the first.
+    pub fn backward(&self, cache: ClassifierCache, dlogits: &Tensor2, grad: &mut Classifier) -> Tensor4 {
+        let mut dz = self.output.backward(cache.output, dlogits, &mut grad.output);
+        let (z, dz_slice) = (cache.z.as_slice().expect("contiguous"), dz.as_slice_mut().expect("contiguous"));
+        activation::silu_backward(z, dz_slice);
+        let drows = self.hidden.backward(cache.hidden, &dz, &mut grad.hidden);
+        let mut dy = drows.into_shape_with_order(cache.shape).expect("as many numbers");
+        for (i, (conv, norm)) in cache.blocks.into_iter().enumerate().rev() {
+            let dnorm = self.norms[i].backward_silu(norm, dy, &mut grad.norms[i]);
+            dy = self.convs[i].backward(conv, &dnorm, &mut grad.convs[i]);
+        }
+        dy
+    }
+
+    /// What the classifier makes of 8-bit images `[N, H, W, C]`.
+    pub fn judge(&self, images: &Array4<u8>) -> Judgement {
+        let chunks: Vec<_> = images.axis_chunks_iter(Axis(0), GROUP).collect();
+        let look = |chunk: &ndarray::ArrayView4<u8>| self.infer(&to_unit(chunk).mapv(|v| v as f32));
+        let (features, mut logits): (Vec<_>, Vec<_>) = chunks.par_iter().map(look).unzip();
+        for logits in &mut logits {
+            activation::softmax_rows(logits.as_slice_mut().expect("contiguous"), CLASSES, 1.0);
+        }
+        Judgement { features: stacked(&features, FEATURES), probabilities: stacked(&logits, CLASSES) }
+    }
+}
+
+/// Rows of several matrices below each other.
+fn stacked(parts: &[Tensor2], columns: usize) -> Array2<f64> {
+    let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
+    let all = if views.is_empty() {
+        Tensor2::zeros((0, columns))
+    } else {
+        concatenate(Axis(0), &views).expect("equally long rows")
+    };
+    all.mapv(f64::from)
+}
+
+/// `[N, H, W, C]` → `[N, H·W·C]`.
+fn rows(x: Tensor4) -> Tensor2 {
+    let (n, h, w, c) = x.dim();
+    x.into_shape_with_order((n, h * w * c)).expect("contiguous")
+}
+
+/// What a classifier makes of images.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judgement {
+    /// `[N, 32]`
+    pub features: Array2<f64>,
+    /// p(class|image), `[N, 10]`
+    pub probabilities: Array2<f64>,
+}
+
+impl Judgement {
+    /// The likeliest class of each image.
+    pub fn classes(&self) -> Vec<usize> {
+        let best = |row: ndarray::ArrayView1<f64>| {
+            (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b])).expect("at least one class")
+        };
+        self.probabilities.outer_iter().map(best).collect()
+    }
+
+    /// How many images of each class.
+    pub fn histogram(&self) -> [usize; CLASSES] {
+        let mut count = [0; CLASSES];
+        self.classes().into_iter().for_each(|class| count[class] += 1);
+        count
+    }
+
+    /// The probability of the likeliest class, mean over the images.
+    pub fn confidence(&self) -> f64 {
+        let best = self.probabilities.map_axis(Axis(1), |row| row.fold(0.0, |a: f64, &b| a.max(b)));
+        best.mean().unwrap_or(f64::NAN)
+    }
+
+    /// The share of images whose likeliest class is their label.
+    ///
+    /// # Panics
+    /// If there are not as many labels as images.
+    #[track_caller]
+    pub fn accuracy(&self, labels: &[u8]) -> f64 {
+        let classes = self.classes();
+        assert_eq!(
+            classes.len(),
+            labels.len(),
+            "accuracy: {} images, {} labels",
+            classes.len(),
+            labels.len()
+        );
+        let right =
+            classes.iter().zip(labels).filter(|&(&class, &label)| class == usize::from(label)).count();
+        right as f64 / labels.len() as f64
+    }
+
+    /// The first `n` images.
+    pub fn first(&self, n: usize) -> Judgement {
+        let rows = |a: &Array2<f64>| a.slice(s![..n, ..]).to_owned();
+        Judgement { features: rows(&self.features), probabilities: rows(&self.probabilities) }
+    }
+}
+
+/// How a classifier is trained.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ClassifierOptions {
+    /// steps of Adam
+    pub steps: u64,
+    /// images per step
+    pub batch: usize,
+    /// of everything random
+    pub seed: u64,
+    /// how the weights move
+    pub adam: AdamOptions,
+}
+
+/// Trains on labelled pictures by the cross-entropy −log p(label|image), in nats; returns the averaged weights.
+///
+/// Image `i` of step `k` has a stream of its own, as in [`Trainer::step`](crate::train::Trainer::step).
+/// `progress(step, loss)` is called after each step.
+///
+/// # Errors
+/// A picture has no label, or one that is not in 0..10; the loss is not finite.
+pub fn train(
+    data: &Dataset,
+    options: &ClassifierOptions,
+    progress: &mut dyn FnMut(u64, f64),
+) -> Result<Classifier> {
+    let mut model = Classifier::new(data.shape(), &mut stream(options.seed, u64::MAX));
+    let mut adam = Adam::new(&model, options.adam);
+    for step in 0..options.steps {
+        let first = step * options.batch as u64;
+        let streams: Vec<u64> = (first..first + options.batch as u64).collect();
+        let draw = |n: &[u64]| labelled(data, n, options.seed);
+        let mut groups = streams.par_chunks(GROUP).map(draw).collect::<Result<Vec<_>>>()?;
+        let scale = 1.0 / options.batch as f32;
+        let (loss, grad) = sum_of_gradients(&model, &mut groups, &|(x, labels), grad: &mut Classifier| {
+            let (logits, cache) = model.forward(x.clone());
+            let (loss, mut dlogits) = cross_entropy(&logits, labels);
+            dlogits *= scale;
+            model.backward(cache, &dlogits, grad);
+            loss.sum()
+        });
+        let loss = loss / options.batch as f64;
+        if !loss.is_finite() {
+            return Err(Error::NonFiniteLoss { step: step + 1, loss });
+        }
+        adam.step(&mut model, &grad);
+        progress(step + 1, loss);
+    }
+    Ok(adam.ema)
+}
+
+/// Images in [−1, 1] and their labels, one per stream.
+fn labelled(data: &Dataset, streams: &[u64], seed: u64) -> Result<(Tensor4, Vec<u8>)> {
+    let [h, w, c] = data.shape();
+    let (mut x, mut labels) = (Tensor4::zeros((streams.len(), h, w, c)), Vec::new());
+    for (mut image, &n) in x.outer_iter_mut().zip(streams) {
+        let example = data.draw(&mut stream(seed, n));
+        image.assign(&to_unit(&example.pixels).mapv(|v| v as f32));
+        let label = example.label.filter(|&label| usize::from(label) < CLASSES);
+        let found = || example.label.map_or("none".into(), |label| label.to_string());
+        labels.push(label.ok_or_else(|| Error::argument(&data.name, "labels 0 to 9", found()))?);
+    }
+    Ok((x, labels))
+}
+
+/// −log softmax(z)_y of each row in nats, and the gradient of their sum, softmax(z) − onehot(y).
+fn cross_entropy(logits: &Tensor2, labels: &[u8]) -> (Array1<f64>, Tensor2) {
+    let mut p = logits.clone();
+    activation::softmax_rows(p.as_slice_mut().expect("contiguous"), logits.ncols(), 1.0);
+    let mut loss = Array1::zeros(labels.len());
+    for (n, &label) in labels.iter().enumerate() {
+        let row = logits.row(n);
+        let max = row.fold(f32::NEG_INFINITY, |a, &b| a.max(b));
+        let sum: f64 = row.iter().map(|&z| f64::from(z - max).exp()).sum();
+        loss[n] = sum.ln() - f64::from(row[usize::from(label)] - max);
+        p[[n, usize::from(label)]] -= 1.0;
+    }
+    (loss, p)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{Images, fashion_mnist_test};
+    use crate::nn::gradient_check::{check, check_params, inner, shaken};
+    use crate::params::Params;
+    use crate::rng::normal;
+
+    fn small() -> (Classifier, Tensor4) {
+        (shaken(Classifier::new([8, 8, 1], &mut stream(1, 0)), 0.05), normal((3, 8, 8, 1), &mut stream(2, 0)))
+    }
+
+    #[test]
+    fn gradients() {
+        let (model, x) = small();
+        let (logits, cache) = model.forward(x.clone());
+        assert_eq!(logits, model.infer(&x).1);
+        let g: Tensor2 = normal(logits.raw_dim(), &mut stream(3, 0));
+        let mut grad = model.zeros_like();
+        let dx = model.backward(cache, &g, &mut grad);
+        check("classifier x", &x, &dx, |x| inner(&model.infer(x).1, &g));
+        check_params("classifier", &model, &grad, &[], |model| inner(&model.infer(&x).1, &g));
+    }
+
+    #[test]
+    fn the_gradient_of_the_cross_entropy() {
+        let logits: Tensor2 = normal((4, CLASSES), &mut stream(4, 0));
+        let labels = [3, 0, 9, 3];
+        let (_, d) = cross_entropy(&logits, &labels);
+        check("cross-entropy", &logits, &d, |z| cross_entropy(z, &labels).0.sum());
+        let even = cross_entropy(&Tensor2::zeros((1, CLASSES)), &[7]).0[0];
+        assert!((even - 10f64.ln()).abs() < 1e-12);
+        let sure = cross_entropy(&(Tensor2::eye(CLASSES) * 200.0), &[1; CLASSES]).0;
+        assert!(sure[1] == 0.0 && (sure[0] - 200.0).abs() < 1e-9, "no overflow: {sure}");
+    }
+
+    /// Two classes that a glance tells apart.
+    #[test]
+    fn a_short_training_learns_light_from_dark() {
+        let pixels =
+            Array4::from_shape_fn((20, 8, 8, 1), |(n, y, x, _)| (200 * (n % 2) + 5 * (x + y % 3)) as u8);
+        let labels: Vec<u8> = (0..20).map(|n| n % 2).collect();
+        let images = Images::new("light and dark", pixels, Some(labels.clone()));
+        let adam = AdamOptions { lr: 3e-3, warmup: 0, ema_decay: 0.5, ..AdamOptions::default() };
+        let options = ClassifierOptions { steps: 25, batch: 16, seed: 1, adam };
+        let mut losses = vec![];
+        let model =
+            train(&Dataset::from_images(&images), &options, &mut |_, loss| losses.push(loss)).unwrap();
+        assert!(losses[24] < 0.1 * losses[0], "{losses:?}");
+        let judgement = model.judge(&images.pixels);
+        assert_eq!(judgement.accuracy(&labels), 1.0);
+        assert_eq!(judgement.histogram()[..3], [10, 10, 0]);
+        assert!(judgement.confidence() > 0.8);
+        assert_eq!(judgement.first(3).classes(), [0, 1, 0]);
+    }
+
+    #[test]
+    fn every_picture_needs_a_label() {
+        let options = ClassifierOptions { steps: 1, batch: 1, seed: 1, adam: AdamOptions::default() };
+        for (labels, found) in [(None, "none"), (Some(vec![10]), "10")] {
+            let data = Dataset::from_images(&Images::new("garments", Array4::zeros((1, 8, 8, 1)), labels));
+            let error = train(&data, &options, &mut |_, _| ()).unwrap_err().to_string();
+            assert_eq!(error, format!("garments: expected labels 0 to 9, found {found}"));
+        }
+    }
+
+    #[test]
+    fn the_shipped_classifier_knows_the_test_set() {
+        let images = fashion_mnist_test();
+        let labels = images.labels.as_ref().unwrap();
+        let accuracy = Classifier::shipped().unwrap().judge(&images.pixels).accuracy(labels);
+        assert!(accuracy > 0.9, "{accuracy}");
+    }
+
+    #[test]
+    fn weights_survive_a_file_and_damage_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.safetensors");
+        let model = Classifier::new([28, 28, 1], &mut stream(1, 0));
+        model.save(&path).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        let back = Classifier::parse(&bytes, &path).unwrap();
+        let pairs = back.slices().concat().into_iter().zip(model.slices().concat());
+        let worst = pairs.fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+        assert!(worst < 3e-4, "half precision: {worst}");
+        let error = Classifier::parse(&bytes[..bytes.len() - 1], &path).unwrap_err().to_string();
+        assert!(error.contains("c.safetensors: expected a whole safetensors file"), "{error}");
+        small().0.save(&path).unwrap();
+        let error = Classifier::parse(&std::fs::read(&path).unwrap(), &path).unwrap_err().to_string();
+        assert!(error.contains("'hidden.weight': expected shape [32, 3136], found [32, 256]"), "{error}");
+    }
+
+    #[test]
+    #[should_panic(expected = "Classifier: images of 30x28, sides must be divisible by 4")]
+    fn sides_must_be_divisible() {
+        Classifier::new([30, 28, 1], &mut stream(1, 0));
+    }
+}

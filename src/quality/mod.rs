@@ -1,0 +1,14 @@
+//! How good samples are: what a classifier sees in them, how far their features lie from those of real images, and
+//! which training images they resemble.
+//!
+//! The paper's Inception score and FID look at samples through a network that was trained on ImageNet. Here a small
+//! [`Classifier`] of garments, trained in this crate, takes its place. The formula of the [`frechet_distance`] is the
+//! same, the numbers are not comparable with any FID, and are never called so.
+
+mod classifier;
+mod frechet;
+mod neighbours;
+
+pub use classifier::{CLASSES, Classifier, ClassifierCache, ClassifierOptions, FEATURES, Judgement, train};
+pub use frechet::{Moments, frechet_distance};
+pub use neighbours::{Neighbour, nearest};
