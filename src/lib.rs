@@ -38,7 +38,7 @@
 //! ```
 //!
 //! A real network takes the model's place, since [`Unet`](unet::Unet) is a [`Denoiser`](diffusion::Denoiser) too.
-//! [`checkpoint::shipped`] is one, `ddpm train` trains one, and [`checkpoint::load_pretrained`] loads one.
+//! [`checkpoint::GARMENTS`] and [`checkpoint::PAINTINGS`] are shipped, `ddpm train` trains one, and [`checkpoint::load_pretrained`] loads one.
 //!
 //! # From the paper to the code
 //!
@@ -66,12 +66,15 @@
 //! | §4.3, Eq. 15, Figs. 6, 14 | x̂_0 along the way | [`progressive`](diffusion::progressive) |
 //! | §4.3, Fig. 7 | images that share x_t | [`shared_latents`](diffusion::shared_latents) |
 //! | §4.4, Figs. 8, 9 | interpolation | [`interpolate`](diffusion::interpolate) |
+//! | §4.3, Fig. 10 | sample quality over the reverse process | [`Classifier`](quality::Classifier), [`frechet_distance`](quality::frechet_distance()) |
+//! | Figs. 12, 15 | nearest neighbours | [`nearest`](quality::nearest) |
 //! | appendix B | the network | [`Unet`](unet::Unet), [`UnetConfig::paper`](unet::UnetConfig::paper) |
 //! | appendix B | Adam, averaged weights | [`Adam`](optim::Adam) |
 //!
 //! From later papers: the cosine schedule ([`Schedule::cosine`](diffusion::Schedule::cosine)), the variance between β̃_t
-//! and β_t ([`Variance::LearnedRange`](diffusion::Variance::LearnedRange)) and its loss
-//! ([`hybrid_loss`](diffusion::hybrid_loss)) of Nichol and Dhariwal 2021, and the sampler of Song, Meng and Ermon 2021
+//! and β_t ([`Variance::LearnedRange`](diffusion::Variance::LearnedRange)), its loss
+//! ([`hybrid_loss`](diffusion::hybrid_loss)), t drawn by importance ([`ImportanceSampler`](diffusion::ImportanceSampler)) and
+//! shorter chains ([`respace`](diffusion::respace())) of Nichol and Dhariwal 2021, and the sampler of Song, Meng and Ermon 2021
 //! ([`ddim_sample`](diffusion::ddim_sample)).
 //!
 //! # The modules, in an order to read them

@@ -13,7 +13,7 @@
 //! assert_eq!(x_t.shape(), [1, 28, 28, 1]);
 //! ```
 
-pub use crate::checkpoint::{load_pretrained, save_pretrained};
+pub use crate::checkpoint::{self, load_pretrained, save_pretrained};
 pub use crate::data::{self, *};
 pub use crate::diffusion::{oracle::*, *};
 pub use crate::error::{Error, Result};
@@ -22,6 +22,7 @@ pub use crate::figures::{self, Chart, Figure, Gif, Grid, Scale};
 pub use crate::nn;
 pub use crate::optim::{Adam, AdamOptions};
 pub use crate::params::Params;
+pub use crate::quality::{Classifier, Moments, frechet_distance, nearest};
 pub use crate::rng::{normal, stream};
 pub use crate::tensor::{Batch, Tensor1, Tensor2, Tensor3, Tensor4};
 pub use crate::train::{self, TrainOptions, Trainer};

@@ -20,7 +20,7 @@ use std::time::Duration;
 /// --resume goes on as if nothing had happened.
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  ddpm train --steps 9000 --out runs/garments\n  ddpm train --steps 18000 --out runs/garments --resume\n  ddpm train --data ~/wikiart --size 32 --widths 64,128,128 --groups 32 --out runs/paintings"
+    after_help = "Example:\n  ddpm train --steps 9000 --out runs/garments\n  ddpm train --steps 18000 --cooldown 4000 --out runs/garments --resume\n  ddpm train --data ~/wikiart --size 64 --holdout 10 --out runs/paintings"
 )]
 pub(super) struct Train {
     /// Where the run keeps its files
@@ -161,13 +161,14 @@ impl Train {
             precision: self.precision,
         };
         let mut trainer = if self.resume { Some(Trainer::load(&run.checkpoint())?) } else { None };
-        let channels = trainer.as_ref().map(|t| t.unet.config.in_channels);
-        let (size, channels) = (self.network.size, channels.unwrap_or(3));
-        let mut data = load(self.data.as_deref(), size, channels, self.holdout)?;
+        let given = self.init.as_ref().map(checkpoint::load_pretrained).transpose()?;
+        let unet = trainer.as_ref().map(|t| &t.unet).or(given.as_ref().map(|g| &g.unet));
+        let channels = unet.map_or(3, |unet| unet.config.in_channels);
+        let mut data = load(self.data.as_deref(), self.network.size, channels, self.holdout)?;
         data.flip = !self.no_flip;
         let trainer = match &mut trainer {
             Some(trainer) => trainer,
-            None => trainer.insert(self.fresh(&run, &data)?),
+            None => trainer.insert(self.fresh(&run, &data, given)?),
         };
         if let Some(steps) = self.cooldown {
             trainer.cool_down(steps, self.steps);
@@ -191,8 +192,8 @@ impl Train {
         Ok(())
     }
 
-    /// A new run, which must not overwrite another one.
-    fn fresh(&self, run: &RunOptions, data: &Dataset) -> Result<Trainer> {
+    /// A new run, on given weights or its own, which must not overwrite another one.
+    fn fresh(&self, run: &RunOptions, data: &Dataset, given: Option<Pretrained>) -> Result<Trainer> {
         if run.checkpoint().exists() {
             let found = run.checkpoint().display().to_string();
             return Err(Error::argument("--out", "a folder without a checkpoint, or --resume", found));
@@ -206,24 +207,17 @@ impl Train {
         };
         let ProcessArgs { loss, times, .. } = self.process;
         let options = TrainOptions { batch: self.batch.max(1), seed: self.seed, loss, times, adam };
-        match &self.init {
-            None => {
-                let (config, reverse) = self.shape(data.shape())?;
-                Ok(Trainer::new(&config, reverse, options))
-            }
-            Some(dir) => {
-                let Pretrained { unet, reverse } = checkpoint::load_pretrained(dir)?;
-                let (found, c) = (data.shape(), &unet.config);
-                let expected =
-                    c.sample_size.map_or([found[0], found[1], c.in_channels], |(h, w)| [h, w, c.in_channels]);
-                if found != expected {
-                    let [expected, found] =
-                        [expected, found].map(|[h, w, c]| format!("images of {h}x{w}x{c}"));
-                    return Err(Error::argument("--data", expected, format!("{found} in {}", data.name)));
-                }
-                Ok(Trainer::from_weights(unet, reverse, options))
-            }
+        let Some(Pretrained { unet, reverse }) = given else {
+            let (config, reverse) = self.shape(data.shape())?;
+            return Ok(Trainer::new(&config, reverse, options));
+        };
+        let (found @ [h, w, _], c) = (data.shape(), unet.config.in_channels);
+        let (h, w) = unet.config.sample_size.unwrap_or((h, w));
+        if found != [h, w, c] {
+            let [expected, found] = [[h, w, c], found].map(|[h, w, c]| format!("images of {h}x{w}x{c}"));
+            return Err(Error::argument("--data", expected, format!("{found} in {}", data.name)));
         }
+        Ok(Trainer::from_weights(unet, reverse, options))
     }
 
     /// Network and process, as the arguments describe them, for images of `[h, w, channels]`.

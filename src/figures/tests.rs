@@ -284,6 +284,16 @@ fn a_gif_keeps_its_frames() {
     let frames = decoder.into_frames().collect_frames().unwrap();
     assert_eq!(frames.len(), 3);
     assert_eq!(frames[0].buffer().dimensions(), (56, 56));
+    let images = garments(3);
+    for (n, frame) in frames.iter().enumerate() {
+        let grey = |x: u32, y: u32| images[[n, y as usize / 2, x as usize / 2, 0]];
+        assert!(
+            frame
+                .buffer()
+                .enumerate_pixels()
+                .all(|(x, y, p)| p.0 == [grey(x, y), grey(x, y), grey(x, y), 255])
+        );
+    }
     let folder = tempfile::tempdir().unwrap();
     gif.save(folder.path().join("a.gif")).unwrap();
     let text = gif.save("a.png").unwrap_err().to_string();

@@ -112,7 +112,7 @@ impl Classifier {
     /// If the images have another shape than the classifier was made for.
     #[track_caller]
     pub fn infer(&self, x: &Tensor4) -> (Tensor2, Tensor2) {
-        let mut h = x.clone();
+        let mut h = x.as_standard_layout().into_owned(); // a mirrored image may lie otherwise
         for (conv, norm) in self.convs.iter().zip(&self.norms) {
             h = norm.infer_silu(&conv.infer(&h));
         }
@@ -125,7 +125,7 @@ impl Classifier {
     /// Logits, and what backward needs.
     #[track_caller]
     pub fn forward(&self, x: Tensor4) -> (Tensor2, ClassifierCache) {
-        let (mut h, mut blocks) = (x, Vec::new());
+        let (mut h, mut blocks) = (x.as_standard_layout().into_owned(), Vec::new());
         for (conv, norm) in self.convs.iter().zip(&self.norms) {
             let (y, conv) = conv.forward(h);
             let (y, norm) = norm.forward_silu(y);
@@ -342,6 +342,15 @@ mod tests {
         let dx = model.backward(cache, &g, &mut grad);
         check("classifier x", &x, &dx, |x| inner(&model.infer(x).1, &g));
         check_params("classifier", &model, &grad, &[], |model| inner(&model.infer(&x).1, &g));
+    }
+
+    #[test]
+    fn the_layout_in_memory_does_not_matter() {
+        let (model, x) = small();
+        let mirrored = crate::data::flip_horizontal(&x);
+        let copied = Tensor4::from_shape_vec(x.dim(), mirrored.iter().copied().collect()).unwrap();
+        assert_eq!(model.infer(&mirrored), model.infer(&copied));
+        assert_eq!(model.forward(mirrored).0, model.forward(copied).0);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use ddpm::data::{self, EXCERPT_EVERY, Images, Split, flip_horizontal, to_u8};
 use ddpm::figures::Grid;
 use ddpm::quality::{Classifier, nearest};
 use ndarray::{Array2, Array4, Axis, concatenate, s, stack};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// Samples that are looked up.
@@ -72,7 +73,7 @@ fn with_mirrored(images: &Array4<u8>) -> Array4<u8> {
 
 fn pixels(images: &Array4<u8>) -> Array2<f32> {
     let (n, h, w, c) = images.dim();
-    images.mapv(f32::from).into_shape_with_order((n, h * w * c)).expect("contiguous")
+    images.to_shape((n, h * w * c)).expect("as many numbers").mapv(f32::from)
 }
 
 fn features(classifier: &Classifier, images: &Array4<u8>) -> Array2<f32> {
@@ -102,21 +103,48 @@ pub(crate) struct Excerpt {
 
 impl Excerpt {
     pub(crate) fn run(self) -> Result<()> {
-        let train: Images = data::fashion_mnist(self.data.as_deref(), Split::Train)?;
+        let train = data::fashion_mnist(self.data.as_deref(), Split::Train)?;
         let (x0, _) = draw(&checkpoint::shipped()?, SAMPLES, &[], self.seed);
-        let (samples, candidates) = (to_u8(&x0), with_mirrored(&train.pixels));
-        let classifier = Classifier::shipped()?;
-        let in_pixels = nearest(&pixels(&samples), &pixels(&candidates), NEAREST);
-        let in_features =
-            nearest(&features(&classifier, &samples), &features(&classifier, &candidates), NEAREST);
-        let found = in_pixels.iter().chain(&in_features).flatten();
-        let mut rows: Vec<usize> = found.map(|neighbour| neighbour.index % train.len()).collect();
-        rows.sort_unstable();
-        rows.dedup();
-        let regular = (0..train.len()).step_by(EXCERPT_EVERY);
-        let all: Vec<usize> = regular.chain(rows).collect();
-        data::idx::write_images(&self.out, &train.select(&all).pixels)?;
-        println!("{} images in {}", all.len(), self.out.display());
+        let excerpt = excerpt(&train, &to_u8(&x0), &Classifier::shipped()?);
+        data::idx::write_images(&self.out, &excerpt.pixels)?;
+        println!("{} images in {}", excerpt.len(), self.out.display());
         Ok(())
+    }
+}
+
+/// The regular part, and what is nearest to the samples in pixels or in features.
+fn excerpt(train: &Images, samples: &Array4<u8>, classifier: &Classifier) -> Images {
+    let candidates = with_mirrored(&train.pixels);
+    let in_pixels = nearest(&pixels(samples), &pixels(&candidates), NEAREST);
+    let in_features = nearest(&features(classifier, samples), &features(classifier, &candidates), NEAREST);
+    let found = in_pixels.iter().chain(&in_features).flatten();
+    let found: BTreeSet<usize> = found.map(|neighbour| neighbour.index % train.len()).collect();
+    let regular = (0..train.len()).step_by(EXCERPT_EVERY);
+    train.select(&regular.chain(found).collect::<Vec<_>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the figure finds in the excerpt is what a search of everything finds.
+    #[test]
+    fn the_excerpt_has_every_neighbour() {
+        let train = data::fashion_mnist_test();
+        let train = train.select(&(0..250).collect::<Vec<_>>());
+        let classifier = Classifier::shipped().unwrap();
+        let samples = flip_horizontal(&train.select(&[7, 30]).pixels); // a mirrored copy is found too
+        let excerpt = excerpt(&train, &samples, &classifier);
+        assert_eq!(excerpt.select(&[0, 1, 2]).pixels, train.select(&[0, 120, 240]).pixels);
+        assert!(excerpt.len() <= 3 + 2 * 2 * NEAREST);
+        let features = |images: &Array4<u8>| features(&classifier, images);
+        let rows = |images: &Images| beside(&samples, &with_mirrored(&images.pixels), &[&pixels, &features]);
+        assert_eq!(rows(&excerpt), rows(&train));
+        assert_eq!(rows(&excerpt).index_axis(Axis(0), 1), samples.index_axis(Axis(0), 0));
+    }
+
+    #[test]
+    fn a_space_is_named_above_its_nearest() {
+        assert_eq!(labels(&["a", "b"]), ["sample", "a", "2", "3", "4", "b", "2", "3", "4"]);
     }
 }
