@@ -4,6 +4,7 @@
 use super::bound::loss_curve;
 use super::studio::{JUDGED, Studio, garments};
 use crate::cli::model::{as_batch, image_shape};
+use crate::cli::progress::Progress;
 use ddpm::Result;
 use ddpm::checkpoint::{ABLATION, Pretrained, Shipped};
 use ddpm::data::to_u8;
@@ -51,7 +52,14 @@ fn objective(run: &str) -> (&'static str, Option<(f64, f64)>) {
 }
 
 pub(super) fn table(studio: &Studio) -> Result<()> {
-    let rows = ABLATION.iter().map(|run| row(studio, run)).collect::<Result<Vec<_>>>()?;
+    let mut progress = Progress::new("ablation", ABLATION.len());
+    let watched = |run: &Shipped| {
+        let row = row(studio, run);
+        progress.step(run.name);
+        row
+    };
+    let rows = ABLATION.iter().map(watched).collect::<Result<Vec<_>>>()?;
+    progress.finish();
     println!("{:5}{:48}{:>18}{:>10}{:>12}", "", "objective", "bits/dim", "Fréchet", "confidence");
     for r in &rows {
         let bits = format!("{:.3} ± {:.3}", r.bits_per_dim, r.std_error);
