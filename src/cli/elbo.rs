@@ -133,7 +133,7 @@ type Summary = fn(&Elbo) -> Estimate;
 const SUMMARY: [(&str, Summary); 4] = [
     ("L_T", |b| b.mean_bits_per_dim(b.L_T.clone())),
     ("Σ L_t-1", |b| b.mean_bits_per_dim(b.sum_L_t_minus_1())),
-    ("L_0", |b| b.mean_bits_per_dim(b.L_0().to_owned())),
+    ("L_0", Elbo::distortion),
     ("L", Elbo::bits_per_dim),
 ];
 
@@ -282,6 +282,5 @@ fn save_json(path: &Path, data: &str, variants: &[Reverse], bounds: &[Elbo]) -> 
     let entries: Vec<_> = entries.collect();
     let images = bounds[0].L_T.len();
     let value = serde_json::json!({ "data": data, "images": images, "T": bounds[0].T, "bounds": entries });
-    let text = serde_json::to_string_pretty(&value).map_err(|e| Error::format(path, "a table", e))? + "\n";
-    write_atomically(path, text.as_bytes())
+    write_atomically(path, format!("{value:#}\n").as_bytes())
 }

@@ -92,7 +92,7 @@ pub(super) fn test_images(
     if count == 0 || count > images.len() {
         return Err(Error::argument("--images", format!("1 to {} images", images.len()), count));
     }
-    Ok(images.select(&(0..count).collect::<Vec<_>>()))
+    Ok(images.first(count))
 }
 
 /// The same as numbers in [−1, 1].

@@ -82,6 +82,15 @@ impl Images {
         Images { pixels: self.pixels.select(Axis(0), indices), labels, name: self.name.clone() }
     }
 
+    /// The first `n` images.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    #[track_caller]
+    pub fn first(&self, n: usize) -> Images {
+        self.select(&(0..n).collect::<Vec<_>>())
+    }
+
     /// The images at `indices` in [−1, 1], `[indices.len(), H, W, C]`.
     ///
     /// ```

@@ -295,6 +295,16 @@ impl Elbo {
         &self.L_T + &self.sum_L_t_minus_1() + self.L_0()
     }
 
+    /// The rate L_T + Σ L_{t−1} (section 4.3) in bits per dimension: mean over the images, with its standard error.
+    pub fn rate(&self) -> Estimate {
+        self.mean_bits_per_dim(&self.L_T + &self.sum_L_t_minus_1())
+    }
+
+    /// The distortion L_0 (section 4.3) in bits per dimension: mean over the images, with its standard error.
+    pub fn distortion(&self) -> Estimate {
+        self.mean_bits_per_dim(self.L_0().to_owned())
+    }
+
     /// The bound in bits per dimension: mean over the images, with its standard error.
     pub fn bits_per_dim(&self) -> Estimate {
         self.mean_bits_per_dim(self.total())

@@ -14,7 +14,7 @@ use crate::rng::stream;
 use crate::tensor::{Tensor2, Tensor4};
 use crate::unet::GROUP;
 use crate::{Error, Result};
-use ndarray::{Array1, Array2, Array4, Axis, concatenate, s};
+use ndarray::{Array1, Array2, Array4, Axis, concatenate};
 use ndarray_rand::rand::Rng;
 use rayon::prelude::*;
 use std::path::Path;
@@ -233,12 +233,6 @@ impl Judgement {
             classes.iter().zip(labels).filter(|&(&class, &label)| class == usize::from(label)).count();
         right as f64 / labels.len() as f64
     }
-
-    /// The first `n` images.
-    pub fn first(&self, n: usize) -> Judgement {
-        let rows = |a: &Array2<f64>| a.slice(s![..n, ..]).to_owned();
-        Judgement { features: rows(&self.features), probabilities: rows(&self.probabilities) }
-    }
 }
 
 /// How a classifier is trained.
@@ -382,7 +376,7 @@ mod tests {
         assert_eq!(judgement.accuracy(&labels), 1.0);
         assert_eq!(judgement.histogram()[..3], [10, 10, 0]);
         assert!(judgement.confidence() > 0.8);
-        assert_eq!(judgement.first(3).classes(), [0, 1, 0]);
+        assert_eq!(judgement.classes()[..3], [0, 1, 0]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use ddpm::checkpoint::{ABLATION, Pretrained, Shipped};
 use ddpm::data::to_u8;
 use ddpm::diffusion::{ElboOptions, Noise, TimeSteps, elbo, respace, sample};
 use ddpm::figures::{Chart, LossCurve, Scale};
+use ddpm::tensor::Batch;
 use serde::Serialize;
 
 /// Test images of each bound, and strata of t for each; the same for every network.
@@ -38,27 +39,30 @@ struct Row {
     paper_fid: Option<f64>,
 }
 
-/// The objective of a run, and the paper's IS and FID for it.
-fn objective(run: &str) -> (&'static str, Option<(f64, f64)>) {
+/// The objective of a run, the unit of its loss, and the paper's IS and FID for it.
+fn objective(run: &str) -> (&'static str, &'static str, Option<(f64, f64)>) {
+    let (bits, mse) = ("L, bits/dim", "mean squared error");
     match run {
-        "mu_learned" => ("L, learned diagonal Σ", Some((7.28, 23.69))),
-        "mu_fixed" => ("L, fixed isotropic Σ", Some((8.06, 13.22))),
-        "mu_mse" => ("mean squared error", None),
-        "eps_learned" => ("L, learned diagonal Σ", None),
-        "eps_fixed" => ("L, fixed isotropic Σ", Some((7.67, 13.51))),
-        "eps_simple" => ("mean squared error (L_simple)", Some((9.46, 3.17))),
-        _ => ("L_hybrid, learned range of Σ, t by importance", None),
+        "mu_learned" => ("L, learned diagonal Σ", bits, Some((7.28, 23.69))),
+        "mu_fixed" => ("L, fixed isotropic Σ", bits, Some((8.06, 13.22))),
+        "mu_mse" => ("mean squared error", mse, None),
+        "eps_learned" => ("L, learned diagonal Σ", bits, None),
+        "eps_fixed" => ("L, fixed isotropic Σ", bits, Some((7.67, 13.51))),
+        "eps_simple" => ("mean squared error (L_simple)", mse, Some((9.46, 3.17))),
+        _ => ("L_hybrid, learned range of Σ, t by importance", "L_{hybrid}", None),
     }
 }
 
 pub(super) fn table(studio: &Studio) -> Result<()> {
     let mut progress = Progress::new("ablation", ABLATION.len());
-    let watched = |run: &Shipped| {
-        let row = row(studio, run);
+    let curves = ABLATION.iter().map(loss_curve).collect::<Result<Vec<_>>>()?;
+    let images = as_batch(&garments(BOUND.0));
+    let watched = |(run, curve): (&Shipped, &LossCurve)| {
+        let row = row(studio, run, curve, &images);
         progress.step(run.name);
         row
     };
-    let rows = ABLATION.iter().map(watched).collect::<Result<Vec<_>>>()?;
+    let rows = ABLATION.iter().zip(&curves).map(watched).collect::<Result<Vec<_>>>()?;
     progress.finish();
     println!("{:5}{:48}{:>18}{:>10}{:>12}", "", "objective", "bits/dim", "Fréchet", "confidence");
     for r in &rows {
@@ -73,39 +77,38 @@ pub(super) fn table(studio: &Studio) -> Result<()> {
         );
     }
     println!();
-    let charts = ABLATION.iter().zip(&rows).map(|(run, row)| Ok(panel(&loss_curve(run)?, row)));
-    studio.save("ablation.png", &Chart::panels(charts.collect::<Result<_>>()?, 3, (560, 440)))?;
+    let charts = curves.iter().zip(&rows).map(|(curve, row)| panel(curve, row)).collect();
+    studio.save("ablation.png", &Chart::panels(charts, 3, (560, 440)))?;
     studio.save_csv("ablation.csv", rows)
 }
 
 /// The bound and the samples of one network, with the noises that all have.
-fn row(studio: &Studio, run: &Shipped) -> Result<Row> {
+fn row(studio: &Studio, run: &Shipped, curve: &LossCurve, images: &Batch) -> Result<Row> {
     let model = run.load()?;
-    let (n, times) = BOUND;
-    let time_steps = TimeSteps::Stratified { count: times, seed: studio.seed };
+    let time_steps = TimeSteps::Stratified { count: BOUND.1, seed: studio.seed };
     let options = ElboOptions { time_steps, ..ElboOptions::default() };
     let noise = Noise::seed(studio.seed);
-    let bound = elbo(&model.unet, &model.reverse, &as_batch(&garments(n)), &options, &noise, &mut |_, _| ());
+    let bound = elbo(&model.unet, &model.reverse, images, &options, &noise, &mut |_, _| ());
     let (frechet, judgement) = studio.judge()?.judge(&to_u8(&samples(&model, studio.seed)));
     let total = bound.bits_per_dim();
-    let (objective, paper) = objective(run.name);
+    let (objective, _, paper) = objective(run.name);
     Ok(Row {
         run: run.name,
         predicts: model.reverse.prediction.to_string(),
         objective,
         bits_per_dim: total.mean,
         std_error: total.std_error,
-        rate: bound.mean_bits_per_dim(&bound.L_T + &bound.sum_L_t_minus_1()).mean,
-        distortion: bound.mean_bits_per_dim(bound.L_0().to_owned()).mean,
+        rate: bound.rate().mean,
+        distortion: bound.distortion().mean,
         frechet,
         confidence: judgement.confidence(),
-        loss_rise: largest_rise(&loss_curve(run)?.losses),
+        loss_rise: largest_rise(&curve.losses),
         paper_is: paper.map(|p| p.0),
         paper_fid: paper.map(|p| p.1),
     })
 }
 
-fn samples(model: &Pretrained, seed: u64) -> ddpm::tensor::Batch {
+fn samples(model: &Pretrained, seed: u64) -> Batch {
     let [h, w, c] = image_shape(model);
     let (short, reverse) = respace(&model.unet, &model.reverse, STEPS);
     sample(&short, &reverse, [JUDGED, h, w, c], &Noise::seed(seed))
@@ -132,11 +135,7 @@ fn symbol(predicts: &str) -> &'static str {
 /// A training's loss; losses of different objectives can't share an axis.
 fn panel(curve: &LossCurve, row: &Row) -> Chart {
     let subscripts = |text: &str| text.replace("L_simple", "L_{simple}").replace("L_hybrid", "L_{hybrid}");
-    let unit = match row.objective.split([',', ' ']).next() {
-        Some("L") => "L, bits/dim",
-        Some("mean") => "mean squared error",
-        _ => "L_{hybrid}",
-    };
+    let (_, unit, _) = objective(row.run);
     Chart::new("training step", unit)
         .title(format!("{}: {}", symbol(&row.predicts), subscripts(row.objective)))
         .scales(Scale::Linear, Scale::Log)

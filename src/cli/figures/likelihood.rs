@@ -5,7 +5,7 @@ use crate::cli::elbo::{evaluate, variants};
 use crate::cli::model::as_batch;
 use ddpm::checkpoint::Pretrained;
 use ddpm::data::{Images, fashion_mnist_excerpt, fashion_mnist_test};
-use ddpm::diffusion::{ElboOptions, TimeSteps};
+use ddpm::diffusion::{Elbo, ElboOptions, Reverse, TimeSteps};
 use ddpm::{Error, Result};
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::codecs::webp::WebPEncoder;
@@ -31,6 +31,21 @@ struct Row {
     distortion: Option<f64>,
 }
 
+impl Row {
+    fn new(source: &'static str, model: String, data: String, bits_per_dim: f64) -> Row {
+        Row { source, model, data, images: None, bits_per_dim, std_error: None, rate: None, distortion: None }
+    }
+
+    fn computed(model: String, images: &Images, bits_per_dim: f64) -> Row {
+        let row = Row::new("computed", model, images.name.clone(), bits_per_dim);
+        Row { images: Some(images.len()), ..row }
+    }
+
+    fn quoted(model: &str, data: &str, bits_per_dim: f64) -> Row {
+        Row::new("quoted: Ho et al. 2020, Table 1", model.into(), data.into(), bits_per_dim)
+    }
+}
+
 /// Rows of the paper's Table 1, CIFAR10: NLL test, and train where it is given.
 const QUOTED: [(&str, f64, Option<f64>); 6] = [
     ("Diffusion (original), upper bound", 5.40, None),
@@ -42,14 +57,13 @@ const QUOTED: [(&str, f64, Option<f64>); 6] = [
 ];
 
 pub(super) fn table(studio: &Studio) -> Result<()> {
-    let first = |images: &Images, n: usize| images.select(&(0..n).collect::<Vec<_>>());
     let (train, held_out) = paintings();
     let mut rows = Vec::new();
     for (model, (n, times), splits) in [
         (&studio.garments.model, GARMENTS, [fashion_mnist_test(), fashion_mnist_excerpt()]),
         (&studio.paintings.model, CROPS, [held_out, train].map(|data| data.draws(CROPS.0, studio.seed))),
     ] {
-        for images in splits.map(|images| first(&images, n)) {
+        for images in splits.map(|images| images.first(n)) {
             rows.extend(bounds(model, &images, times, studio.seed));
             rows.extend(codecs(&images)?);
         }
@@ -59,24 +73,10 @@ pub(super) fn table(studio: &Studio) -> Result<()> {
         println!("{:34} {:24} {:.3}{error} bits/dim", row.data, row.model, row.bits_per_dim);
     }
     println!();
-    rows.extend(QUOTED.into_iter().flat_map(|(model, test, train)| {
-        {
-            let row = |data: &str, bits_per_dim| Row {
-                source: "quoted: Ho et al. 2020, Table 1",
-                model: model.into(),
-                data: data.into(),
-                images: None,
-                bits_per_dim,
-                std_error: None,
-                rate: None,
-                distortion: None,
-            };
-            [Some(row("CIFAR10, test", test)), train.map(|bits| row("CIFAR10, training", bits))]
-        }
-        .into_iter()
-        .flatten()
-        .collect::<Vec<_>>()
-    }));
+    for (model, test, train) in QUOTED {
+        rows.push(Row::quoted(model, "CIFAR10, test", test));
+        rows.extend(train.map(|bits| Row::quoted(model, "CIFAR10, training", bits)));
+    }
     studio.save_csv("likelihood.csv", rows)
 }
 
@@ -86,18 +86,13 @@ fn bounds(model: &Pretrained, images: &Images, times: usize, seed: u64) -> Vec<R
     let options =
         ElboOptions { time_steps: TimeSteps::Stratified { count: times, seed }, ..ElboOptions::default() };
     let bounds = evaluate(model, &variants, &as_batch(images), &options, seed);
-    let row = |(variant, bound): (&ddpm::diffusion::Reverse, &ddpm::diffusion::Elbo)| {
+    let row = |(variant, bound): (&Reverse, &Elbo)| {
         let total = bound.bits_per_dim();
-        let prior_and_rate = &bound.L_T + &bound.sum_L_t_minus_1();
         Row {
-            source: "computed",
-            model: format!("DDPM, σ² = {}", variant.variance),
-            data: images.name.clone(),
-            images: Some(images.len()),
-            bits_per_dim: total.mean,
             std_error: Some(total.std_error),
-            rate: Some(bound.mean_bits_per_dim(prior_and_rate).mean),
-            distortion: Some(bound.mean_bits_per_dim(bound.L_0().to_owned()).mean),
+            rate: Some(bound.rate().mean),
+            distortion: Some(bound.distortion().mean),
+            ..Row::computed(format!("DDPM, σ² = {}", variant.variance), images, total.mean)
         }
     };
     variants.iter().zip(&bounds).map(row).collect()
@@ -116,16 +111,7 @@ fn codecs(images: &Images) -> Result<Vec<Row>> {
     for (name, encode) in codecs {
         let each = images.pixels.outer_iter().map(encode).sum::<Result<usize>>()?;
         for (how, bytes) in [("one file each", each), ("one file for all", encode(sheet.view())?)] {
-            rows.push(Row {
-                source: "computed",
-                model: format!("{name}, {how}"),
-                data: images.name.clone(),
-                images: Some(images.len()),
-                bits_per_dim: 8.0 * bytes as f64 / dims,
-                std_error: None,
-                rate: None,
-                distortion: None,
-            });
+            rows.push(Row::computed(format!("{name}, {how}"), images, 8.0 * bytes as f64 / dims));
         }
     }
     Ok(rows)

@@ -1,7 +1,6 @@
 //! What several figures are made from, each computed when it is first asked for.
 
 use crate::cli::sample::{draw, every_fifty};
-use ddpm::Error;
 use ddpm::Result;
 use ddpm::checkpoint::{self, Pretrained, Shipped};
 use ddpm::data::{self, Dataset, Images};
@@ -132,9 +131,7 @@ impl Studio {
     }
 
     pub(super) fn save_json(&self, name: impl AsRef<str>, value: &serde_json::Value) -> Result<()> {
-        let path = self.out.join(name.as_ref());
-        let text = serde_json::to_string_pretty(value).map_err(|e| Error::format(&path, "a table", e))?;
-        write_atomically(&path, (text + "\n").as_bytes())
+        write_atomically(&self.out.join(name.as_ref()), format!("{value:#}\n").as_bytes())
     }
 }
 
@@ -145,5 +142,5 @@ pub(super) fn paintings() -> (Dataset, Dataset) {
 
 /// The first `n` garments of the test set.
 pub(super) fn garments(n: usize) -> Images {
-    data::fashion_mnist_test().select(&(0..n).collect::<Vec<_>>())
+    data::fashion_mnist_test().first(n)
 }
