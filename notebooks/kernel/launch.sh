@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Starts the Jupyter kernel "Rust (ddpm)": evcxr_jupyter in a work folder of its own.
+#
+# Two kernels in one work folder corrupt each other's results, and an empty one costs a minute of compiling at the
+# first cell. So each kernel gets a copy of the seed, a work folder in which everything is compiled already.
+set -eu
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+lab=${DDPM_LAB:-$here/../.lab}
+mkdir -p "$lab/kernels"
+lab=$(cd "$lab" && pwd)
+
+# what kernels left behind that are gone
+for folder in "$lab"/kernels/*; do
+    if [ -d "$folder" ] && ! kill -0 "${folder##*/}" 2>/dev/null; then rm -rf "$folder"; fi
+done
+
+if [ -n "${DDPM_SEED-}" ]; then # `ddpm lab` builds the seed: this kernel works in it
+    work=$DDPM_SEED
+    mkdir -p "$work"
+else
+    work=$lab/kernels/$$ # the number stays: exec below replaces this shell
+    if [ -d "$lab/seed" ]; then cp -a --reflink=auto "$lab/seed" "$work" 2>/dev/null || cp -a "$lab/seed" "$work"; fi
+    mkdir -p "$work"
+fi
+export EVCXR_TMPDIR=$work
+
+# evcxr writes its own profile, for debugging; only the environment is stronger. These are the release profile's.
+export CARGO_PROFILE_DEV_DEBUG_ASSERTIONS=false
+export CARGO_PROFILE_DEV_OVERFLOW_CHECKS=false
+export CARGO_PROFILE_DEV_OPT_LEVEL=3
+export CARGO_PROFILE_DEV_CODEGEN_UNITS=4
+export CARGO_INCREMENTAL=0 # and a seed of half the size
+# it overwrites RUSTFLAGS, but not the encoded ones; prefer-dynamic is its own and must stay.
+# DDPM_NATIVE=0 compiles for any CPU of this kind, for numbers that can be compared between machines.
+flags=-Cprefer-dynamic
+if [ "${DDPM_NATIVE:-1}" != 0 ]; then flags=$flags$'\x1f'-Ctarget-cpu=native; fi
+export CARGO_ENCODED_RUSTFLAGS=$flags
+# no start-up cells of another set-up
+export EVCXR_CONFIG_DIR=$work/config
+mkdir -p "$EVCXR_CONFIG_DIR"
+
+# the notebooks' folder, from which their first cell finds this crate wherever the notebook lies
+cd "$here/.."
+if [ -x "$lab/evcxr/bin/evcxr_jupyter" ]; then PATH=$lab/evcxr/bin:$PATH; fi
+exec evcxr_jupyter "$@"

@@ -1,0 +1,91 @@
+//! 01: Gaussians, KL, bits.
+
+use super::exercises;
+use ddpm::diffusion::{Decoder, bits_per_dim, kl_normal, log_normal};
+use std::f64::consts::{LN_2, PI};
+
+/// `bin_probability(k, mean, sigma, cdf)`.
+type BinProbability = fn(usize, f64, f64, fn(f64) -> f64) -> f64;
+
+exercises! {
+    /// `log_pdf(x, mean, variance)`, log N(x; m, v) in nats.
+    log_pdf: fn(f64, f64, f64) -> f64 = |e| e
+        .case("x = 0, m = 0, v = 1", |f| f(0.0, 0.0, 1.0), log_normal(0.0, 0.0, 0.0))
+        .case("x = 1, m = 0, v = 1", |f| f(1.0, 0.0, 1.0), log_normal(1.0, 0.0, 0.0))
+        .case("x = 0.3, m = -0.5, v = 0.04", |f| f(0.3, -0.5, 0.04), log_normal(0.3, -0.5, 0.04_f64.ln()))
+        .case("x = 40, m = 0, v = 1, where the density itself is 0 in f64", |f| f(40.0, 0.0, 1.0), log_normal(40.0, 0.0, 0.0))
+        .mistake("the density, not its logarithm", |x, m, v| (-(x - m) * (x - m) / (2.0 * v)).exp() / (2.0 * PI * v).sqrt())
+        .mistake("v used as a standard deviation", |x, m, v| -0.5 * (2.0 * PI).ln() - v.ln() - 0.5 * ((x - m) / v).powi(2))
+        .mistake("the 2π is missing", |x, m, v| -0.5 * v.ln() - (x - m) * (x - m) / (2.0 * v))
+        .mistake("the logarithm of a density that has become 0", |x, m, v| ((-(x - m) * (x - m) / (2.0 * v)).exp() / (2.0 * PI * v).sqrt()).ln())
+        .hint("The logarithm of a product is a sum: one term for the factor in front, one for the exponent.")
+        .hint("log N = −½ log(2πv) − (x − m)²/(2v). Don't compute the density first: at x = 40 it is 0, and log 0 = −∞.");
+
+    /// `kl(m1, v1, m2, v2)`, KL(N(m_1, v_1) ‖ N(m_2, v_2)) in nats.
+    kl: fn(f64, f64, f64, f64) -> f64 = |e| e
+        .case("N(0.3, 2) and itself", |f| f(0.3, 2.0, 0.3, 2.0), 0.0)
+        .case("N(1, 1) from N(0, 1)", |f| f(1.0, 1.0, 0.0, 1.0), 0.5)
+        .case("N(0, 4) from N(0, 1)", |f| f(0.0, 4.0, 0.0, 1.0), kl_normal(0.0, 4.0_f64.ln(), 0.0, 0.0))
+        .case("N(0, 1) from N(0, 4)", |f| f(0.0, 1.0, 0.0, 4.0), kl_normal(0.0, 0.0, 0.0, 4.0_f64.ln()))
+        .case("N(0.1, 0.02) from N(0.3, 0.05)", |f| f(0.1, 0.02, 0.3, 0.05), kl_normal(0.1, 0.02_f64.ln(), 0.3, 0.05_f64.ln()))
+        .mistake("the two distributions are swapped", |m1, v1, m2, v2| kl_normal(m2, v2.ln(), m1, v1.ln()))
+        .mistake("the −1 is missing, so that KL(p‖p) is not 0", |m1, v1, m2, v2| 0.5 + kl_normal(m1, v1.ln(), m2, v2.ln()))
+        .mistake("the variances of the mean's term: it is divided by v_2, not v_1", |m1, v1, m2, v2| {
+            0.5 * ((v2 / v1).ln() - 1.0 + v1 / v2 + (m1 - m2) * (m1 - m2) / v1)
+        })
+        .hint("It must be 0 when the two are the same, and it is not symmetric.")
+        .hint("½ (log(v_2/v_1) − 1 + v_1/v_2 + (m_1 − m_2)²/v_2)");
+
+    /// `to_bits_per_dim(nats, dims)`.
+    to_bits_per_dim: fn(f64, usize) -> f64 = |e| e
+        .case("ln 2 nats, 1 dimension", |f| f(LN_2, 1), 1.0)
+        .case("1000 nats, 28×28 pixels", |f| f(1000.0, 784), bits_per_dim(1000.0, 784))
+        .case("5000 nats, 32×32 pixels of 3 colours", |f| f(5000.0, 3072), bits_per_dim(5000.0, 3072))
+        .mistake("multiplied by ln 2: one nat is more than one bit", |nats, dims| nats * LN_2 / dims as f64)
+        .mistake("bits, not bits per dimension", |nats, _| nats / LN_2)
+        .mistake("still in nats", |nats, dims| nats / dims as f64)
+        .hint("A bit is ln 2 = 0.693 nats, so there are more bits than nats.")
+        .hint("nats / ln 2 / D");
+
+    /// `bin_probability(k, mean, sigma, cdf)`: what N(m, σ²) gives to grey level k of 0..=255 (Eq. 13).
+    bin_probability: BinProbability = |e| {
+        let exact = |k: usize, mean: f64, sigma: f64| Decoder::Exact.log_prob(k as f64 / 127.5 - 1.0, mean, sigma.ln()).exp();
+        let sum = |f: BinProbability, mean, sigma| -> f64 {
+            (0..256).map(|k| f(k, mean, sigma, ddpm::diffusion::normal_cdf)).sum()
+        };
+        e.case("k = 128, m = 0, σ = 0.1", |f| f(128, 0.0, 0.1, ddpm::diffusion::normal_cdf), exact(128, 0.0, 0.1))
+            .case("k = 0, m = -0.95, σ = 0.1", |f| f(0, -0.95, 0.1, ddpm::diffusion::normal_cdf), exact(0, -0.95, 0.1))
+            .case("k = 255, m = 0.9, σ = 0.3", |f| f(255, 0.9, 0.3, ddpm::diffusion::normal_cdf), exact(255, 0.9, 0.3))
+            .case("the sum over k, m = 0.99, σ = 0.5", move |f| sum(f, 0.99, 0.5), 1.0)
+            .mistake("the edge bins are not open: below level 0 and above level 255 something is lost", |k, m, s, cdf| {
+                let x = k as f64 / 127.5 - 1.0;
+                cdf((x + 1.0 / 255.0 - m) / s) - cdf((x - 1.0 / 255.0 - m) / s)
+            })
+            .mistake("bins of half the width: from x − 1/510 to x + 1/510", |k, m, s, cdf| {
+                let x = k as f64 / 127.5 - 1.0;
+                let (low, high) = (cdf((x - 1.0 / 510.0 - m) / s), cdf((x + 1.0 / 510.0 - m) / s));
+                (if k == 255 { 1.0 } else { high }) - (if k == 0 { 0.0 } else { low })
+            })
+            .mistake("divided by the variance instead of σ", |k, m, s, cdf| {
+                let (x, v) = (k as f64 / 127.5 - 1.0, s * s);
+                let (low, high) = (cdf((x - 1.0 / 255.0 - m) / v), cdf((x + 1.0 / 255.0 - m) / v));
+                (if k == 255 { 1.0 } else { high }) - (if k == 0 { 0.0 } else { low })
+            })
+            .hint("Level k sits at x = k/127.5 − 1; its bin reaches from x − 1/255 to x + 1/255.")
+            .hint("The bin of 0 reaches down to −∞ and that of 255 up to +∞: there the CDF is 0 and 1.")
+    };
+
+    /// `guess()`: how many nats the tanh formula for the CDF is off, at z = −4, in the logarithm.
+    tanh_error: fn() -> f64 = |e| {
+        let z = -4.0_f64;
+        let tanh = 0.5 * (1.0 + ((2.0 / PI).sqrt() * (z + 0.044715 * z.powi(3))).tanh());
+        let error = (tanh.ln() - ddpm::diffusion::log_normal_cdf(z)).abs();
+        e.holds("log Φ̃(−4) − log Φ(−4)", |f| f(), "a number within a factor of 2 of the truth", move |guess| {
+            let factor = guess.number() / error;
+            if (0.5..=2.0).contains(&factor) { Ok(()) } else { Err(format!("the guess is {factor:.2e} times the truth")) }
+        })
+        .mistake("the difference of the CDFs, not of their logarithms", || 1e-5)
+        .mistake("the sign: say how far it is off, without a direction", || -0.4)
+        .hint("Compute both: `normal_cdf(-4.0)` and the tanh formula.")
+    };
+}

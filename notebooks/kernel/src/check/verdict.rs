@@ -1,0 +1,109 @@
+//! What a check says.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// The first case that failed.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Failure {
+    pub(super) input: String,
+    pub(super) expected: String,
+    pub(super) got: String,
+    pub(super) cause: Option<&'static str>,
+}
+
+impl Failure {
+    pub(super) fn panicked(input: &str, message: &str) -> Failure {
+        let unwritten = message.starts_with("not yet implemented");
+        let got = if unwritten { "not written yet".to_string() } else { format!("panicked: {message}") };
+        Failure { input: input.to_string(), expected: "a value".to_string(), got, cause: None }
+    }
+
+    pub(super) fn endless(patience: Duration) -> Failure {
+        Failure {
+            input: "all cases".to_string(),
+            expected: "an end".to_string(),
+            got: format!("still running after {} s", patience.as_secs()),
+            cause: Some("a loop whose condition never becomes false"),
+        }
+    }
+}
+
+/// ✓ or ✗, and why.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    name: &'static str,
+    passed: usize,
+    cases: usize,
+    failure: Option<Failure>,
+}
+
+impl Verdict {
+    pub(super) fn passed(name: &'static str, cases: usize) -> Verdict {
+        Verdict { name, passed: cases, cases, failure: None }
+    }
+
+    pub(super) fn failed(name: &'static str, passed: usize, cases: usize, failure: Failure) -> Verdict {
+        Verdict { name, passed, cases, failure: Some(failure) }
+    }
+
+    /// 1 if every case passed, else 0.
+    pub fn score(&self) -> f64 {
+        self.points(1.0)
+    }
+
+    /// `points` if every case passed, else 0.
+    pub fn points(&self, points: f64) -> f64 {
+        if self.failure.is_none() { points } else { 0.0 }
+    }
+
+    /// The known mistake that explains the failure.
+    pub fn cause(&self) -> Option<&'static str> {
+        self.failure.as_ref().and_then(|failure| failure.cause)
+    }
+
+    /// Shows the verdict in a notebook, in green or red.
+    pub fn evcxr_display(&self) {
+        let colour = if self.failure.is_none() { "#1a7f37" } else { "#cf222e" };
+        let text = self.to_string().replace('&', "&amp;").replace('<', "&lt;");
+        let (head, rest) = text.split_once('\n').unwrap_or((&text, ""));
+        println!(
+            "EVCXR_BEGIN_CONTENT text/html\n<pre><b style=\"color:{colour}\">{head}</b>\n{rest}</pre>\n\
+             EVCXR_END_CONTENT\nEVCXR_BEGIN_CONTENT text/plain\n{self}\nEVCXR_END_CONTENT"
+        );
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Verdict { name, passed, cases, failure } = self;
+        let Some(Failure { input, expected, got, cause }) = failure else {
+            return write!(f, "✓ {name}   {cases} cases");
+        };
+        writeln!(f, "✗ {name}   {passed} of {cases} cases")?;
+        writeln!(f, "  input     {input}")?;
+        writeln!(f, "  expected  {expected}")?;
+        writeln!(f, "  got       {got}")?;
+        if let Some(cause) = cause {
+            writeln!(f, "  likely    {cause}")?;
+        }
+        write!(f, "  help      check::hint(\"{name}\")")
+    }
+}
+
+static SCORES: Mutex<BTreeMap<&'static str, f64>> = Mutex::new(BTreeMap::new());
+
+/// Keeps the last result of each check.
+pub(super) fn remember(verdict: &Verdict) {
+    let mut scores = SCORES.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    scores.insert(verdict.name, verdict.score());
+}
+
+/// How many of the exercises that were checked so far are right.
+pub fn score() -> String {
+    let scores = SCORES.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let right = scores.values().filter(|&&score| score == 1.0).count();
+    format!("{right} of {} exercises", scores.len())
+}

@@ -1,0 +1,48 @@
+//! What the notebooks load, under the name `ddpm`: the crate itself, and what only a notebook needs.
+//!
+//! ```text
+//! :dep ddpm = { package = "ddpm-notebook", path = "kernel" }
+//! use ddpm::prelude::*;
+//! ddpm::start();
+//! ```
+//!
+//! It is a `dylib`. evcxr links every cell on its own; were the crate linked statically, each cell would have its
+//! own copy of every static, and rayon would start another pool of threads in each.
+
+pub mod check;
+mod display;
+mod live;
+
+pub use ddpm::*;
+pub use display::{Markdown, Table, layers, md};
+pub use live::LossPlot;
+
+/// [`ddpm::prelude`], and how notebooks show tables, text and a loss that is still falling.
+pub mod prelude {
+    pub use crate::{LossPlot, Markdown, Table, check, layers, md};
+    pub use ddpm::prelude::*;
+}
+
+use std::io::Write;
+use std::sync::Once;
+
+/// Prepares a notebook; the first cell calls it.
+///
+/// evcxr reports a cell that panicked as a success. From now on a panic prints one line to the cell, and with
+/// `NB_STRICT=1` ends the process, so that a run without a reader fails as well.
+pub fn start() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let strict = std::env::var_os("NB_STRICT").is_some_and(|value| value != "0");
+        std::panic::set_hook(Box::new(move |info| {
+            if check::in_check() {
+                return; // the verdict says it
+            }
+            println!("⚠ panicked: {}", info.payload_as_str().unwrap_or("no message"));
+            let _ = std::io::stdout().flush(); // nothing to be done if the reader is gone
+            if strict {
+                std::process::exit(101);
+            }
+        }));
+    });
+}
