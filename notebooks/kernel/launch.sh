@@ -35,6 +35,17 @@ export CARGO_INCREMENTAL=0 # and a seed of half the size
 flags=-Cprefer-dynamic
 if [ "${DDPM_NATIVE:-1}" != 0 ]; then flags=$flags$'\x1f'-Ctarget-cpu=native; fi
 export CARGO_ENCODED_RUSTFLAGS=$flags
+# rust-analyzer inside evcxr takes $CARGO_HOME/bin/cargo first: give it the one that hides what it need not read
+export DDPM_CARGO_HOME=${CARGO_HOME:-$HOME/.cargo}
+DDPM_CARGO=$(command -v cargo || echo "$DDPM_CARGO_HOME/bin/cargo")
+export DDPM_CARGO
+export CARGO_HOME=$lab/cargo
+mkdir -p "$CARGO_HOME/bin" "$DDPM_CARGO_HOME/registry"
+ln -sfn "$here/cargo-for-types.py" "$CARGO_HOME/bin/cargo"
+for shared in registry git config.toml credentials.toml; do
+    if [ -e "$DDPM_CARGO_HOME/$shared" ]; then ln -sfn "$DDPM_CARGO_HOME/$shared" "$CARGO_HOME/$shared"; fi
+done
+
 # no start-up cells of another set-up
 export EVCXR_CONFIG_DIR=$work/config
 mkdir -p "$EVCXR_CONFIG_DIR"
