@@ -22,12 +22,12 @@ ddpm::start();
 // The standard deviation is $\sigma=\sqrt v$. Papers write the variance into the bracket, programs mostly want $\sigma$: half of all bugs in this course live in that square root.
 
 // %%
-let x: Vec<f64> = (-400..=400).map(|i| i as f64 / 100.0).collect();
-let density = |mean: f64, variance: f64| -> Vec<f64> {
+fn density(x: &[f64], mean: f64, variance: f64) -> Vec<f64> {
     x.iter().map(|&x| log_normal(x, mean, variance.ln()).exp()).collect()
-};
-let narrow = density(1.0, 0.25);
-let standard = density(0.0, 1.0);
+}
+let x: Vec<f64> = (-400..=400).map(|i| i as f64 / 100.0).collect();
+let standard = density(&x, 0.0, 1.0);
+let narrow = density(&x, 1.0, 0.25);
 Chart::new("x", "density")
     .line("N(0, 1)", &x, &standard)
     .line("N(1, 0.25)", &x, &narrow)
@@ -72,7 +72,7 @@ let variance = eps.mapv(|e| (e - mean).powi(2)).mean().unwrap();
 println!("mean {mean:.4}, variance {variance:.4} of 10,000 draws from N(0, 1)");
 
 // %% [markdown]
-// *What to see:* the mean is off by about $1/\sqrt{10\,000} = 0.01$, as it must be. A Monte-Carlo average of $n$ draws is off by $\sigma/\sqrt n$: four times the work for half the error. This is why every number we estimate later comes with a ± behind it.
+// *What to see:* neither is exact. A Monte-Carlo average of $n$ draws is typically off by $\sigma/\sqrt n$, here 0.01 (this mean is luckier than that): four times the work for half the error. This is why every number we estimate later comes with a ± behind it.
 //
 // To draw from $\mathcal N(m, v)$, scale and shift: $x = m + \sqrt v\,\epsilon$ with $\epsilon\sim\mathcal N(0,1)$. The whole forward process of the next notebook is this one line.
 
@@ -139,9 +139,9 @@ assert!((estimate.mean - exact).abs() < 4.0 * estimate.std_error);
 
 // %%
 let levels: Vec<f64> = (0..256).map(|k| k as f64).collect();
-let bins = |mean: f64, sigma: f64| -> Vec<f64> {
+fn bins(mean: f64, sigma: f64) -> Vec<f64> {
     (0..256).map(|k| Decoder::Exact.log_prob(k as f64 / 127.5 - 1.0, mean, sigma.ln()).exp()).collect()
-};
+}
 Chart::new("grey level k", "probability")
     .line("m = 0, σ = 0.1", &levels, &bins(0.0, 0.1))
     .line("m = -0.9, σ = 0.15", &levels, &bins(-0.9, 0.15))

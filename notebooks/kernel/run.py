@@ -42,8 +42,10 @@ def read(path):
 def tidy(cell):
     """Drops what differs from run to run and joins what was printed line by line."""
     cell.metadata.pop("execution", None)
+    if cell.cell_type != "code":
+        return
     outputs = []
-    for output in cell.get("outputs", []):
+    for output in cell.outputs:
         before = outputs[-1] if outputs else {}
         if output.output_type == "stream" and before.get("name") == output.name:
             before["text"] += output.text
@@ -71,10 +73,10 @@ def execute(source, target):
     try:
         client.execute()
     except (CellExecutionError, DeadKernelError) as error:
-        done = [cell for cell in notebook.cells if cell.get("execution_count")]
-        printed = "".join(o.get("text", "") for cell in done[-2:] for o in cell.outputs)
-        plain = re.sub(r"\x1b\[[0-9;]*m", "", f"{error}")
-        sys.exit(f"{source.name}: {plain}\n{printed}")
+        said = [line for cell in notebook.cells for output in cell.get("outputs", [])
+                for line in output.get("traceback", [output.get("text", "")])]
+        plain = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join([f"{error}".strip(), *said[-12:]]))
+        sys.exit(f"{source.name}: {plain}")
     bad = list(failures(notebook))
     if bad:
         sys.exit(f"{source.name}: " + "\n".join(bad))
