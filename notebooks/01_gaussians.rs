@@ -43,7 +43,7 @@ let far = log_normal(40.0, 0.0, 0.0);
 println!("log N(40; 0, 1) = {far} nats, and the density itself is {}", far.exp());
 
 // %% [markdown]
-// Sixty-four pixels far off in one direction, and the density of the image is 0 in floating point: its logarithm is only a largish number.
+// The density is 0 in floating point, where the smallest positive number is about $10^{-308}$. Its logarithm is an ordinary number.
 //
 // ### Exercise 1.1: the logarithm of a density
 //
