@@ -14,7 +14,7 @@ for folder in "$lab"/kernels/*; do
     if [ -d "$folder" ] && ! kill -0 "${folder##*/}" 2>/dev/null; then rm -rf "$folder"; fi
 done
 
-if [ -n "${DDPM_SEED-}" ]; then # `ddpm lab` builds the seed: this kernel works in it
+if [ -n "${DDPM_SEED-}" ]; then # run.py builds the seed, an absolute path: this kernel works in it
     work=$DDPM_SEED
     mkdir -p "$work"
 else

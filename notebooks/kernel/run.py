@@ -1,4 +1,4 @@
-"""Runs notebooks without a browser; `ddpm lab` calls it inside its virtual environment.
+"""Runs notebooks without a browser; needs nbclient and jupytext, and the kernel "ddpm".
 
 run.py seed                       compile everything that a kernel begins with
 run.py execute NOTEBOOK.rs OUT    run the cells of a paired file, write OUT (.ipynb) with their outputs
@@ -32,7 +32,6 @@ def read(path):
         cell.id = f"cell-{i:02}"
     notebook.metadata = nbformat.from_dict({
         "kernelspec": KERNEL,
-        "language_info": LANGUAGE,
         "jupytext": {"formats": "ipynb,rs:percent", "text_representation": {
             "extension": ".rs", "format_name": "percent"}},
     })
@@ -82,7 +81,6 @@ def execute(source, target):
         sys.exit(f"{source.name}: " + "\n".join(bad))
     for cell in notebook.cells:
         tidy(cell)
-    notebook.metadata["language_info"] = LANGUAGE
     write(notebook, target)
 
 
@@ -98,6 +96,7 @@ def pair(source, target):
 
 
 def write(notebook, target):
+    notebook.metadata["language_info"] = nbformat.from_dict(LANGUAGE)
     nbformat.validate(notebook)
     scratch = target.with_suffix(".new")
     nbformat.write(notebook, scratch)

@@ -3,7 +3,8 @@
 use ddpm::params::Params;
 use std::fmt::Display;
 
-fn show(mime: &str, content: &str) {
+/// Prints text as rich output of a type such as `text/html`.
+pub(crate) fn show(mime: &str, content: &str) {
     println!("EVCXR_BEGIN_CONTENT {mime}\n{content}\nEVCXR_END_CONTENT");
 }
 
@@ -71,8 +72,12 @@ impl Table {
 }
 
 fn cells<T: Display>(row: impl IntoIterator<Item = T>) -> Vec<String> {
-    let escaped = |cell: T| cell.to_string().replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    row.into_iter().map(escaped).collect()
+    row.into_iter().map(|cell| escaped(&cell.to_string())).collect()
+}
+
+/// Text as HTML that shows it.
+pub(crate) fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 /// A model as a table: each layer with its tensors' shapes and how many numbers they hold.

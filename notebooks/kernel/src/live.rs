@@ -3,6 +3,7 @@
 //! What a cell prints arrives line by line, but a picture only when the cell ends. So a first cell shows an image
 //! that asks for its file again every second, and the training cell, the next one, writes that file.
 
+use crate::display::show;
 use ddpm::figures::{LossCurve, loss_curves};
 use ddpm::{Result, files};
 use std::path::{Path, PathBuf};
@@ -107,12 +108,13 @@ impl LossPlot {
             );
         }
         let again = "setTimeout(() => { this.src = this.dataset.src + '?' + Date.now() }, 1000)";
-        println!(
-            "EVCXR_BEGIN_CONTENT text/html\n\
-             <img data-src=\"/files/{0}\" src=\"/files/{0}\" onload=\"{again}\" onerror=\"{again}\" width=\"640\" \
-             alt=\"the loss appears here when training begins\">\nEVCXR_END_CONTENT",
-            self.file().display()
+        let file = self.file();
+        let image = format!(
+            "<img data-src=\"/files/{0}\" src=\"/files/{0}\" onload=\"{again}\" onerror=\"{again}\" width=\"640\" \
+             alt=\"the loss appears here when training begins\">",
+            file.display()
         );
+        show("text/html", &image);
     }
 }
 

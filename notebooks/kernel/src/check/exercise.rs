@@ -1,5 +1,6 @@
 //! An exercise: cases that a right function passes, and wrong functions that must not.
 
+use super::value::{SHOWN, number};
 use super::verdict::{Failure, Verdict};
 use super::{Value, verdict};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -97,6 +98,10 @@ impl<F: Copy + Send + 'static> Exercise<F> {
     /// Runs a student's function on all cases up to the first that fails; remembers the result for
     /// [`score`](super::score).
     pub fn check(self, student: F) -> Verdict {
+        self.check_within(student, PATIENCE)
+    }
+
+    fn check_within(self, student: F, patience: Duration) -> Verdict {
         quiet_checks();
         let (name, cases) = (self.name, self.cases.len());
         let (sender, receiver) = mpsc::channel();
@@ -104,8 +109,8 @@ impl<F: Copy + Send + 'static> Exercise<F> {
             let _ = sender.send(self.judge(student)); // no one listens after the time limit
         };
         let thread = std::thread::Builder::new().name(THREAD.into()).spawn(run);
-        let verdict = thread.ok().and_then(|_| receiver.recv_timeout(PATIENCE).ok());
-        let verdict = verdict.unwrap_or_else(|| Verdict::failed(name, 0, cases, Failure::endless(PATIENCE)));
+        let verdict = thread.ok().and_then(|_| receiver.recv_timeout(patience).ok());
+        let verdict = verdict.unwrap_or_else(|| Verdict::failed(name, 0, cases, Failure::endless(patience)));
         verdict::remember(&verdict);
         verdict
     }
@@ -152,11 +157,12 @@ fn wrong<F>(case: &Case<F>, got: &Value) -> Option<(String, String)> {
             let place = |i: usize| {
                 format!(
                     "\n            first difference at index {i}: {} instead of {}",
-                    super::value::number(got.numbers[i]),
-                    super::value::number(expected.numbers[i])
+                    number(got.numbers[i]),
+                    number(expected.numbers[i])
                 )
             };
-            let detail = got.first_difference(expected, *tolerance).filter(|&i| i >= 8).map(place);
+            let unseen = |&i: &usize| i >= SHOWN && got.shape == expected.shape;
+            let detail = got.first_difference(expected, *tolerance).filter(unseen).map(place);
             Some((expected.to_string(), detail.unwrap_or_default()))
         }
         Expected::Holds(expected, test) => {
@@ -252,6 +258,15 @@ mod tests {
         let verdict = square().check(|x| x);
         assert_eq!(verdict.score(), 0.0);
         assert!(!verdict.to_string().contains("likely"), "{verdict}");
+    }
+
+    #[test]
+    fn a_loop_that_does_not_end_is_left_alone() {
+        let sleepy = |_| loop {
+            std::thread::sleep(Duration::from_secs(1));
+        };
+        let text = square().check_within(sleepy, Duration::from_millis(50)).to_string();
+        assert!(text.contains("still running") && text.contains("never becomes false"), "{text}");
     }
 
     #[test]

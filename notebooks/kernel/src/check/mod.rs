@@ -2,15 +2,14 @@
 //!
 //! A check never panics and never hangs: the function runs in a thread of its own, with a time limit. It reports the
 //! first case that fails, with input, expected and found values and shapes. It also knows mistakes that have been
-//! made before, as functions that make them ([`museum`]): the one that gives the same wrong value is the likely
-//! cause. So each mistake is also a test of the check, which has to find it.
+//! made before, as functions that make them: the one that gives the same wrong value is the likely cause. So each
+//! mistake is also a test of the check, which has to find it.
 //!
 //! | module | exercises of notebook |
 //! |---|---|
 //! | [`n01`] | 01, Gaussians, KL, bits |
 
 mod exercise;
-pub mod museum;
 mod value;
 mod verdict;
 

@@ -17,35 +17,25 @@ pub struct Value {
 impl Value {
     /// Whether shapes agree, and numbers differ by no more than `tolerance` × max(1, |expected|).
     pub fn is_close(&self, expected: &Value, tolerance: f64) -> bool {
-        let close = |(a, b): (&f64, &f64)| (a - b).abs() <= tolerance * b.abs().max(1.0) || a == b;
-        self.shape == expected.shape && self.numbers.iter().zip(&expected.numbers).all(close)
+        self.shape == expected.shape && self.first_difference(expected, tolerance).is_none()
     }
 
-    /// Where two values of one shape first differ by more than `tolerance`.
+    /// The first index at which two values of one shape differ by more than `tolerance` × max(1, |expected|).
     pub(super) fn first_difference(&self, expected: &Value, tolerance: f64) -> Option<usize> {
-        let differ = |(a, b): (&f64, &f64)| !((a - b).abs() <= tolerance * b.abs().max(1.0) || a == b);
-        (self.shape == expected.shape && self.numbers.len() > 1)
-            .then(|| self.numbers.iter().zip(&expected.numbers).position(differ))
-            .flatten()
+        let close = |a: f64, b: f64| (a - b).abs() <= tolerance * b.abs().max(1.0) || a == b;
+        self.numbers.iter().zip(&expected.numbers).position(|(&a, &b)| !close(a, b))
     }
 
     /// The single number, or NaN if there are more.
     pub fn number(&self) -> f64 {
         if let [x] = self.numbers[..] { x } else { f64::NAN }
     }
-
-    /// Mean of the numbers.
-    pub fn mean(&self) -> f64 {
-        self.numbers.iter().sum::<f64>() / self.numbers.len() as f64
-    }
-
-    /// Variance of the numbers about `mean`.
-    pub fn variance_about(&self, mean: f64) -> f64 {
-        self.numbers.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / self.numbers.len() as f64
-    }
 }
 
-/// At most eight numbers with six digits each, and the shape if there is more than one.
+/// How many numbers are shown.
+pub(super) const SHOWN: usize = 8;
+
+/// The first numbers with six digits each, and the shape if there is more than one.
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(text) = &self.text {
@@ -54,8 +44,8 @@ impl fmt::Display for Value {
         if self.shape.is_empty() {
             return f.write_str(&number(self.numbers[0]));
         }
-        let shown: Vec<String> = self.numbers.iter().take(8).map(|&x| number(x)).collect();
-        let more = if self.numbers.len() > 8 { ", …" } else { "" };
+        let shown: Vec<String> = self.numbers.iter().take(SHOWN).map(|&x| number(x)).collect();
+        let more = if self.numbers.len() > SHOWN { ", …" } else { "" };
         write!(f, "[{}{more}]  shape {:?}", shown.join(", "), self.shape)
     }
 }

@@ -1,5 +1,6 @@
 //! What a check says.
 
+use crate::display::{escaped, show};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Mutex;
@@ -67,12 +68,10 @@ impl Verdict {
     /// Shows the verdict in a notebook, in green or red.
     pub fn evcxr_display(&self) {
         let colour = if self.failure.is_none() { "#1a7f37" } else { "#cf222e" };
-        let text = self.to_string().replace('&', "&amp;").replace('<', "&lt;");
+        let text = escaped(&self.to_string());
         let (head, rest) = text.split_once('\n').unwrap_or((&text, ""));
-        println!(
-            "EVCXR_BEGIN_CONTENT text/html\n<pre><b style=\"color:{colour}\">{head}</b>\n{rest}</pre>\n\
-             EVCXR_END_CONTENT\nEVCXR_BEGIN_CONTENT text/plain\n{self}\nEVCXR_END_CONTENT"
-        );
+        show("text/html", &format!("<pre><b style=\"color:{colour}\">{head}</b>\n{rest}</pre>"));
+        show("text/plain", &self.to_string());
     }
 }
 
