@@ -181,10 +181,13 @@ Chart::new("z", "Φ̃(z) − Φ(z)").line("difference", &z, &difference).figure(
 //
 // ### Exercise 1.4: predict
 //
-// By how many nats does $\log\tilde\Phi(-4)$ differ from $\log\Phi(-4)$? Write your guess into the function. A factor of 2 is near enough, and you may compute it. (The crate has `normal_cdf(z)` and `log_normal_cdf(z)`.)
+// Write your guess into the function; you may also compute it. (The crate has `normal_cdf(z)` and `log_normal_cdf(z)`.)
+
+// %%
+check::task("tanh_error")
 
 // %% tags=["exercise"]
-/// |log Φ̃(−4) − log Φ(−4)| in nats.
+/// |log Φ̃(z) − log Φ(z)| in nats, for the z of the question.
 fn tanh_error() -> f64 {
     todo!()
 }

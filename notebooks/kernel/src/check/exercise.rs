@@ -30,6 +30,7 @@ struct Case<F> {
 /// Cases, known mistakes and hints for functions of type `F`, such as `fn(f64) -> f64`.
 pub struct Exercise<F> {
     name: &'static str,
+    task: String,
     cases: Vec<Case<F>>,
     mistakes: Vec<(&'static str, F)>,
     hints: Vec<&'static str>,
@@ -38,7 +39,14 @@ pub struct Exercise<F> {
 impl<F: Copy + Send + 'static> Exercise<F> {
     /// An exercise without cases.
     pub fn new(name: &'static str) -> Self {
-        Exercise { name, cases: Vec::new(), mistakes: Vec::new(), hints: Vec::new() }
+        Exercise { name, task: String::new(), cases: Vec::new(), mistakes: Vec::new(), hints: Vec::new() }
+    }
+
+    /// The question in words, for an exercise whose constants come from [`class_constant`](super::class_constant).
+    #[must_use]
+    pub fn task(mut self, task: impl Into<String>) -> Self {
+        self.task = task.into();
+        self
     }
 
     /// For this input the function must give `expected`, to a part in 10⁹.
@@ -136,8 +144,10 @@ impl<F: Copy + Send + 'static> Exercise<F> {
 
     /// The known mistake that gives the same wrong value.
     fn cause(&self, case: &Case<F>, got: &Value) -> Option<&'static str> {
-        let same =
-            |(_, wrong): &&(&str, F)| outcome(case, *wrong).is_ok_and(|value| got.is_close(&value, 1e-9));
+        let tolerance = if let Expected::Close(_, tolerance) = case.expected { tolerance } else { 1e-9 };
+        let same = |(_, wrong): &&(&str, F)| {
+            outcome(case, *wrong).is_ok_and(|value| got.is_close(&value, tolerance))
+        };
         self.mistakes.iter().find(same).map(|(name, _)| *name)
     }
 }
@@ -194,6 +204,8 @@ fn quiet_checks() {
 pub trait Audit {
     /// The name of the check.
     fn name(&self) -> &'static str;
+    /// The question in words, if there is one.
+    fn task(&self) -> &str;
     /// All hints.
     fn hints(&self) -> &[&'static str];
     /// The known mistakes by name, each with the verdict on it.
@@ -203,6 +215,10 @@ pub trait Audit {
 impl<F: Copy + Send + 'static> Audit for Exercise<F> {
     fn name(&self) -> &'static str {
         self.name
+    }
+
+    fn task(&self) -> &str {
+        &self.task
     }
 
     fn hints(&self) -> &[&'static str] {

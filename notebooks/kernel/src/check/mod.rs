@@ -3,21 +3,24 @@
 //! A check never panics and never hangs: the function runs in a thread of its own, with a time limit. It reports the
 //! first case that fails, with input, expected and found values and shapes. It also knows mistakes that have been
 //! made before, as functions that make them: the one that gives the same wrong value is the likely cause. So each
-//! mistake is also a test of the check, which has to find it.
+//! mistake is also a test of the check, which has to find it. Those that were published have a number in the
+//! [`museum`].
 //!
-//! | module | exercises of notebook |
-//! |---|---|
-//! | [`n01`] | 01, Gaussians, KL, bits |
+//! Each notebook has a module of its own here, `n01` for notebook 01.
 
+mod class;
 mod exercise;
+pub mod museum;
 mod value;
 mod verdict;
 
 pub mod n01;
 
+pub use n01::*;
+
+pub use class::class_constant;
 pub(crate) use exercise::in_check;
 pub use exercise::{Audit, Exercise};
-pub use n01::*;
 pub use value::Value;
 pub use verdict::{Verdict, score};
 
@@ -25,42 +28,69 @@ use crate::display::{Markdown, md};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
+/// An exercise by its name, and how to make it.
+pub type Entry = (&'static str, fn() -> Box<dyn Audit>);
+
 /// Declares the checks of a notebook: a function for each, and `all`, their list.
 macro_rules! exercises {
-    ($($(#[$doc:meta])* $name:ident: $student:ty = $build:expr;)*) => {
+    ($($(#[$doc:meta])* $name:ident: $student:ty = $define:expr;)*) => {
         $(
             $(#[$doc])*
             pub fn $name(student: $student) -> $crate::check::Verdict {
-                let build: fn($crate::check::Exercise<$student>) -> $crate::check::Exercise<$student> = $build;
-                build($crate::check::Exercise::new(stringify!($name))).check(student)
+                build::$name().check(student)
             }
         )*
 
-        /// Every exercise of the notebook, for their tests and hints.
-        pub(super) fn all() -> Vec<Box<dyn $crate::check::Audit>> {
-            let mut all: Vec<Box<dyn $crate::check::Audit>> = Vec::new();
+        /// Each exercise with its cases, mistakes and hints.
+        mod build {
+            use super::*;
+            use $crate::check::Exercise;
+
             $(
-                let build: fn($crate::check::Exercise<$student>) -> $crate::check::Exercise<$student> = $build;
-                all.push(Box::new(build($crate::check::Exercise::new(stringify!($name)))));
+                pub(super) fn $name() -> Exercise<$student> {
+                    let define: fn(Exercise<$student>) -> Exercise<$student> = $define;
+                    define(Exercise::new(stringify!($name)))
+                }
             )*
-            all
+        }
+
+        /// Every exercise of the notebook, in its order.
+        pub(super) fn all() -> Vec<$crate::check::Entry> {
+            vec![$((stringify!($name), || Box::new(build::$name()))),*]
         }
     };
 }
 use exercises;
 
 /// Every exercise, in the order of the notebooks.
-pub fn all() -> Vec<Box<dyn Audit>> {
-    [n01::all()].into_iter().flatten().collect()
+pub fn all() -> Vec<Entry> {
+    [
+        n01::all(), //
+    ]
+    .concat()
+}
+
+/// The exercise of this name, or a text that lists the names there are.
+fn find(name: &str) -> Result<Box<dyn Audit>, Markdown> {
+    let all = all();
+    let found = all.iter().find(|(known, _)| *known == name);
+    found.map(|(_, build)| build()).ok_or_else(|| {
+        let names: Vec<&str> = all.iter().map(|(name, _)| *name).collect();
+        md(format!("There is no exercise `{name}`. There are: {}", names.join(", ")))
+    })
+}
+
+/// The question of an exercise whose constants a class may change, as the text of a cell.
+pub fn task(exercise: &str) -> Markdown {
+    find(exercise).map_or_else(|unknown| unknown, |found| md(found.task()))
 }
 
 /// The next hint for an exercise: each call gives one more.
 pub fn hint(exercise: &str) -> Markdown {
     static GIVEN: Mutex<BTreeMap<String, usize>> = Mutex::new(BTreeMap::new());
-    let all = all();
-    let Some(found) = all.iter().find(|e| e.name() == exercise) else {
-        let names: Vec<&str> = all.iter().map(|e| e.name()).collect();
-        return md(format!("There is no exercise `{exercise}`. There are: {}", names.join(", ")));
+    let found = match find(exercise) {
+        Ok(found) => found,
+        Err(unknown) => return unknown,
     };
     let hints = found.hints();
     let mut given = GIVEN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());

@@ -1,6 +1,6 @@
 //! 01: Gaussians, KL, bits.
 
-use super::exercises;
+use super::{class_constant, exercises};
 use ddpm::diffusion::{Decoder, bits_per_dim, kl_normal, log_normal};
 use std::f64::consts::{LN_2, PI};
 
@@ -75,17 +75,18 @@ exercises! {
             .hint("The bin of 0 reaches down to −∞ and that of 255 up to +∞: there the CDF is 0 and 1.")
     };
 
-    /// `guess()`: how many nats the tanh formula for the CDF is off, at z = −4, in the logarithm.
+    /// `guess()`: how many nats the tanh formula for the CDF is off in the logarithm, at four standard deviations.
     tanh_error: fn() -> f64 = |e| {
-        let z = -4.0_f64;
+        let z = class_constant("tanh_error", &[-4.0_f64, -3.5, -4.5, -5.0]);
         let tanh = 0.5 * (1.0 + ((2.0 / PI).sqrt() * (z + 0.044715 * z.powi(3))).tanh());
         let error = (tanh.ln() - ddpm::diffusion::log_normal_cdf(z)).abs();
-        e.holds("log Φ̃(−4) − log Φ(−4)", |f| f(), "a number within a factor of 2 of the truth", move |guess| {
+        e.task(format!("By how many nats does $\\log\\tilde\\Phi(z)$ differ from $\\log\\Phi(z)$ at $z = {z}$? Without a sign; a factor of 1.5 is near enough."))
+        .holds("|log Φ̃(z) − log Φ(z)|", |f| f(), "a number within a factor of 1.5 of the truth", move |guess| {
             let factor = guess.number() / error;
-            if (0.5..=2.0).contains(&factor) { Ok(()) } else { Err(format!("the guess is {factor:.2e} times the truth")) }
+            if (1.0 / 1.5..=1.5).contains(&factor) { Ok(()) } else { Err(format!("the guess is {factor:.2e} times the truth")) }
         })
         .mistake("the difference of the CDFs, not of their logarithms", || 1e-5)
         .mistake("the sign: say how far it is off, without a direction", || -0.4)
-        .hint("Compute both: `normal_cdf(-4.0)` and the tanh formula.")
+        .hint("Compute both: `normal_cdf(z)` and the tanh formula, then their logarithms.")
     };
 }
