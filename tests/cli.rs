@@ -45,9 +45,19 @@ fn pictures(dir: &Path) -> Vec<&'static str> {
 #[test]
 fn every_command_explains_itself_with_an_example() {
     let dir = tempfile::tempdir().unwrap();
-    for command in
-        ["figures", "train", "sample", "elbo", "interpolate", "info", "bench", "classifier", "excerpt"]
-    {
+    for command in [
+        "figures",
+        "train",
+        "sample",
+        "elbo",
+        "interpolate",
+        "info",
+        "bench",
+        "classifier",
+        "excerpt",
+        "lab",
+        "learn",
+    ] {
         let help = succeeds(dir.path(), &[command, "--help"]);
         assert!(help.contains("Example") && help.contains(&format!("ddpm {command}")), "{help}");
         assert!(help.contains("--threads"), "{help}");
@@ -235,4 +245,63 @@ fn a_bench_prints_and_writes_its_rows() {
     let rows = json["rows"].as_array().unwrap();
     let of = |work: &str| rows.iter().filter(|row| row["work"] == work).count();
     assert_eq!(["train", "conv_fwd", "conv_dgrad", "conv_wgrad", "matmul"].map(of), [1, 9, 9, 9, 6]);
+}
+
+/// A command inside the repository, with a folder of its own for what it installs.
+fn lab(lab: &Path, arguments: &[&str]) -> Output {
+    let repository = env!("CARGO_MANIFEST_DIR");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ddpm"));
+    command.current_dir(repository).env("DDPM_LAB", lab).args(arguments).output().unwrap()
+}
+
+#[test]
+fn lab_says_what_is_missing_before_it_installs_anything() {
+    let dir = tempfile::tempdir().unwrap();
+    fails(dir.path(), &["lab"], "expected a folder of the ddpm repository");
+    fails(dir.path(), &["learn", "list"], "expected a folder of the ddpm repository");
+    let output = lab(&dir.path().join("lab"), &["lab", "--execute", "99"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("NN: expected one of") && stderr.contains("found 99"), "{stderr}");
+    assert!(!dir.path().join("lab").exists());
+}
+
+#[test]
+fn lab_removes_what_it_installed_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    for file in ["venv/bin/python", "seed/Cargo.lock", "mine.txt"] {
+        let path = dir.path().join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "").unwrap();
+    }
+    assert!(lab(dir.path(), &["lab", "--uninstall"]).status.success());
+    let left: Vec<_> =
+        std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["mine.txt"]);
+    std::fs::remove_file(dir.path().join("mine.txt")).unwrap();
+    assert!(lab(dir.path(), &["lab", "--uninstall"]).status.success());
+    assert!(!dir.path().exists());
+    std::fs::create_dir(dir.path()).unwrap(); // which its owner removes
+}
+
+#[test]
+fn learn_writes_the_exercises_and_keeps_what_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("exercises");
+    let list = ["learn", "list", "--dir", folder.to_str().unwrap()];
+    let output = lab(dir.path(), &list);
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(stdout.contains("log_pdf") && stdout.contains("0 of"), "{stdout}");
+    let file = folder.join("01_log_pdf.rs");
+    let text = std::fs::read_to_string(&file).unwrap();
+    for part in ["// ### Exercise 1.1", "todo!()", "fn log_pdf", "check::log_pdf(log_pdf)"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    std::fs::write(&file, "fn main() {}").unwrap();
+    lab(dir.path(), &list);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "fn main() {}");
+    let missing = lab(dir.path(), &["learn", "run", "no_such", "--dir", folder.to_str().unwrap()]);
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("NAME: expected one of"), "{missing:?}");
+    std::fs::write(folder.join("progress.json"), "{").unwrap();
+    let broken = lab(dir.path(), &list);
+    assert!(String::from_utf8_lossy(&broken.stderr).contains("expected progress of exercises"), "{broken:?}");
 }

@@ -19,7 +19,7 @@ if [ -n "${DDPM_SEED-}" ]; then # run.py builds the seed, an absolute path: this
     mkdir -p "$work"
 else
     work=$lab/kernels/$$ # the number stays: exec below replaces this shell
-    if [ -d "$lab/seed" ]; then cp -a --reflink=auto "$lab/seed" "$work" 2>/dev/null || cp -a "$lab/seed" "$work"; fi
+    if [ -d "$lab/seed" ]; then "$here/copy-seed.py" "$lab/seed" "$work"; fi
     mkdir -p "$work"
 fi
 export EVCXR_TMPDIR=$work

@@ -2,10 +2,13 @@
 
 mod bench;
 mod classifier;
+mod course;
 mod elbo;
 mod figures;
 mod info;
 mod interpolate;
+mod lab;
+mod learn;
 mod model;
 mod progress;
 mod sample;
@@ -37,6 +40,8 @@ enum Command {
     Interpolate(interpolate::Interpolate),
     Info(info::Info),
     Train(train::Train),
+    Lab(lab::Lab),
+    Learn(learn::Learn),
     // no texts below: they would hide the long ones of the arguments
     Classifier(classifier::Classifier),
     Excerpt(figures::Excerpt),
@@ -66,6 +71,8 @@ fn dispatch(arguments: Arguments) -> Result<()> {
     match arguments.command.unwrap_or_else(figures) {
         Command::Figures(command) => command.run(),
         Command::Train(command) => command.run(),
+        Command::Lab(command) => command.run(),
+        Command::Learn(command) => command.run(),
         Command::Sample(command) => command.run(),
         Command::Elbo(command) => command.run(),
         Command::Interpolate(command) => command.run(),

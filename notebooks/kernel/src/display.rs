@@ -24,6 +24,12 @@ impl Markdown {
     }
 }
 
+impl Display for Markdown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// A table: a head, and rows of as many cells.
 ///
 /// ```

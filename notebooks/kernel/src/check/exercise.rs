@@ -103,8 +103,7 @@ impl<F: Copy + Send + 'static> Exercise<F> {
         self
     }
 
-    /// Runs a student's function on all cases up to the first that fails; remembers the result for
-    /// [`score`](super::score).
+    /// Runs a student's function on all cases; remembers the result for [`score`](super::score).
     pub fn check(self, student: F) -> Verdict {
         self.check_within(student, PATIENCE)
     }
@@ -123,23 +122,26 @@ impl<F: Copy + Send + 'static> Exercise<F> {
         verdict
     }
 
+    /// Runs all cases; the first that fails is the one to talk about.
     fn judge(&self, student: F) -> Verdict {
-        for (passed, case) in self.cases.iter().enumerate() {
-            let failure = match outcome(case, student) {
-                Err(message) => Failure::panicked(&case.input, &message),
-                Ok(got) => match wrong(case, &got) {
-                    None => continue,
-                    Some((expected, detail)) => Failure {
-                        input: case.input.clone(),
-                        expected,
-                        got: format!("{got}{detail}"),
-                        cause: self.cause(case, &got),
-                    },
-                },
-            };
-            return Verdict::failed(self.name, passed, self.cases.len(), failure);
+        let mut failures = self.cases.iter().filter_map(|case| self.failure(case, student));
+        match failures.next() {
+            None => Verdict::passed(self.name, self.cases.len()),
+            Some(first) => {
+                let failed = 1 + failures.count();
+                Verdict::failed(self.name, self.cases.len() - failed, self.cases.len(), first)
+            }
         }
-        Verdict::passed(self.name, self.cases.len())
+    }
+
+    fn failure(&self, case: &Case<F>, student: F) -> Option<Failure> {
+        let got = match outcome(case, student) {
+            Err(message) => return Some(Failure::panicked(&case.input, &message)),
+            Ok(got) => got,
+        };
+        let (expected, detail) = wrong(case, &got)?;
+        let cause = self.cause(case, &got);
+        Some(Failure { input: case.input.clone(), expected, got: format!("{got}{detail}"), cause })
     }
 
     /// The known mistake that gives the same wrong value.
@@ -274,6 +276,11 @@ mod tests {
         let verdict = square().check(|x| x);
         assert_eq!(verdict.score(), 0.0);
         assert!(!verdict.to_string().contains("likely"), "{verdict}");
+        assert_eq!(
+            square().check(|x| x.abs() * 2.0).points(3.0),
+            2.0,
+            "two of three cases, so two of three points"
+        );
     }
 
     #[test]

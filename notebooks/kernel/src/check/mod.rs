@@ -88,14 +88,20 @@ pub fn task(exercise: &str) -> Markdown {
 /// The next hint for an exercise: each call gives one more.
 pub fn hint(exercise: &str) -> Markdown {
     static GIVEN: Mutex<BTreeMap<String, usize>> = Mutex::new(BTreeMap::new());
+    let mut given = GIVEN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let n = given.entry(exercise.to_string()).or_insert(0);
+    *n += 1;
+    hints(exercise, *n)
+}
+
+/// The first `n` hints for an exercise, or all if there are not so many.
+pub fn hints(exercise: &str, n: usize) -> Markdown {
     let found = match find(exercise) {
         Ok(found) => found,
         Err(unknown) => return unknown,
     };
     let hints = found.hints();
-    let mut given = GIVEN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let n = given.entry(exercise.to_string()).or_insert(0);
-    *n = (*n + 1).min(hints.len());
-    let shown: Vec<String> = hints[..*n].iter().map(|hint| format!("- {hint}")).collect();
+    let n = n.min(hints.len());
+    let shown: Vec<String> = hints[..n].iter().map(|hint| format!("- {hint}")).collect();
     md(format!("Hint {n} of {}:\n\n{}", hints.len(), shown.join("\n")))
 }

@@ -3,6 +3,7 @@
 use crate::display::{escaped, show};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::process::{ExitCode, Termination};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -50,14 +51,14 @@ impl Verdict {
         Verdict { name, passed, cases, failure: Some(failure) }
     }
 
-    /// 1 if every case passed, else 0.
+    /// The part of the cases that passed: 1 if the function is right.
     pub fn score(&self) -> f64 {
         self.points(1.0)
     }
 
-    /// `points` if every case passed, else 0.
+    /// That part of `points`, as the last number of a cell that is graded.
     pub fn points(&self, points: f64) -> f64 {
-        if self.failure.is_none() { points } else { 0.0 }
+        points * self.passed as f64 / self.cases as f64
     }
 
     /// The known mistake that explains the failure.
@@ -70,7 +71,12 @@ impl Verdict {
         let colour = if self.failure.is_none() { "#1a7f37" } else { "#cf222e" };
         let text = escaped(&self.to_string());
         let (head, rest) = text.split_once('\n').unwrap_or((&text, ""));
-        show("text/html", &format!("<pre><b style=\"color:{colour}\">{head}</b>\n{rest}</pre>"));
+        show(
+            "text/html",
+            &format!(
+                "<pre style=\"font-family: monospace\"><b style=\"color:{colour}\">{head}</b>\n{rest}</pre>"
+            ),
+        );
         show("text/plain", &self.to_string());
     }
 }
@@ -89,6 +95,14 @@ impl fmt::Display for Verdict {
             writeln!(f, "  likely    {cause}")?;
         }
         write!(f, "  help      check::hint(\"{name}\")")
+    }
+}
+
+/// A verdict is what the program of an exercise ends with: it prints itself, and ✗ is a failure.
+impl Termination for Verdict {
+    fn report(self) -> ExitCode {
+        println!("{self}");
+        if self.failure.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }
 

@@ -1,0 +1,185 @@
+//! The course's files: paired notebooks, their cells, and the exercises in them.
+
+
+use ddpm::{Error, Result};
+use std::path::{Path, PathBuf};
+
+/// The folder `notebooks/` of the repository in which a command runs.
+pub(super) struct Course {
+    pub(super) notebooks: PathBuf,
+}
+
+/// A cell of a paired file (jupytext's percent format).
+#[derive(Debug, PartialEq)]
+pub(super) struct Cell {
+    pub(super) markdown: bool,
+    pub(super) tags: Vec<String>,
+    /// Markdown without the comment signs, or code
+    pub(super) source: String,
+}
+
+/// An exercise of a notebook.
+#[derive(Debug)]
+pub(super) struct Exercise {
+    /// the name of its check
+    pub(super) name: String,
+    /// the name of its notebook, `01_gaussians`
+    pub(super) notebook: String,
+    /// what is asked, in Markdown, beginning with its title
+    pub(super) statement: String,
+    /// whether the question's constants come from `check::task`
+    pub(super) has_task: bool,
+    /// the function to be written
+    pub(super) stub: String,
+}
+
+impl Course {
+    /// The course of the repository around the working directory.
+    pub(super) fn find() -> Result<Course> {
+        let here = std::env::current_dir().map_err(Error::io("."))?;
+        let mut folders = here.ancestors().map(|folder| folder.join("notebooks"));
+        match folders.find(|notebooks| notebooks.join("kernel/launch.sh").is_file()) {
+            Some(notebooks) => Ok(Course { notebooks }),
+            None => {
+                let expected = "a folder of the ddpm repository, which has notebooks/kernel/launch.sh";
+                Err(Error::format(&here, expected, "none"))
+            }
+        }
+    }
+
+    /// A file of the notebooks' kernel.
+    pub(super) fn kernel(&self, file: &str) -> PathBuf {
+        self.notebooks.join("kernel").join(file)
+    }
+
+    /// The paired files `NN_name.rs`, in order.
+    pub(super) fn sources(&self) -> Result<Vec<PathBuf>> {
+        let mut paths = Vec::new();
+        for entry in std::fs::read_dir(&self.notebooks).map_err(Error::io(&self.notebooks))? {
+            let path = entry.map_err(Error::io(&self.notebooks))?.path();
+            let numbered = stem(&path).bytes().take(2).filter(u8::is_ascii_digit).count() == 2;
+            if numbered && path.extension().is_some_and(|extension| extension == "rs") {
+                paths.push(path);
+            }
+        }
+        paths.sort();
+        Ok(paths)
+    }
+
+    /// Those of these numbers; all of them if none is given.
+    pub(super) fn selected(&self, numbers: &[String]) -> Result<Vec<PathBuf>> {
+        let all = self.sources()?;
+        for number in numbers {
+            if !all.iter().any(|path| number_of(path) == *number) {
+                let known: Vec<String> = all.iter().map(|path| number_of(path)).collect();
+                return Err(Error::argument("NN", format!("one of {}", known.join(", ")), number));
+            }
+        }
+        Ok(all.into_iter().filter(|path| numbers.is_empty() || numbers.contains(&number_of(path))).collect())
+    }
+
+    /// The exercises of all notebooks, in order.
+    pub(super) fn exercises(&self) -> Result<Vec<Exercise>> {
+        let mut all = Vec::new();
+        for path in self.sources()? {
+            let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+            all.extend(exercises(&stem(&path), &cells(&text)));
+        }
+        Ok(all)
+    }
+}
+
+/// A path's name without its extension.
+pub(super) fn stem(path: &Path) -> String {
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The two digits that a notebook's name begins with.
+pub(super) fn number_of(path: &Path) -> String {
+    stem(path).chars().take(2).collect()
+}
+
+/// The cells of a paired file.
+pub(super) fn cells(text: &str) -> Vec<Cell> {
+    let mut cells: Vec<Cell> = Vec::new();
+    for line in text.lines() {
+        if let Some(head) = line.strip_prefix("// %%") {
+            let markdown = head.trim_start().starts_with("[markdown]");
+            let tags = head.split_once("tags=[").and_then(|(_, list)| list.split_once(']'));
+            let tags = tags.map_or("", |(list, _)| list).split(',').map(|tag| tag.trim().trim_matches('"'));
+            let tags = tags.filter(|tag| !tag.is_empty()).map(String::from).collect();
+            cells.push(Cell { markdown, tags, source: String::new() });
+        } else if let Some(cell) = cells.last_mut() {
+            let line = if cell.markdown { line.strip_prefix("//").unwrap_or(line) } else { line };
+            let line = if cell.markdown { line.strip_prefix(' ').unwrap_or(line) } else { line };
+            cell.source += line;
+            cell.source.push('\n');
+        }
+    }
+    cells.iter_mut().for_each(|cell| cell.source.truncate(cell.source.trim_end().len()));
+    cells
+}
+
+/// The exercises among a notebook's cells: a cell tagged `exercise`, the text before it, and the check after it.
+pub(super) fn exercises(notebook: &str, cells: &[Cell]) -> Vec<Exercise> {
+    let tagged = |cell: &Cell, tag: &str| cell.tags.iter().any(|t| t == tag);
+    let places = (0..cells.len()).filter(|&i| tagged(&cells[i], "exercise"));
+    let read = |i: usize| {
+        let check = cells[i + 1..].iter().find(|cell| tagged(cell, "check"))?;
+        let name = check.source.split_once("check::")?.1.split_once('(')?.0;
+        let text = cells[..i].iter().rev().find(|cell| cell.markdown)?;
+        let title = text.source.find("### Exercise").unwrap_or(0);
+        Some(Exercise {
+            name: name.to_string(),
+            notebook: notebook.to_string(),
+            statement: text.source[title..].to_string(),
+            has_task: cells[..i].iter().any(|cell| cell.source.contains(&format!("check::task(\"{name}\")"))),
+            stub: cells[i].source.clone(),
+        })
+    };
+    places.filter_map(read).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOTEBOOK: &str = "\
+// %% [markdown]
+// Before.
+//
+// ### Exercise 1.1: twice
+//
+// Double $x$.
+
+// %%
+check::task(\"double\")
+
+// %% tags=[\"exercise\"]
+/// 2x.
+fn double(x: f64) -> f64 {
+    todo!()
+}
+
+// %% tags=[\"check\", \"timing\"]
+check::double(double)
+";
+
+    #[test]
+    fn cells_have_a_kind_tags_and_a_source() {
+        let cells = cells(NOTEBOOK);
+        assert_eq!(cells.iter().map(|cell| cell.markdown).collect::<Vec<_>>(), [true, false, false, false]);
+        assert_eq!(cells[0].source, "Before.\n\n### Exercise 1.1: twice\n\nDouble $x$.");
+        assert_eq!(cells[3].tags, ["check", "timing"]);
+        assert_eq!(cells[3].source, "check::double(double)");
+    }
+
+    #[test]
+    fn an_exercise_is_a_text_a_stub_and_a_check() {
+        let all = exercises("01_test", &cells(NOTEBOOK));
+        let [only] = &all[..] else { panic!("{all:?}") };
+        assert_eq!((only.name.as_str(), only.has_task), ("double", true));
+        assert!(only.statement.starts_with("### Exercise 1.1: twice"), "{}", only.statement);
+        assert!(only.stub.contains("fn double"), "{}", only.stub);
+    }
+}

@@ -1,0 +1,34 @@
+//! Where what the notebooks need is put.
+
+use crate::cli::course::Course;
+use ddpm::{Error, Result};
+use std::path::PathBuf;
+
+/// The course, and the folder for all that is installed.
+pub(super) struct Place {
+    pub(super) course: Course,
+    /// `notebooks/.lab`, or the folder that `DDPM_LAB` names
+    pub(super) lab: PathBuf,
+}
+
+impl Place {
+    /// The notebooks of the repository in which the command runs.
+    pub(super) fn find() -> Result<Place> {
+        let course = Course::find()?;
+        let lab = match std::env::var_os("DDPM_LAB") {
+            Some(lab) => std::path::absolute(lab).map_err(Error::io("DDPM_LAB"))?,
+            None => course.notebooks.join(".lab"),
+        };
+        Ok(Place { course, lab })
+    }
+
+    /// A program of the virtual environment.
+    pub(super) fn python(&self, program: &str) -> PathBuf {
+        self.lab.join("venv/bin").join(program)
+    }
+
+    /// The log of what was done under this name.
+    pub(super) fn log(&self, name: &str) -> PathBuf {
+        self.lab.join("log").join(format!("{}.txt", name.replace(' ', "-")))
+    }
+}
