@@ -18,7 +18,7 @@ pub use crate::data::{self, *};
 pub use crate::diffusion::{oracle::*, *};
 pub use crate::error::{Error, Result};
 #[cfg(feature = "figures")]
-pub use crate::figures::{self, Chart, Figure, Gif, Grid, Scale};
+pub use crate::figures::{self, Chart, Diagram, Figure, Gif, Grid, Scale};
 pub use crate::nn;
 pub use crate::optim::{Adam, AdamOptions};
 pub use crate::params::Params;

@@ -41,6 +41,31 @@ pub fn q_sample(schedule: &Schedule, x0: &Batch, t: &[usize], eps: &Batch) -> Ba
     mix(t, |t| schedule.alpha_bar(t).sqrt(), x0, |t| (1.0 - schedule.alpha_bar(t)).sqrt(), eps)
 }
 
+/// A sample of q(x_t | x_{t−1}), one small step of the chain: x_t = √(1 − β_t) x_{t−1} + √β_t ε (Eq. 2).
+///
+/// Training never needs it, since [`q_sample`] jumps; it is here to be compared with the jump.
+///
+/// # Shapes
+/// `x_before` (x_{t−1}), `eps` and the result `[N, H, W, C]`; `t` N numbers of 1..=T.
+///
+/// # Panics
+/// When the shapes differ, `t` has not N entries, or one is not a step.
+///
+/// ```
+/// use ddpm::{diffusion::{Schedule, q_step}, tensor::Batch};
+/// let schedule = Schedule::from_betas(&[0.19])?;
+/// let (x0, eps) = (Batch::ones((1, 1, 1, 1)), Batch::zeros((1, 1, 1, 1)));
+/// assert_eq!(q_step(&schedule, &x0, &[1], &eps)[[0, 0, 0, 0]], 0.9);
+/// # Ok::<(), ddpm::Error>(())
+/// ```
+#[track_caller]
+pub fn q_step(schedule: &Schedule, x_before: &Batch, t: &[usize], eps: &Batch) -> Batch {
+    same_shape("q_step", ("x_before", x_before), ("eps", eps));
+    one_t_per_image("q_step", x_before, t);
+    assert!(t.iter().all(|&t| t >= 1), "q_step: no step leads to t = 0: {t:?}");
+    mix(t, |t| schedule.alpha(t).sqrt(), x_before, |t| schedule.beta(t).sqrt(), eps)
+}
+
 /// The forward process posterior q(x_{t−1} | x_t, x_0) = N(μ̃_t, β̃_t I).
 #[derive(Clone, Debug)]
 pub struct QPosterior {
@@ -89,6 +114,29 @@ mod tests {
 
     fn pair() -> (Batch, Batch) {
         (normal((2, 2, 2, 1), &mut stream(1, 0)), normal((2, 2, 2, 1), &mut stream(1, 1)))
+    }
+
+    /// Without noise the steps multiply to the jump; with noise at one step only, what is left of it is √β_s √(ᾱ_T/ᾱ_s).
+    #[test]
+    fn steps_make_a_jump() {
+        let s = Schedule::linear(50);
+        let (x0, eps) = pair();
+        let (silence, noisy) = (Batch::zeros(x0.dim()), 20);
+        let walk = |noisy: usize| {
+            (1..=50)
+                .fold(x0.clone(), |x, t| q_step(&s, &x, &[t, t], if t == noisy { &eps } else { &silence }))
+        };
+        let jump = q_sample(&s, &x0, &[50, 50], &silence);
+        let left = (s.beta(noisy) * s.alpha_bar(50) / s.alpha_bar(noisy)).sqrt();
+        assert!((&walk(0) - &jump).iter().all(|d| d.abs() < 1e-12));
+        assert!((&walk(noisy) - &jump - left * &eps).iter().all(|d| d.abs() < 1e-12));
+    }
+
+    #[test]
+    #[should_panic(expected = "q_step: no step leads to t = 0: [1, 0]")]
+    fn no_step_to_the_image() {
+        let (x0, eps) = pair();
+        q_step(&Schedule::linear(10), &x0, &[1, 0], &eps);
     }
 
     #[test]

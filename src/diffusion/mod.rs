@@ -20,20 +20,7 @@
 //! 3. so the bound on −log p(x_0) is a sum of KL divergences between Gaussians (Eq. 5), one function each:
 //!    [`L_T`], [`L_t_minus_1`], [`L_0`].
 //!
-//! # Symbols
-//!
-//! | paper | code | |
-//! |---|---|---|
-//! | T | `schedule.T()` | number of steps |
-//! | t = 1..=T | `t` | as in the paper; tables have T + 1 entries, ᾱ_0 = 1 |
-//! | β_t | `beta(t)` | variance added by step t |
-//! | α_t = 1 − β_t | `alpha(t)` | |
-//! | ᾱ_t = ∏ α_s | `alpha_bar(t)` | what is left of the image's variance |
-//! | β̃_t | `beta_tilde(t)` | variance of q(x_{t−1} given x_t, x_0), Eq. 7 |
-//! | μ̃_t | `mu_tilde` | its mean |
-//! | ε, ε_θ | `eps`, `eps_hat` | noise, and the network's guess of it |
-//! | x_0, x_t, x̂_0 | `x0`, `x_t`, `x0_hat` | image, noisy image, guess of the image (Eq. 15) |
-//! | σ_t² | [`Variance`] | variance of the reverse step |
+#![doc = include_str!("../../notebooks/notation.md")]
 //!
 //! # A model is a function
 //!
@@ -50,10 +37,7 @@
 //! # Ok::<(), ddpm::Error>(())
 //! ```
 //!
-//! # Units
-//!
-//! Logarithms are natural, and quantities of information are in **nats per image** unless a name says
-//! `bits_per_dim` or its documentation says bits. All numbers here are `f64`.
+//! All numbers here are `f64`.
 
 mod batch;
 mod ddim;
@@ -75,7 +59,7 @@ mod schedule;
 pub use ddim::{Ddim, ddim_sample, ddim_step};
 pub use elbo::{Elbo, ElboOptions, L_0, L_T, L_simple, L_t_minus_1, bits_per_dim, elbo, elbo_variants};
 pub use estimate::{Estimate, TimeSteps};
-pub use forward::{QPosterior, q_mean_variance, q_posterior, q_sample};
+pub use forward::{QPosterior, q_mean_variance, q_posterior, q_sample, q_step};
 pub use gaussian::{Decoder, kl_normal, log_normal, log_normal_cdf, normal_cdf};
 pub use importance::{ImportanceSampler, TimeDistribution, Times};
 pub use loss::{Loss, LossGrad, NoisyBatch, hybrid_loss, simple_loss, vlb_loss};

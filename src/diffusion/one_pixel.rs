@@ -51,6 +51,47 @@ impl ExactBound {
     }
 }
 
+/// [`ExactBound`] taken apart: every term of Eq. 5 on its own, and the whole distribution p_θ(x_0).
+///
+/// All terms are averages over the data, in bits of the one pixel. `L_t_minus_1` and `x0_mse` have T − 1 entries, those
+/// of t = 2, …, T: entry i is that of t = i + 2.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(non_snake_case)] // the paper's names
+pub struct ExactTerms {
+    /// L_T
+    pub L_T: f64,
+    /// L_{t−1} for t = 2, …, T, `[T − 1]`
+    pub L_t_minus_1: Vec<f64>,
+    /// L_0
+    pub L_0: f64,
+    /// E (x_0 − E\[x_0|x_t\])² for t = 2, …, T, `[T − 1]`: what even the perfect denoiser can't know
+    pub x0_mse: Vec<f64>,
+    /// p_θ(x_0 = k) of the levels k = 0..=255, `[256]`
+    pub p_theta: Vec<f64>,
+    /// E\[−log₂ p_θ(x_0)\]
+    pub nll: f64,
+    /// H = −Σ p(k) log₂ p(k)
+    pub entropy: f64,
+}
+
+impl ExactTerms {
+    /// The terms added up.
+    pub fn total(&self) -> ExactBound {
+        ExactBound {
+            L_T: self.L_T,
+            sum_L_t_minus_1: self.L_t_minus_1.iter().sum(),
+            L_0: self.L_0,
+            nll: self.nll,
+            entropy: self.entropy,
+        }
+    }
+
+    /// L_T + Σ L_{t−1} + L_0 ≥ nll ≥ entropy.
+    pub fn bound(&self) -> f64 {
+        self.total().bound()
+    }
+}
+
 /// The grey level k as a pixel in [−1, 1].
 fn pixel(k: usize) -> f64 {
     k as f64 / 127.5 - 1.0
@@ -98,6 +139,16 @@ impl OnePixelWorld {
         MixtureWorld::new(levels, &self.p, 0.0, schedule)
     }
 
+    /// The bound and the exact likelihood, for the perfect denoiser with a fixed variance: the sums of
+    /// [`exact_terms`](OnePixelWorld::exact_terms).
+    ///
+    /// # Panics
+    /// When the variance is learned.
+    #[track_caller]
+    pub fn exact(&self, schedule: &Schedule, variance: Variance) -> ExactBound {
+        self.exact_terms(schedule, variance).total()
+    }
+
     /// Each term of the bound, and the exact likelihood, for the perfect denoiser with a fixed variance.
     ///
     /// σ_1² = β_1 for both variances (not clipped, so the numbers are those of a plain chain). x̂_0 needs no
@@ -105,14 +156,22 @@ impl OnePixelWorld {
     ///
     /// # Panics
     /// When the variance is learned.
+    ///
+    /// ```
+    /// use ddpm::diffusion::{Schedule, Variance, oracle::OnePixelWorld};
+    /// let terms = OnePixelWorld::two_humps().exact_terms(&Schedule::linear_scaled(50)?, Variance::Beta); // in bits
+    /// assert_eq!(terms.L_t_minus_1.len(), 49); // of t = 2, …, 50
+    /// assert!(terms.L_T < 1e-5 && terms.L_0 > 4.0);
+    /// # Ok::<(), ddpm::Error>(())
+    /// ```
     #[track_caller]
-    pub fn exact(&self, schedule: &Schedule, variance: Variance) -> ExactBound {
+    pub fn exact_terms(&self, schedule: &Schedule, variance: Variance) -> ExactTerms {
         self.exact_within(6.0, schedule, variance) // 2e-9 of N(0, 1) lies outside
     }
 
-    /// [`exact`](OnePixelWorld::exact) with x_t from −`reach` to `reach`.
+    /// [`exact_terms`](OnePixelWorld::exact_terms) with x_t from −`reach` to `reach`.
     #[track_caller]
-    fn exact_within(&self, reach: f64, schedule: &Schedule, variance: Variance) -> ExactBound {
+    fn exact_within(&self, reach: f64, schedule: &Schedule, variance: Variance) -> ExactTerms {
         let sigma2 = |t: usize| match variance {
             _ if t == 1 => schedule.beta(1),
             Variance::Beta => schedule.beta(t),
@@ -122,23 +181,28 @@ impl OnePixelWorld {
         let (grid, dx) = grid(reach, schedule);
         // p_θ(x_T) = N(0, 1), pushed down the chain step by step
         let mut density: Vec<f64> = grid.iter().map(|x| normal_density(x * x, 1.0)).collect();
-        let mut kl = 0.0;
+        let (mut kl, mut x0_mse) = (Vec::new(), Vec::new());
         for t in (2..=schedule.T()).rev() {
             let (c1, c2) = schedule.posterior_coefs(t);
             // L_{t−1} = C_t + c_1²/(2σ²) E[(x_0 − E[x_0|x_t])²]
             let moments: Vec<Moments> =
                 grid.iter().map(|&x| self.moments(x, schedule.alpha_bar(t))).collect();
             let mse: f64 = moments.iter().map(|m| dx * m.density * m.variance).sum();
-            kl += schedule.kl_const(t, sigma2(t)) + c1 * c1 / (2.0 * sigma2(t)) * mse;
+            x0_mse.push(mse);
+            kl.push((schedule.kl_const(t, sigma2(t)) + c1 * c1 / (2.0 * sigma2(t)) * mse) / LN_2);
             let mu: Vec<f64> = grid.iter().zip(&moments).map(|(x, m)| c1 * m.mean + c2 * x).collect();
             density = push(&grid, dx, &density, &mu, sigma2(t));
         }
-        let (decoder, nll) = self.last_step(&grid, dx, &density, schedule);
-        ExactBound {
+        kl.reverse();
+        x0_mse.reverse();
+        let (decoder, p_theta) = self.last_step(&grid, dx, &density, schedule);
+        ExactTerms {
             L_T: self.prior(schedule) / LN_2,
-            sum_L_t_minus_1: kl / LN_2,
+            L_t_minus_1: kl,
             L_0: decoder / LN_2,
-            nll: nll / LN_2,
+            x0_mse,
+            nll: self.p.iter().zip(&p_theta).map(|(p, p_theta)| -p * p_theta.log2()).sum(),
+            p_theta,
             entropy: self.entropy(),
         }
     }
@@ -150,23 +214,22 @@ impl OnePixelWorld {
         (0..256).map(|k| self.p[k] * kl(k)).sum()
     }
 
-    /// L_0 and −E log p_θ(x_0) in nats, from the densities q(x_1|x_0) and p_θ(x_1).
-    fn last_step(&self, grid: &[f64], dx: f64, density: &[f64], schedule: &Schedule) -> (f64, f64) {
+    /// L_0 in nats and p_θ(x_0 = k) of each level, from the densities q(x_1|x_0) and p_θ(x_1).
+    fn last_step(&self, grid: &[f64], dx: f64, density: &[f64], schedule: &Schedule) -> (f64, Vec<f64>) {
         let alpha_bar = schedule.alpha_bar(1);
         let log_sigma = 0.5 * schedule.beta(1).ln();
-        let mut likelihood = vec![0.0; 256];
+        let mut p_theta = vec![0.0; 256];
         let mut decoder = 0.0;
         for (&x, &density) in grid.iter().zip(density) {
             let mean = self.moments(x, alpha_bar).mean; // μ_θ(x_1, 1) = x̂_0
-            for (k, likelihood) in likelihood.iter_mut().enumerate() {
+            for (k, p_theta) in p_theta.iter_mut().enumerate() {
                 let log_prob = Decoder::Exact.log_prob(pixel(k), mean, log_sigma);
                 let q = normal_density((x - alpha_bar.sqrt() * pixel(k)).powi(2), 1.0 - alpha_bar);
                 decoder -= dx * self.p[k] * q * log_prob;
-                *likelihood += dx * density * log_prob.exp();
+                *p_theta += dx * density * log_prob.exp();
             }
         }
-        let nll = self.p.iter().zip(likelihood).map(|(p, likelihood)| -p * likelihood.ln()).sum();
-        (decoder, nll)
+        (decoder, p_theta)
     }
 
     /// q(x_t), and mean and variance of x_0 given x_t.
@@ -229,8 +292,10 @@ fn push(grid: &[f64], dx: f64, density: &[f64], mu: &[f64], sigma2: f64) -> Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diffusion::{Elbo, ElboOptions, Noise, Reverse, TimeSteps, elbo};
-    use crate::rng::stream;
+    use crate::diffusion::{
+        Elbo, ElboOptions, Estimate, L_t_minus_1, Noise, Reverse, TimeSteps, elbo, q_sample,
+    };
+    use crate::rng::{normal, stream};
 
     /// Linear β of T = 1000, times `scale`.
     fn scaled(steps: usize, scale: f64) -> Schedule {
@@ -254,7 +319,7 @@ mod tests {
         let world = OnePixelWorld::two_humps();
         for (steps, scale, variance, row) in TABLE {
             let schedule = scaled(steps, scale);
-            let e = world.exact_within(4.5, &schedule, variance);
+            let e = world.exact_within(4.5, &schedule, variance).total();
             for (is, expected) in [e.L_T, e.sum_L_t_minus_1, e.L_0, e.bound(), e.nll].iter().zip(row) {
                 assert!((is - expected).abs() < 6e-5, "{steps} {scale} {variance}: {is} and {expected}");
             }
@@ -272,8 +337,36 @@ mod tests {
         let world = OnePixelWorld::two_humps();
         let schedule = scaled(50, 20.0);
         let e = world.exact(&schedule, Variance::Beta);
-        let wider = world.exact_within(7.3, &schedule, Variance::Beta);
+        let wider = world.exact_within(7.3, &schedule, Variance::Beta).total();
         assert!((e.nll - wider.nll).abs() < 1e-6 && (e.bound() - wider.bound()).abs() < 1e-8);
+    }
+
+    /// Each term is the KL divergence of its own two Gaussians, averaged over levels and noises by Monte Carlo; the terms
+    /// add up to the total; p_θ is a distribution.
+    #[test]
+    fn the_terms_are_those_of_the_bound() {
+        let world = OnePixelWorld::two_humps();
+        let schedule = scaled(50, 20.0);
+        for variance in [Variance::Beta, Variance::BetaTilde] {
+            let terms = world.exact_terms(&schedule, variance);
+            let total = world.exact(&schedule, variance);
+            assert_eq!((terms.L_t_minus_1.len(), terms.x0_mse.len()), (49, 49));
+            assert!((terms.bound() - total.bound()).abs() < 1e-12 && terms.nll == total.nll);
+            assert!((terms.p_theta.iter().sum::<f64>() - 1.0).abs() < 1e-6);
+            assert!(terms.x0_mse.windows(2).all(|pair| pair[0] < pair[1]), "noise only hides");
+            let reverse = Reverse { clip: false, variance, ..Reverse::new(schedule.clone()) };
+            let data = world.draw(4000, &mut stream(8, 0));
+            for t in [2, 3, 20, 50] {
+                let each = vec![t; 4000];
+                let eps = normal(data.dim(), &mut stream(8, t as u64));
+                let x_t = q_sample(&schedule, &data, &each, &eps);
+                let p = reverse.p_mean_variance(&world.denoiser(schedule.clone()), &x_t, &each);
+                let bits = L_t_minus_1(&schedule, &data, &x_t, &each, &p) / LN_2;
+                let (estimate, exact) = (Estimate::of(&bits), terms.L_t_minus_1[t - 2]);
+                let off = (estimate.mean - exact).abs();
+                assert!(off < 4.0 * estimate.std_error, "t = {t}, {variance}: {estimate}, {exact}");
+            }
+        }
     }
 
     /// The Monte-Carlo bound of `elbo` agrees with the integrals, all t or some, within four standard errors.

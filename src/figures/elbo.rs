@@ -2,6 +2,10 @@
 //!
 //! L = L_T + Σ L_{t−1} + L_0, everything in bits per dimension.
 
+mod stacked;
+
+pub use stacked::stacked;
+
 use super::page::{HPos, Page, Rect, Type, VPos};
 use super::style::{self, Rgb};
 use super::{Chart, Figure, Scale, axis, text};

@@ -61,14 +61,14 @@ fn chain(page: &Page<'_>, y: f64) -> Result<()> {
     let radius = |name: &str| if name.starts_with('x') { RADIUS } else { 62.0 };
     for pair in NODES.windows(2) {
         let ((from, a), (to, b)) = (pair[0], pair[1]);
-        arrow(page, &[(from + radius(a), y), (to - radius(b) - 6.0, y)], &[], style::INK)?;
+        page.arrow(&[(from + radius(a), y), (to - radius(b) - 6.0, y)], &[], style::INK)?;
     }
     let (right, left) = (NODES[3].0 - 70.0, NODES[2].0 + 70.0);
     let (top, dip) = (y + 70.0, 150.0);
     // a parabola from x_{t−1} back to x_t
     let arc = |s: f64| (right + (left - right) * s, top + dip * 2.0 * s * (1.0 - s));
     let path: Vec<Point> = (0..=60).map(|i| arc(f64::from(i) / 60.0)).collect();
-    arrow(page, &path, &[16.0, 12.0], style::series(1))?;
+    page.arrow(&path, &[16.0, 12.0], style::series(1))?;
     let kind = Type::new(52.0, style::INK, HPos::Center, VPos::Center);
     for (x, name) in NODES {
         if name.starts_with('x') {
@@ -78,14 +78,4 @@ fn chain(page: &Page<'_>, y: f64) -> Result<()> {
         page.text(name, (x, y), kind)?;
     }
     Ok(())
-}
-
-/// A line that ends in an arrow head.
-fn arrow(page: &Page<'_>, path: &[Point], pattern: &[f64], ink: style::Rgb) -> Result<()> {
-    let [.., (x0, y0), (x, y)] = *path else { return Ok(()) };
-    let length = (x - x0).hypot(y - y0);
-    let (ux, uy) = ((x - x0) / length, (y - y0) / length);
-    let corner = |back: f64, aside: f64| (x - back * ux - aside * uy, y - back * uy + aside * ux);
-    page.dashed(&[&path[..path.len() - 1], &[corner(24.0, 0.0)]].concat(), pattern, ink, 4.0)?;
-    page.polygon(&[(x, y), corner(30.0, 13.0), corner(30.0, -13.0)], ink)
 }

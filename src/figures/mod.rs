@@ -4,11 +4,13 @@
 //! |---|---|---|
 //! | [`Grid`] | images in rows and columns: samples, neighbours, interpolations | Figs. 1, 6–9, 13–15 |
 //! | [`elbo::decomposition`] | every term of the bound, per t, summed up, in total | Eq. 5 |
+//! | [`elbo::stacked`] | the terms as one bar, beside the exact likelihood and the entropy | Eq. 5 |
 //! | [`elbo::weights`] | what a step counts in L and in L_simple | Eqs. 12, 14 |
 //! | [`rate_distortion`](rate_distortion()) | distortion and rate over the reverse process | Fig. 5 |
 //! | [`schedules`] | ᾱ_t and log-SNR | §4 |
 //! | [`loss_curves`] | training losses, raw and smoothed | – |
 //! | [`graphical_model`](graphical_model()) | the two chains | Fig. 2 |
+//! | [`Diagram`] | boxes and arrows: a computation graph | – |
 //! | [`Chart`] | any lines, points, bands, heat maps | – |
 //! | [`Gif`] | frames in motion | – |
 //!
@@ -28,6 +30,7 @@
 mod axis;
 mod canvas;
 mod chart;
+mod diagram;
 pub mod elbo;
 mod gif;
 mod graphical_model;
@@ -43,6 +46,7 @@ mod text;
 
 pub use axis::Scale;
 pub use chart::Chart;
+pub use diagram::Diagram;
 pub use gif::Gif;
 pub use graphical_model::graphical_model;
 pub use grid::{Grid, tile};

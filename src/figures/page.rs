@@ -135,6 +135,16 @@ impl Page<'_> {
         if phase % 2 == 0 { self.line(&dash, ink, width) } else { Ok(()) }
     }
 
+    /// A line, solid or in dashes, that ends in an arrow head.
+    pub(super) fn arrow(&self, path: &[Point], pattern: &[f64], ink: Rgb) -> Result<()> {
+        let [.., (x0, y0), (x, y)] = *path else { return Ok(()) };
+        let length = (x - x0).hypot(y - y0);
+        let (ux, uy) = ((x - x0) / length, (y - y0) / length);
+        let corner = |back: f64, aside: f64| (x - back * ux - aside * uy, y - back * uy + aside * ux);
+        self.dashed(&[&path[..path.len() - 1], &[corner(24.0, 0.0)]].concat(), pattern, ink, 4.0)?;
+        self.polygon(&[(x, y), corner(30.0, 13.0), corner(30.0, -13.0)], ink)
+    }
+
     pub(super) fn polygon(&self, path: &[Point], ink: Rgb) -> Result<()> {
         let path: Vec<_> = path.iter().copied().map(pixel).collect();
         self.0.draw(&Polygon::new(path, colour(ink).filled())).map_err(failed)

@@ -1,4 +1,4 @@
-use super::elbo::{ElboTerms, Term, decomposition, weights};
+use super::elbo::{ElboTerms, Term, decomposition, stacked, weights};
 use super::*;
 use crate::data::{fashion_mnist_test, paintings};
 use crate::rng::{normal, stream};
@@ -110,6 +110,11 @@ fn examples() -> Vec<(&'static str, Figure, &'static [&'static str])> {
         ("elbo_few_steps", decomposition(&terms().iter().map(few).collect::<Vec<_>>()), &["bits/dim"]),
         ("elbo_one", decomposition(&terms()[..1]), &["bits/dim"]),
         (
+            "elbo_stacked",
+            stacked(&terms().iter().map(|terms| (few(terms), 3.5)).collect::<Vec<_>>(), 3.2),
+            &["bits/dim", "exact", "entropy of the data"],
+        ),
+        (
             "weights",
             weights(&[("σ^{2} = β", &w_beta), ("σ^{2} = β̃", &w_tilde)]),
             &["share of the total weight", "simple"],
@@ -143,6 +148,18 @@ fn examples() -> Vec<(&'static str, Figure, &'static [&'static str])> {
             "interpolation",
             Grid::new(&garments(117), 13).scale(2).column_labels(lambda).row_labels(rows).figure(),
             &["λ = 0.5", "t = 875"],
+        ),
+        (
+            "diagram",
+            Diagram::new()
+                .node("x\n1e−4", (0.0, 0.0), 0.0)
+                .node("conv 3×3\n2e−7", (1.0, 0.0), 1.0)
+                .node("x_{t}", (0.5, 1.5), 0.3)
+                .arrow(0, 1)
+                .dashed(0, 2)
+                .arrow(2, 1)
+                .figure(),
+            &["conv 3×3", "<polygon"],
         ),
         ("graphical_model", graphical_model(None), &["stroke-width"]),
         ("graphical_model_images", graphical_model(Some(&model_images)), &["<image"]),

@@ -1,4 +1,4 @@
-//! Gradient checks for tests: along random directions, against a random cotangent.
+//! Gradient checks, for tests and for the course: along random directions, against a random cotangent.
 //!
 //! For `y = f(x)` and a random `g`, the scalar `L = ⟨y, g⟩` has `dL = ⟨dx, v⟩` along any direction `v`. (A sum of `y`
 //! would not do: normalisation makes it constant.) Central differences of `L` along `v` must agree with `⟨dx, v⟩`.
@@ -17,38 +17,42 @@ const TOLERANCE: f64 = 5e-4;
 const STEPS: [f32; 3] = [0.2, 0.05, 0.0125];
 
 /// `⟨a, b⟩` in f64.
-pub(crate) fn inner<D: Dimension>(a: &ArrayRef<f32, D>, b: &ArrayRef<f32, D>) -> f64 {
+///
+/// # Panics
+/// If the shapes differ.
+#[track_caller]
+pub fn inner<D: Dimension>(a: &ArrayRef<f32, D>, b: &ArrayRef<f32, D>) -> f64 {
     assert_eq!(a.shape(), b.shape(), "inner product");
     a.iter().zip(b).map(|(&a, &b)| a as f64 * b as f64).sum()
 }
 
 /// Asserts that `dx` is the gradient of `loss` at `x`, and that the check would have noticed two slightly wrong ones.
+///
+/// # Panics
+/// If it is not, or the check would not have.
 #[track_caller]
-pub(crate) fn check<D: Dimension>(
+pub fn check<D: Dimension>(
     what: &str,
     x: &Array<f32, D>,
     dx: &Array<f32, D>,
     loss: impl Fn(&Array<f32, D>) -> f64,
 ) {
-    let error = best_error(x, dx, &loss);
+    let error = self::error(x, dx, &loss);
     assert!(error < TOLERANCE, "{what}: the gradient is off by {error:.1e} of its length");
     let aside: Array<f32, D> = normal(x.raw_dim(), &mut stream(98, 0));
     let aside = &aside * (0.07 * (inner(dx, dx) / inner(&aside, &aside)).sqrt() as f32);
     for (mistake, wrong) in [("1 % too long", dx * 1.01), ("7 % beside", dx + aside)] {
-        let seen = best_error(x, &wrong, &loss);
+        let seen = self::error(x, &wrong, &loss);
         assert!(seen > 2.0 * TOLERANCE, "{what}: the check does not see a gradient {mistake} ({seen:.1e})");
     }
 }
 
 /// [`check`] for every parameter tensor of a layer, but those whose key ends with one of `skip`.
+///
+/// # Panics
+/// As [`check`].
 #[track_caller]
-pub(crate) fn check_params<M: Params>(
-    what: &str,
-    model: &M,
-    grad: &M,
-    skip: &[&str],
-    loss: impl Fn(&M) -> f64,
-) {
+pub fn check_params<M: Params>(what: &str, model: &M, grad: &M, skip: &[&str], loss: impl Fn(&M) -> f64) {
     for (i, (key, dw)) in grad.named().into_iter().enumerate() {
         if skip.iter().any(|end| key.ends_with(end)) {
             continue;
@@ -63,7 +67,7 @@ pub(crate) fn check_params<M: Params>(
 }
 
 /// The same layer with N(0, `size`²) added to every parameter: a layer that starts as nothing hides mistakes.
-pub(crate) fn shaken<M: Params>(mut model: M, size: f32) -> M {
+pub fn shaken<M: Params>(mut model: M, size: f32) -> M {
     for (i, slice) in model.slices_mut().into_iter().enumerate() {
         let noise: Array1<f32> = normal(slice.len(), &mut stream(97, i as u64));
         slice.iter_mut().zip(&noise).for_each(|(w, n)| *w += size * n);
@@ -71,8 +75,22 @@ pub(crate) fn shaken<M: Params>(mut model: M, size: f32) -> M {
     model
 }
 
-/// The [`relative_error`] of the step that suits the function best.
-fn best_error<D: Dimension>(
+/// How far `dx` is from the gradient of `loss` at `x`, relative to its own length: about 1e-5 for a right gradient in
+/// `f32`, and as large as the mistake for a wrong one.
+///
+/// # Panics
+/// If the shapes differ, or `dx` is 0.
+///
+/// ```
+/// use ddpm::nn::gradient_check::error;
+/// use ndarray::array;
+/// let x = array![1.0_f32, 2.0, 3.0];
+/// let loss = |x: &ndarray::Array1<f32>| x.iter().map(|&x| f64::from(x).powi(2)).sum();
+/// assert!(error(&x, &(&x * 2.0), loss) < 1e-5);
+/// assert!(error(&x, &(&x * 2.02), loss) > 5e-3);
+/// ```
+#[track_caller]
+pub fn error<D: Dimension>(
     x: &Array<f32, D>,
     dx: &Array<f32, D>,
     loss: impl Fn(&Array<f32, D>) -> f64,

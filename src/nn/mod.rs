@@ -54,15 +54,13 @@ pub mod activation;
 mod attention;
 mod conv2d;
 mod dropout;
+pub mod gradient_check;
 mod group_norm;
 mod lanes;
 mod linear;
 mod resample;
 mod resnet_block;
 mod time_embedding;
-
-#[cfg(test)]
-pub(crate) mod gradient_check;
 
 pub use attention::{Attention, AttentionCache};
 pub use conv2d::{Conv2d, Conv2dCache};
