@@ -9,17 +9,30 @@
 //! It is a `dylib`. evcxr links every cell on its own; were the crate linked statically, each cell would have its
 //! own copy of every static, and rayon would start another pool of threads in each.
 
+mod assignment;
 pub mod check;
 mod display;
+mod doctor;
 mod live;
+mod plane;
+mod speed;
+mod stored;
 
+pub use assignment::assign;
 pub use ddpm::*;
 pub use display::{Markdown, Table, layers, md};
-pub use live::LossPlot;
+pub use doctor::{Checkup, Finding, doctor, sick};
+pub use live::{LossPlot, training_log};
+pub use plane::{PointNet, PointNetCache, arrows, as_batch, as_points, dots, energy_distance};
+pub use speed::gflops;
+pub use stored::{Stored, stored};
 
-/// [`ddpm::prelude`], and how notebooks show tables, text and a loss that is still falling.
+/// [`ddpm::prelude`], and how notebooks show tables, text, a speed and a loss that is still falling.
 pub mod prelude {
-    pub use crate::{LossPlot, Markdown, Table, check, layers, md};
+    pub use crate::{
+        LossPlot, Markdown, PointNet, Stored, Table, arrows, as_batch, as_points, assign, check, doctor,
+        dots, energy_distance, gflops, layers, md, sick, stored, training_log,
+    };
     pub use ddpm::prelude::*;
 }
 

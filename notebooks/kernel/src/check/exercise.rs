@@ -11,7 +11,7 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The name of the thread in which a student's function runs; its panics are answers, not accidents.
-const THREAD: &str = "check";
+pub(super) const THREAD: &str = "check";
 
 type Run<F> = Box<dyn Fn(F) -> Value + Send + Sync>;
 type Test = Box<dyn Fn(&Value) -> Result<(), String> + Send + Sync>;
@@ -190,7 +190,7 @@ pub(crate) fn in_check() -> bool {
 }
 
 /// Keeps the panics of students' functions off the screen; what they say is in the verdict.
-fn quiet_checks() {
+pub(super) fn quiet_checks() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let before = std::panic::take_hook();

@@ -14,9 +14,35 @@ pub mod museum;
 mod value;
 mod verdict;
 
+pub mod n00;
 pub mod n01;
+pub mod n02;
+pub mod n03;
+pub mod n04;
+pub mod n05;
+pub mod n06;
+pub mod n07;
+pub mod n08;
+pub mod n09;
+pub mod n10;
+pub mod n11;
+pub mod n12;
+pub mod n13;
 
+pub use n00::*;
 pub use n01::*;
+pub use n02::*;
+pub use n03::*;
+pub use n04::*;
+pub use n05::*;
+pub use n06::*;
+pub use n07::*;
+pub use n08::*;
+pub use n09::*;
+pub use n10::*;
+pub use n11::*;
+pub use n12::*;
+pub use n13::*;
 
 pub use class::class_constant;
 pub(crate) use exercise::in_check;
@@ -65,7 +91,20 @@ use exercises;
 /// Every exercise, in the order of the notebooks.
 pub fn all() -> Vec<Entry> {
     [
-        n01::all(), //
+        n00::all(),
+        n01::all(),
+        n02::all(),
+        n03::all(),
+        n04::all(),
+        n05::all(),
+        n06::all(),
+        n07::all(),
+        n08::all(),
+        n09::all(),
+        n10::all(),
+        n11::all(),
+        n12::all(),
+        n13::all(),
     ]
     .concat()
 }

@@ -1,0 +1,163 @@
+//! 04: the ELBO, term by term, exactly.
+
+use super::{class_constant, exercises, museum};
+use ddpm::diffusion::{Schedule, Variance, kl_normal, oracle::OnePixelWorld};
+use std::f64::consts::LN_2;
+
+/// `step_kl(schedule, t, x0, x_t, x0_hat, sigma2)`.
+type StepKl = fn(&Schedule, usize, f64, f64, f64, f64) -> f64;
+/// `bound_from_draws(steps, l_prior, draws, l_0)`.
+type BoundFromDraws = fn(usize, f64, &[f64], f64) -> f64;
+
+/// −Σ p log₂ q.
+fn bits(p: &[f64], q: &[f64]) -> f64 {
+    p.iter().zip(q).map(|(p, q)| -p * q.log2()).sum()
+}
+
+/// A schedule of the exercises, by its number of steps.
+fn schedule(steps: usize) -> Schedule {
+    if steps == 1000 { Schedule::linear(1000) } else { Schedule::cosine(steps) }
+}
+
+/// The mean of the draws.
+fn mean(draws: &[f64]) -> f64 {
+    draws.iter().sum::<f64>() / draws.len() as f64
+}
+
+/// KL of two Gaussians with means c_1 x_0 + c_2 x_t and c_1 x̂_0 + c_2 x_t.
+fn step(schedule: &Schedule, t: usize, x0: f64, x_t: f64, x0_hat: f64, variances: (f64, f64)) -> f64 {
+    let (c1, c2) = schedule.posterior_coefs(t);
+    let (v1, v2) = variances;
+    kl_normal(c1 * x0 + c2 * x_t, v1.ln(), c1 * x0_hat + c2 * x_t, v2.ln())
+}
+
+/// Σ_{t = first}^{n} weight(t) / Σ_{t = first}^{T} weight(t).
+fn share(schedule: &Schedule, first: usize, n: usize, weight: impl Fn(usize) -> f64) -> f64 {
+    let sum = |last: usize| (first..=last).map(&weight).sum::<f64>();
+    sum(n) / sum(schedule.T())
+}
+
+exercises! {
+    /// `cross_entropy(p, model)`: how many bits a value costs on average if it is drawn from p and coded by `model`.
+    cross_entropy: fn(&[f64], &[f64]) -> f64 = |e| e
+        .case("p = [0.5, 0.25, 0.25], the model is uniform", |f| f(&[0.5, 0.25, 0.25], &[1.0 / 3.0; 3]), 3.0_f64.log2())
+        .case("p = [0.9, 0.1], the model is [0.5, 0.5]", |f| f(&[0.9, 0.1], &[0.5, 0.5]), 1.0)
+        .case("p = [0.9, 0.1], the model is [0.6, 0.4]", |f| f(&[0.9, 0.1], &[0.6, 0.4]), bits(&[0.9, 0.1], &[0.6, 0.4]))
+        .case("p = [0.9, 0.1], the model is p", |f| f(&[0.9, 0.1], &[0.9, 0.1]), bits(&[0.9, 0.1], &[0.9, 0.1]))
+        .holds(
+            "p = [0.9, 0.1], models [q, 1 − q] for q = 0.01, 0.02, …, 0.99",
+            |f| (1..100).map(|q| f(&[0.9, 0.1], &[f64::from(q) / 100.0, 1.0 - f64::from(q) / 100.0])).collect::<Vec<f64>>(),
+            "no model below the entropy, 0.468996 bits",
+            |all| {
+                let least = all.numbers.iter().copied().fold(f64::INFINITY, f64::min);
+                if least >= 0.468_995 { Ok(()) } else { Err(format!("one has {least:.4}")) }
+            },
+        )
+        .mistake("the two are swapped: the mean is over the data, not over the model", |p, model| bits(model, p))
+        .mistake("the entropy of p: the model does not occur in it", |p, _| bits(p, p))
+        .mistake("the entropy of the model: the data do not occur in it", |_, model| bits(model, model))
+        .mistake("in nats: a bit is ln 2 of them", |p, model| bits(p, model) * LN_2)
+        .mistake("every value counts alike: each must count as often as it occurs", |_, model| {
+            -model.iter().map(|q| q.log2()).sum::<f64>() / model.len() as f64
+        })
+        .hint("A value k costs −log₂ model(k) bits, and it occurs with probability p(k).")
+        .hint("−Σ p(k) log₂ model(k): `p.iter().zip(model).map(|(p, q)| -p * q.log2()).sum()`");
+
+    /// `step_kl(schedule, t, x0, x_t, x0_hat, sigma2)`: L_{t−1} of one pixel in nats (Eqs. 5, 8).
+    step_kl: StepKl = |e| {
+        let case = |t: usize, x0: f64, x_t: f64, x0_hat: f64, small: bool| {
+            let s = schedule(1000);
+            let sigma2 = if small { s.beta_tilde(t) } else { s.beta(t) };
+            (move |f: StepKl| f(&s, t, x0, x_t, x0_hat, sigma2), {
+                let s = schedule(1000);
+                step(&s, t, x0, x_t, x0_hat, (s.beta_tilde(t), sigma2))
+            })
+        };
+        let (a, b, c, d) = (
+            case(500, 0.3, -0.7, 0.3, true),
+            case(2, 0.3, 0.31, 0.3, false),
+            case(2, 0.3, 0.31, 0.29, true),
+            case(300, -0.5, 0.4, 0.1, false),
+        );
+        e.case("T = 1000, t = 500, x_0 = x̂_0 = 0.3, x_t = -0.7, σ² = β̃", a.0, a.1)
+            .case("T = 1000, t = 2, x_0 = x̂_0 = 0.3, x_t = 0.31, σ² = β", b.0, b.1)
+            .case("T = 1000, t = 2, x_0 = 0.3, x̂_0 = 0.29, x_t = 0.31, σ² = β̃", c.0, c.1)
+            .case("T = 1000, t = 300, x_0 = -0.5, x̂_0 = 0.1, x_t = 0.4, σ² = β", d.0, d.1)
+            .mistake("only the distance of the means: two variances that differ cost something too", |s, t, x0, _, x0_hat, sigma2| {
+                (s.posterior_coefs(t).0 * (x0 - x0_hat)).powi(2) / (2.0 * sigma2)
+            })
+            .mistake("the two distributions are swapped: q comes first, p_θ second", |s, t, x0, x_t, x0_hat, sigma2| {
+                step(s, t, x0_hat, x_t, x0, (sigma2, s.beta_tilde(t)))
+            })
+            .mistake("the posterior q(x_{t−1}|x_t, x_0) has the variance β̃_t, not β_t", |s, t, x0, x_t, x0_hat, sigma2| {
+                step(s, t, x0, x_t, x0_hat, (s.beta(t), sigma2))
+            })
+            .mistake("sigma2 squared: it is a variance already", |s, t, x0, x_t, x0_hat, sigma2| {
+                step(s, t, x0, x_t, x0_hat, (s.beta_tilde(t), sigma2 * sigma2))
+            })
+            .mistake("x_0 and x̂_0 compared themselves: the means differ by c_1 times that", |s, t, x0, _, x0_hat, sigma2| {
+                kl_normal(x0, s.beta_tilde(t).ln(), x0_hat, sigma2.ln())
+            })
+            .mistake("in bits: this one is asked for in nats", |s, t, x0, x_t, x0_hat, sigma2| {
+                step(s, t, x0, x_t, x0_hat, (s.beta_tilde(t), sigma2)) / LN_2
+            })
+            .hint("Both are Gaussians: `schedule.posterior_coefs(t)` gives (c_1, c_2) for their means, x_0 in one and x̂_0 in the other.")
+            .hint("`kl_normal(mean1, log_var1, mean2, log_var2)`, first q with `schedule.beta_tilde(t).ln()`, then p_θ with `sigma2.ln()`.")
+    };
+
+    /// `bound_from_draws(steps, l_prior, draws, l_0)`: the bound, from L_{t−1} at some random t of 2..=T.
+    bound_from_draws: BoundFromDraws = |e| e
+        .case("T = 2, L_T = 0.5, L_1 = 3, L_0 = 2", |f| f(2, 0.5, &[3.0], 2.0), 5.5)
+        .case("T = 1000, L_T = 0, draws [0.001, 0.003], L_0 = 2", |f| f(1000, 0.0, &[0.001, 0.003], 2.0), 999.0 * 0.002 + 2.0)
+        .case("T = 50, L_T = 0.1, draws [0.01, 0.2, 0.03, 0.06], L_0 = 4", |f| f(50, 0.1, &[0.01, 0.2, 0.03, 0.06], 4.0), 0.1 + 49.0 * 0.075 + 4.0)
+        .mistake(museum::B16, |_, l_prior, draws, l_0| l_prior + mean(draws) + l_0)
+        .mistake("T terms: t = 2, …, T are T − 1, since that of t = 1 is L_0", |steps, l_prior, draws, l_0| {
+            l_prior + steps as f64 * mean(draws) + l_0
+        })
+        .mistake("L_0 is subtracted: its minus stands inside, L_0 = −log p_θ(x_0|x_1)", |steps, l_prior, draws, l_0| {
+            l_prior + (steps - 1) as f64 * mean(draws) - l_0
+        })
+        .mistake("the draws' sum, not their mean: more draws must not make the bound larger", |steps, l_prior, draws, l_0| {
+            l_prior + (steps - 1) as f64 * draws.iter().sum::<f64>() + l_0
+        })
+        .hint("A sum of n terms is n times their mean, and random draws give an estimate of the mean.")
+        .hint("How many t are there in 2..=T?");
+
+    /// `guess()`: how many bits the bound grows by if σ² = β̃ replaces σ² = β.
+    looser_by: fn() -> f64 = |e| {
+        let steps = class_constant("looser_by", &[200_usize, 150, 250, 100]);
+        let truth = move || {
+            let schedule = Schedule::linear_scaled(steps)?;
+            let bound = |variance| OnePixelWorld::two_humps().exact(&schedule, variance).bound();
+            Ok::<f64, ddpm::Error>(bound(Variance::BetaTilde) - bound(Variance::Beta))
+        };
+        e.task(format!("The same pixel, a longer chain: $T = {steps}$, `Schedule::linear_scaled({steps})`. How many bits is the bound with $\\sigma_t^2 = \\tilde\\beta_t$ above the one with $\\sigma_t^2 = \\beta_t$? Negative if below; a factor of 1.25 is near enough."))
+        .holds("bound with β̃ − bound with β, in bits", |f| f(), "a number within a factor of 1.25 of the truth", move |guess| {
+            let factor = guess.number() / truth().map_err(|e| e.to_string())?;
+            if (0.8..=1.25).contains(&factor) { Ok(()) } else { Err(format!("the guess is {factor:.2} times the truth")) }
+        })
+        .mistake("that of T = 50: with more steps β̃_t comes nearer to β_t", || 1.324)
+        .mistake("the sign: here β̃ is the looser one", || -0.85)
+        .hint("For one more step t ≥ 2 the ratio β̃_t/β_t = (1 − ᾱ_{t−1})/(1 − ᾱ_t) is nearer to 1. So the gap shrinks as T grows, but not fast: at t = 2 the ratio is about ½ whatever T is.")
+        .hint("`OnePixelWorld::two_humps().exact(&schedule, Variance::BetaTilde).bound()`, and the same with `Variance::Beta`.")
+    };
+
+    /// `weight_share(schedule, n)`: the share of the weights of t = 1, …, n among all, for σ_t² = β_t.
+    weight_share: fn(&Schedule, usize) -> f64 = |e| {
+        let beta = |s: &Schedule, n: usize| share(s, 1, n, |t| s.weight(t, s.beta(t)));
+        let (paper, short) = (schedule(1000), schedule(20));
+        let (ten, half, five) = (beta(&paper, 10), beta(&paper, 500), beta(&short, 5));
+        let again = (schedule(1000), schedule(20));
+        e.case("linear, T = 1000, n = 10", move |f| f(&paper, 10), ten)
+            .case("linear, T = 1000, n = 500", move |f| f(&again.0, 500), half)
+            .case("cosine, T = 20, n = 5", move |f| f(&short, 5), five)
+            .case("cosine, T = 20, n = 20", move |f| f(&again.1, 20), 1.0)
+            .mistake("n/T, the share in L_simple, where all weigh the same", |s, n| n as f64 / s.T() as f64)
+            .mistake("t = 1 is left out", |s, n| share(s, 2, n, |t| s.weight(t, s.beta(t))))
+            .mistake("the sum of the weights, not their share", |s, n| (1..=n).map(|t| s.weight(t, s.beta(t))).sum())
+            .mistake("1 − α_t in place of 1 − ᾱ_t", |s, n| share(s, 1, n, |t| s.beta(t).powi(2) / (2.0 * s.beta(t) * s.alpha(t) * s.beta(t))))
+            .mistake("σ_t² is missing in the denominator", |s, n| share(s, 1, n, |t| s.weight(t, 1.0)))
+            .hint("`schedule.weight(t, sigma2)` is w_t; here σ_t² = `schedule.beta(t)`.")
+            .hint("Two sums over t, from 1 to n and from 1 to T, and their ratio.")
+    };
+}
