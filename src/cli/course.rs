@@ -1,5 +1,7 @@
 //! The course's files: paired notebooks, their cells, and the exercises in them.
 
+#[cfg(test)]
+mod lints;
 
 use ddpm::{Error, Result};
 use std::path::{Path, PathBuf};
