@@ -30,11 +30,8 @@ def read(path):
     notebook = jupytext.read(path, fmt="rs:percent")
     for i, cell in enumerate(notebook.cells):
         cell.id = f"cell-{i:02}"
-    notebook.metadata = nbformat.from_dict({
-        "kernelspec": KERNEL,
-        "jupytext": {"formats": "ipynb,rs:percent", "text_representation": {
-            "extension": ".rs", "format_name": "percent"}},
-    })
+    # nothing of jupytext's own: with it, JupyterLab would rewrite the paired file whenever a student saves
+    notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL})
     return notebook
 
 

@@ -145,13 +145,17 @@ fn environment(place: &Place, python: &Path) -> Result<()> {
     write(&stamp, &wanted)
 }
 
-/// Registers the kernel "Rust (ddpm)" in that environment and nowhere else; Markdown opens as a page.
+/// Registers the kernel "Rust (ddpm)" in that environment and nowhere else; Markdown opens as a page, and
+/// nobody is asked about news.
 fn kernelspec(place: &Place) -> Result<()> {
     let launcher = place.course.kernel("launch.sh");
     let spec = read(&place.course.kernel("kernel.json"))?.replace("LAUNCHER", &launcher.to_string_lossy());
     let share = place.lab.join("venv/share/jupyter");
     write(&share.join("kernels/ddpm/kernel.json"), &spec)?;
-    let overrides = r#"{"@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"markdown": "Markdown Preview"}}}"#;
+    let overrides = r#"{
+        "@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"markdown": "Markdown Preview"}},
+        "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}
+    }"#;
     write(&share.join("lab/settings/overrides.json"), overrides)
 }
 

@@ -130,7 +130,7 @@ exercises! {
         .hint("The mean of the draws estimates the mean of the T terms. The bound needs their sum.")
         .hint("Standard error of a mean: the standard deviation (with n − 1) divided by √n. What multiplies the mean multiplies its error.");
 
-    /// `best_times(mean_squares)`: p_t ∝ √E[L_t²].
+    /// `best_times(mean_squares)`: p_t ∝ √(E L_t²).
     best_times: fn(&[f64]) -> Vec<f64> = |e| e
         .case("E[L_t²] = 9, 1", |f| f(&[9.0, 1.0]), [0.75, 0.25])
         .case("E[L_t²] = 4, 4, 4, 4", |f| f(&[4.0; 4]), [0.25; 4])
