@@ -57,6 +57,27 @@ fn every_mistake_is_found_and_named() {
 }
 
 #[test]
+fn with_a_class_s_constants_mistakes_are_found_and_published_answers_are_wrong() {
+    let passes = |class: &str, test: &str| {
+        let mut command = std::process::Command::new(std::env::current_exe().expect("this test"));
+        command
+            .args(["--exact", test])
+            .env("DDPM_CLASS", class)
+            .output()
+            .expect("this test again")
+            .status
+            .success()
+    };
+    for class in ["spring 2027", "autumn 2027", "evening course"] {
+        assert!(passes(class, "every_mistake_is_found_and_named"), "{class}");
+        assert!(
+            !passes(class, "every_solution_passes"),
+            "{class}: the answers of the stored notebooks still hold"
+        );
+    }
+}
+
+#[test]
 fn every_exhibit_of_the_museum_is_a_mistake_that_some_check_finds() {
     let known: Vec<&str> =
         check::all().iter().flat_map(|(_, build)| build().mistakes()).map(|(mistake, _)| mistake).collect();

@@ -76,7 +76,7 @@ fn gain((better, worse): (&str, &str)) -> (f64, f64) {
 fn runs() -> (&'static str, &'static str) {
     class_constant(
         "share_of_decoder",
-        &[("eps_fixed", "eps_simple"), ("eps_hybrid", "eps_simple"), ("eps_hybrid", "eps_learned")],
+        &[("eps_fixed", "eps_simple"), ("eps_hybrid", "eps_simple"), ("eps_fixed", "eps_learned")],
     )
 }
 
