@@ -46,6 +46,9 @@ for shared in registry git config.toml credentials.toml; do
     if [ -e "$DDPM_CARGO_HOME/$shared" ]; then ln -sfn "$DDPM_CARGO_HOME/$shared" "$CARGO_HOME/$shared"; fi
 done
 
+# `cargo run` and `cargo test` name folders here that hold other builds of this library, which no cell may load
+unset LD_LIBRARY_PATH DYLD_FALLBACK_LIBRARY_PATH
+
 # no start-up cells of another set-up
 export EVCXR_CONFIG_DIR=$work/config
 mkdir -p "$EVCXR_CONFIG_DIR"
