@@ -101,7 +101,8 @@ impl fmt::Display for Verdict {
 /// A verdict is what the program of an exercise ends with: it prints itself, and ✗ is a failure.
 impl Termination for Verdict {
     fn report(self) -> ExitCode {
-        println!("{self}");
+        let help = format!("check::hint(\"{}\")", self.name);
+        println!("{}", self.to_string().replace(&help, &format!("ddpm learn hint {}", self.name)));
         if self.failure.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }
