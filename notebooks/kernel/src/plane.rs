@@ -199,6 +199,7 @@ pub fn dots(points: &Array2<f64>, reach: f64, side: usize) -> Array3<u8> {
 mod tests {
     use super::*;
     use ddpm::diffusion::Schedule;
+    use ddpm::nn::gradient_check::{check_params, shaken};
     use ddpm::optim::AdamOptions;
     use ddpm::prelude::{array, normal, stream, toy};
 
@@ -208,14 +209,6 @@ mod tests {
         NoisyBatch::new(&Schedule::cosine(50), x0, t, normal((64, 1, 1, 2), &mut stream(seed, 1)))
     }
 
-    fn awake() -> PointNet {
-        let mut net = PointNet::new(16, &mut stream(1, 0));
-        let shake: Vec<f32> = normal(net.count(), &mut stream(2, 0)).into_raw_vec_and_offset().0;
-        let mut shake = shake.into_iter();
-        net.slices_mut().into_iter().flatten().for_each(|w| *w += 0.2 * shake.next().unwrap_or(0.0));
-        net
-    }
-
     #[test]
     fn points_are_images_of_one_pixel() {
         let points = array![[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]];
@@ -223,23 +216,13 @@ mod tests {
         assert_eq!(as_points(&as_batch(&points)), points);
     }
 
-    /// Against a difference quotient along a random direction, and it fails for a wrong one.
     #[test]
     fn the_gradient_of_the_points_network() {
-        let (net, batch) = (awake(), batch(3));
+        let (net, batch) = (shaken(PointNet::new(16, &mut stream(1, 0)), 0.2), batch(3));
         let g: Batch = normal((64, 1, 1, 2), &mut stream(4, 0));
         let mut grad = net.zeros_like();
         net.backward(net.forward(&batch.x_t, &batch.t).1, &g, &mut grad);
-        let direction: Vec<f32> = normal(net.count(), &mut stream(5, 0)).into_raw_vec_and_offset().0;
-        let moved = |h: f32| {
-            let mut net = net.clone();
-            let weights = net.slices_mut().into_iter().flatten();
-            weights.zip(&direction).for_each(|(w, d)| *w += h * d);
-            (net.predict(&batch.x_t, &batch.t) * &g).sum()
-        };
-        let difference = (moved(1e-3) - moved(-1e-3)) / 2e-3;
-        let slope: f64 = grad.slices().concat().iter().zip(&direction).map(|(&g, &d)| f64::from(g * d)).sum();
-        assert!((difference / slope - 1.0).abs() < 0.01, "{difference} and {slope}");
+        check_params("PointNet", &net, &grad, &[], |net| (net.predict(&batch.x_t, &batch.t) * &g).sum());
     }
 
     #[test]

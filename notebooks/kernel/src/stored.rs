@@ -32,8 +32,15 @@ pub fn stored(file: &str) -> Stored {
     let Some((_, text)) = found else {
         panic!("there is no stored table {file}; there are {}", FILES.map(|(name, _)| name).join(", "))
     };
-    let mut lines = text.lines().map(fields);
-    Stored { head: lines.next().unwrap_or_default(), rows: lines.collect() }
+    table(text)
+}
+
+fn table(text: &str) -> Stored {
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let cells = |record: &csv::StringRecord| record.iter().map(String::from).collect();
+    let head = reader.headers().map(cells).expect("a head");
+    let rows = reader.records().map(|row| cells(&row.expect("as many cells as the head"))).collect();
+    Stored { head, rows }
 }
 
 impl Stored {
@@ -69,27 +76,13 @@ impl Stored {
     }
 }
 
-/// The cells of a line of CSV; a comma between quotes is a part of its cell.
-fn fields(line: &str) -> Vec<String> {
-    let mut cells = vec![String::new()];
-    let mut quoted = false;
-    for c in line.chars() {
-        match c {
-            '"' => quoted = !quoted,
-            ',' if !quoted => cells.push(String::new()),
-            _ => cells.iter_mut().last().into_iter().for_each(|cell| cell.push(c)),
-        }
-    }
-    cells
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn quotes_hold_commas() {
-        assert_eq!(fields("a,\"b, c\",,1"), ["a", "b, c", "", "1"]);
+        assert_eq!(table("a,b,c,d\na,\"b, c\",,1\n").rows, [["a", "b, c", "", "1"]]);
     }
 
     #[test]
