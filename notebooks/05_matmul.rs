@@ -97,7 +97,7 @@ Chart::new("step of the inner loop", "place in memory that is read")
 //
 // ### Exercise 5.2: a product with the loops exchanged
 //
-// Row $i$ of $C$ is a sum of rows of $B$, $C_i = \sum_l A_{il}\,B_l$. Write it so that the inner loop runs over two slices. It must be right for all sizes, and for arrays that lie transposed in memory: the first cell below your function says whether it is, the second how fast it is. Five times the three loops is a pass, twenty times is easy.
+// Row $i$ of $C$ is a sum of rows of $B$, $C_i = \sum_l A_{il}\,B_l$. Write it so that the inner loop runs over two slices. It must be right for all sizes, and for arrays that lie transposed in memory: the first cell below your function says whether it is, the second how fast it is. Five times the three loops is a pass, ten times is easy.
 
 // %% tags=["exercise"]
 /// C = A B.
@@ -114,16 +114,16 @@ println!("{}", check::times_faster(fast_matmul));
 // %% [markdown]
 // ## Keep the sums in registers
 //
-// The exchanged loops still load a vector of $B$, load one of $C$ and store it again for each vector of multiply-adds: three trips to memory per useful instruction. The cure is to compute a whole **tile** of $C$, 8 rows × 32 columns, before any of it is stored. Its 256 sums fit into 16 vector registers of 16 numbers. Each step of $l$ then loads 32 numbers of $B$ and 8 of $A$, and does 256 multiply-adds with them.
+// The exchanged loops still load a vector of $B$, load one of $C$ and store it again for each vector of multiply-adds: three trips to memory per useful instruction. The cure is to compute a whole **tile** of $C$, 4 rows × 16 columns, before any of it is stored. Its 64 sums fit into 8 vector registers of 8 numbers, half of what the smallest CPU with such vectors has. Each step of $l$ then loads 16 numbers of $B$ and 4 of $A$, and does 64 multiply-adds with them.
 
 // %%
 fn multiply_then_add(a: f32, b: f32, c: f32) -> f32 { if cfg!(target_feature = "fma") { a.mul_add(b, c) } else { a * b + c } }
-fn tile(rows: [&[f32]; 8], b: &[f32], n: usize, j: usize) -> [[f32; 32]; 8] {
-    let mut sums = [[0.0; 32]; 8];
+fn tile(rows: [&[f32]; 4], b: &[f32], n: usize, j: usize) -> [[f32; 16]; 4] {
+    let mut sums = [[0.0; 16]; 4];
     for l in 0..rows[0].len() {
-        let b: &[f32; 32] = b[l * n + j..][..32].try_into().unwrap();
-        for i in 0..8 {
-            for c in 0..32 {
+        let b: &[f32; 16] = b[l * n + j..][..16].try_into().unwrap();
+        for i in 0..4 {
+            for c in 0..16 {
                 sums[i][c] = multiply_then_add(rows[i][l], b[c], sums[i][c]);
             }
         }
@@ -132,17 +132,17 @@ fn tile(rows: [&[f32]; 8], b: &[f32], n: usize, j: usize) -> [[f32; 32]; 8] {
 }
 
 // %% [markdown]
-// No intrinsics, no `unsafe`: fixed sizes are enough for the compiler to see that `sums` can live in registers. (On a CPU with vectors of 8 the tile should be smaller; the crate's kernel has a size for each.) Around it, two loops over the tiles, for sizes that are multiples of 8 and 32:
+// No intrinsics, no `unsafe`: fixed sizes are enough for the compiler to see that `sums` can live in registers. Around it, two loops over the tiles, for sizes that are multiples of 4 and 16:
 
 // %% tags=["timing"]
 fn tiled(a: &Array2<f32>, b: &Array2<f32>) -> Array2<f32> {
     let ((m, k), n) = (a.dim(), b.ncols());
     let (a, b) = (a.as_slice().unwrap(), b.as_slice().unwrap());
     let mut c = Array2::zeros((m, n));
-    for j in (0..n).step_by(32) {
-        for i in (0..m).step_by(8) {
+    for j in (0..n).step_by(16) {
+        for i in (0..m).step_by(4) {
             let sums = tile(std::array::from_fn(|r| &a[(i + r) * k..][..k]), b, n, j);
-            c.slice_mut(s![i..i + 8, j..j + 32]).assign(&ndarray::arr2(&sums));
+            c.slice_mut(s![i..i + 4, j..j + 16]).assign(&ndarray::arr2(&sums));
         }
     }
     c
@@ -166,7 +166,7 @@ Chart::new("n, for n × n matrices", "GFLOP/s")
     .figure()
 
 // %% [markdown]
-// *What to see:* both axes are logarithmic. The three loops are slow everywhere, and fall once $B$ outgrows the small caches. Exchanging two lines of code gains a factor of three at $n=32$ and of ten or more at 256; the tile another factor of about three, and comes within a fifth of the peak. The crate's `matmul` is no faster. What it adds is what a real product needs: any size, any layout, large matrices cut into blocks that fit the caches, one kernel per instruction set. It stands in `src/matmul/kernel.rs`, and `ddpm bench --work matmul` measures it.
+// *What to see:* both axes are logarithmic. The three loops are slow everywhere, and fall once $B$ outgrows the small caches. Exchanging two lines of code gains a factor of three at $n=32$ and of ten or more at 256; the tile another factor of about three. The crate's `matmul` is twice as fast again on the CPU of these pages: its kernel comes in one version per instruction set, chosen when the program starts, here with vectors of 16 numbers, where your cells are compiled for vectors of 8. (On a CPU that has no longer ones the two lie close together.) What it adds besides is what a real product needs: any size, any layout, large matrices cut into blocks that fit the caches. It stands in `src/matmul/kernel.rs`, and `ddpm bench --work matmul` measures it.
 //
 // ## The same numbers?
 //
@@ -285,7 +285,7 @@ let speeds: Vec<f64> = m.iter().map(|&m| {
 Chart::new("rows m", "GFLOP/s").scales(Scale::Log, Scale::Log).line("[m, 256] times [256, 256]", &m, &speeds).reference("peak", &[1.0, 256.0], &[peak, peak]).figure()
 
 // %% [markdown]
-// *What to see:* a steep rise up to about eight rows, then a plateau. One row must read all 65,536 numbers of $B$ for two operations with each; eight rows share that reading, since they ride in the same tile. This is why networks are trained and sampled in batches, and why a convolution, where each pixel of each image is a row, is fast even for one image.
+// *What to see:* a steep rise up to about eight rows, then a plateau. One row must read all 65,536 numbers of $B$ for two operations with each; eight rows share that reading, since they ride in the same tile of the crate's kernel, which has eight rows here. This is why networks are trained and sampled in batches, and why a convolution, where each pixel of each image is a row, is fast even for one image.
 //
 // ### Exercise 5.5: count
 //

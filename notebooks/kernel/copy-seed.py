@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """copy-seed.py SEED WORK: a work folder for one kernel, in a fraction of a second.
 
 Compiled libraries, nine tenths of the seed, are hard links: compilers and linkers replace such a file by another and

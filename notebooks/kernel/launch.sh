@@ -9,6 +9,11 @@ lab=${DDPM_LAB:-$here/../.lab}
 mkdir -p "$lab/kernels"
 lab=$(cd "$lab" && pwd)
 
+# not the system's: `python3` may be a shim that takes half a second
+DDPM_PYTHON=$lab/venv/bin/python
+if [ ! -x "$DDPM_PYTHON" ]; then DDPM_PYTHON=$(command -v python3); fi
+export DDPM_PYTHON
+
 # what kernels left behind that are gone
 for folder in "$lab"/kernels/*; do
     if [ -d "$folder" ] && ! kill -0 "${folder##*/}" 2>/dev/null; then rm -rf "$folder"; fi
@@ -19,7 +24,7 @@ if [ -n "${DDPM_SEED-}" ]; then # run.py builds the seed, an absolute path: this
     mkdir -p "$work"
 else
     work=$lab/kernels/$$ # the number stays: exec below replaces this shell
-    if [ -d "$lab/seed" ]; then "$here/copy-seed.py" "$lab/seed" "$work"; fi
+    if [ -d "$lab/seed" ]; then "$DDPM_PYTHON" -I -S "$here/copy-seed.py" "$lab/seed" "$work"; fi
     mkdir -p "$work"
 fi
 export EVCXR_TMPDIR=$work
@@ -31,17 +36,26 @@ export CARGO_PROFILE_DEV_OPT_LEVEL=3
 export CARGO_PROFILE_DEV_CODEGEN_UNITS=4
 export CARGO_INCREMENTAL=0 # and a seed of half the size
 # it overwrites RUSTFLAGS, but not the encoded ones; prefer-dynamic is its own and must stay.
-# DDPM_NATIVE=0 compiles for any CPU of this kind, for numbers that can be compared between machines.
+# Cells are compiled for this CPU; DDPM_NATIVE=0 leaves that to the crate, whose kernels choose at run time. On CPUs
+# with AVX-512 `native` has the compiler prefer vectors of 256 bits, also in the crate's kernels for 512: a training
+# step takes half as long again. x86-64-v3 has AVX2 and FMA, and no such preference.
 flags=-Cprefer-dynamic
-if [ "${DDPM_NATIVE:-1}" != 0 ]; then flags=$flags$'\x1f'-Ctarget-cpu=native; fi
+if [ "${DDPM_NATIVE:-1}" != 0 ]; then
+    case $(rustc -Ctarget-cpu=native --print cfg) in
+        *avx512f*) cpu=x86-64-v3 ;;
+        *) cpu=native ;;
+    esac
+    flags=$flags$'\x1f'-Ctarget-cpu=$cpu
+fi
 export CARGO_ENCODED_RUSTFLAGS=$flags
-# rust-analyzer inside evcxr takes $CARGO_HOME/bin/cargo first: give it the one that hides what it need not read
+# rust-analyzer inside evcxr takes $CARGO_HOME/bin/cargo first: give it the one that
+# names only what it need read
 export DDPM_CARGO_HOME=${CARGO_HOME:-$HOME/.cargo}
 DDPM_CARGO=$(command -v cargo || echo "$DDPM_CARGO_HOME/bin/cargo")
 export DDPM_CARGO
 export CARGO_HOME=$lab/cargo
 mkdir -p "$CARGO_HOME/bin" "$DDPM_CARGO_HOME/registry"
-ln -sfn "$here/cargo-for-types.py" "$CARGO_HOME/bin/cargo"
+ln -sfn "$here/cargo-for-types.sh" "$CARGO_HOME/bin/cargo"
 for shared in registry git config.toml credentials.toml; do
     if [ -e "$DDPM_CARGO_HOME/$shared" ]; then ln -sfn "$DDPM_CARGO_HOME/$shared" "$CARGO_HOME/$shared"; fi
 done

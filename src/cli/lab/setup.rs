@@ -106,10 +106,11 @@ fn evcxr(place: &Place) -> Result<()> {
         return Ok(());
     }
     disk(place)?;
-    let what = ["--version", EVCXR, "--locked", "--root"];
+    let what = ["--version", EVCXR, "--locked", "--force", "--root"];
     if output("cargo", &["binstall", "-V"]).is_some() {
         let mut command = Command::new("cargo");
-        command.args(["binstall", "--no-confirm", "evcxr_jupyter"]).args(what).arg(&root);
+        command.args(["binstall", "--no-confirm", "--disable-strategies", "compile", "evcxr_jupyter"]);
+        command.args(what).arg(&root);
         match step(place, "evcxr binary", "a minute", &mut command) {
             Ok(()) => return Ok(()),
             Err(error) => eprintln!("{error}\nevcxr binary: not to be had; it is compiled instead"),
@@ -164,7 +165,8 @@ fn seed(place: &Place) -> Result<()> {
     let (seed, stamp) = (place.lab.join("seed"), place.lab.join("seed.stamp"));
     let lock = read(&place.course.notebooks.join("../Cargo.lock"))?;
     let native = std::env::var("DDPM_NATIVE").unwrap_or_default();
-    let toolchain = hash(&[output("rustc", &["-vV"]).unwrap_or_default(), native, lock.clone()]);
+    let launcher = read(&place.course.kernel("launch.sh"))?; // has the compiler's flags
+    let toolchain = hash(&[output("rustc", &["-vV"]).unwrap_or_default(), native, launcher, lock.clone()]);
     let wanted = format!("{toolchain:016x} {:016x}\n", sources(place)?);
     let built = std::fs::read_to_string(&stamp).unwrap_or_default();
     if built == wanted && seed.is_dir() {
@@ -195,8 +197,9 @@ fn seed(place: &Place) -> Result<()> {
 fn sources(place: &Place) -> Result<u64> {
     let root = place.course.notebooks.join("..");
     let mut folders = vec![root.join("src"), place.course.kernel("src")];
-    let mut files: Vec<PathBuf> =
-        ["Cargo.toml", "launch.sh", "cargo-for-types.py", "run.py"].map(|f| place.course.kernel(f)).into();
+    let mut files: Vec<PathBuf> = ["Cargo.toml", "cargo-for-types.sh", "packages-for-types.py", "run.py"]
+        .map(|f| place.course.kernel(f))
+        .into();
     files.push(root.join("Cargo.toml"));
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).map_err(Error::io(&folder))? {
