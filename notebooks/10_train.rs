@@ -191,9 +191,10 @@ Grid::new(&stacked(&rows), 10).row_labels(labels.clone()).figure()
 // The network that the crate ships is nine times larger, sees 28×28 pixels and was trained for 100 minutes. Its log is shipped with it. Here are its first 500 steps.
 
 // %%
-let (steps, logged) = training_log(checkpoint::GARMENTS.log);
-let begin = figures::LossCurve { name: "the shipped network".into(), steps: steps[..10].to_vec(), losses: logged[..10].to_vec() };
-figures::loss_curves(&[begin.clone()], 0)
+use figures::{LossCurve, loss_curves};
+let whole = LossCurve { name: "the shipped network".into(), ..LossCurve::of(&checkpoint::GARMENTS).unwrap() };
+let begin = LossCurve { steps: whole.steps[..10].to_vec(), losses: whole.losses[..10].to_vec(), ..whole.clone() };
+loss_curves(&[begin.clone()], 0)
 
 // %% [markdown]
 // ### Exercise 10.2: predict the plateau
@@ -213,8 +214,7 @@ fn plateau() -> f64 {
 check::plateau(plateau)
 
 // %%
-let whole = figures::LossCurve { name: "the shipped network".into(), steps: steps.clone(), losses: logged.clone() };
-figures::loss_curves(&[whole.clone()], 0)
+loss_curves(&[whole.clone()], 0)
 
 // %% [markdown]
 // *What to see:* the curve looks level for thousands of steps and still sinks, from 0.051 to 0.039. In the last 2,000 the step size falls to 0, and with the trembling of the weights a little more of the loss goes, to 0.036.

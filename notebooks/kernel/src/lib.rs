@@ -22,7 +22,7 @@ pub use assignment::assign;
 pub use ddpm::*;
 pub use display::{Markdown, Table, layers, md};
 pub use doctor::{Checkup, Finding, doctor, sick};
-pub use live::{LossPlot, training_log};
+pub use live::LossPlot;
 pub use plane::{PointNet, PointNetCache, arrows, as_batch, as_points, dots, energy_distance};
 pub use speed::gflops;
 pub use stored::{Stored, stored};
@@ -31,7 +31,7 @@ pub use stored::{Stored, stored};
 pub mod prelude {
     pub use crate::{
         LossPlot, Markdown, PointNet, Stored, Table, arrows, as_batch, as_points, assign, check, doctor,
-        dots, energy_distance, gflops, layers, md, sick, stored, training_log,
+        dots, energy_distance, gflops, layers, md, sick, stored,
     };
     pub use ddpm::prelude::*;
 }

@@ -118,22 +118,6 @@ impl LossPlot {
     }
 }
 
-/// Steps and losses of a log that training wrote, `loss.csv`: the first two columns below the head.
-///
-/// ```
-/// use ddpm_notebook::prelude::*;
-/// let (steps, losses) = training_log(checkpoint::GARMENTS.log);
-/// assert_eq!((steps[0], losses.len()), (50.0, steps.len()));
-/// ```
-pub fn training_log(csv: &[u8]) -> (Vec<f64>, Vec<f64>) {
-    let text = String::from_utf8_lossy(csv);
-    let row = |line: &str| {
-        let mut cells = line.split(',').map(str::parse::<f64>);
-        Some((cells.next()?.ok()?, cells.next()?.ok()?))
-    };
-    text.lines().filter_map(row).unzip()
-}
-
 /// Whether `pause` is over since the time in `last`, which then becomes `now`.
 fn due(last: &mut Option<Instant>, now: Instant, pause: Duration) -> bool {
     let due = last.is_none_or(|last| now - last >= pause);

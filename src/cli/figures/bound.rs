@@ -3,13 +3,11 @@
 use super::studio::{Studio, garments};
 use crate::cli::elbo::{evaluate, table, variants, weights, write_all};
 use crate::cli::model::{as_batch, variance_name};
-use ddpm::checkpoint::{GARMENTS, PAINTINGS, Shipped};
+use ddpm::Result;
+use ddpm::checkpoint::{GARMENTS, PAINTINGS};
 use ddpm::diffusion::{ElboOptions, Schedule, ScheduleKind, rate_distortion};
 use ddpm::figures::{self, LossCurve, ScheduleCurve};
-use ddpm::train::LogRow;
-use ddpm::{Error, Result};
 use serde::Serialize;
-use std::path::Path;
 
 /// Test images on which every one of the T terms is evaluated.
 const IMAGES: usize = 32;
@@ -88,18 +86,6 @@ pub(super) fn schedules(studio: &Studio) -> Result<()> {
 
 /// L_simple in the trainings of the two networks.
 pub(super) fn losses(studio: &Studio) -> Result<()> {
-    let curves = [&GARMENTS, &PAINTINGS].map(loss_curve).into_iter().collect::<Result<Vec<_>>>()?;
+    let curves = [&GARMENTS, &PAINTINGS].map(LossCurve::of).into_iter().collect::<Result<Vec<_>>>()?;
     studio.save("loss.png", &figures::loss_curves(&curves, 5))
-}
-
-/// The loss log of a shipped network.
-pub(super) fn loss_curve(shipped: &Shipped) -> Result<LossCurve> {
-    let damaged = |e| Error::format(Path::new(shipped.folder).join("loss.csv"), "a loss log", e);
-    let rows: Vec<LogRow> =
-        csv::Reader::from_reader(shipped.log).deserialize().collect::<Result<_, _>>().map_err(damaged)?;
-    Ok(LossCurve {
-        name: shipped.name.into(),
-        steps: rows.iter().map(|r| r.step as f64).collect(),
-        losses: rows.iter().map(|r| r.loss).collect(),
-    })
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The name of the thread in which a student's function runs; its panics are answers, not accidents.
-pub(super) const THREAD: &str = "check";
+const THREAD: &str = "check";
 
 type Run<F> = Box<dyn Fn(F) -> Value + Send + Sync>;
 type Test = Box<dyn Fn(&Value) -> Result<(), String> + Send + Sync>;
@@ -109,15 +109,9 @@ impl<F: Copy + Send + 'static> Exercise<F> {
     }
 
     fn check_within(self, student: F, patience: Duration) -> Verdict {
-        quiet_checks();
         let (name, cases) = (self.name, self.cases.len());
-        let (sender, receiver) = mpsc::channel();
-        let run = move || {
-            let _ = sender.send(self.judge(student)); // no one listens after the time limit
-        };
-        let thread = std::thread::Builder::new().name(THREAD.into()).spawn(run);
-        let verdict = thread.ok().and_then(|_| receiver.recv_timeout(patience).ok());
-        let verdict = verdict.unwrap_or_else(|| Verdict::failed(name, 0, cases, Failure::endless(patience)));
+        let verdict = aside(move || self.judge(student)).recv_timeout(patience);
+        let verdict = verdict.unwrap_or_else(|_| Verdict::failed(name, 0, cases, Failure::endless(patience)));
         verdict::remember(&verdict);
         verdict
     }
@@ -152,6 +146,17 @@ impl<F: Copy + Send + 'static> Exercise<F> {
         };
         self.mistakes.iter().find(same).map(|(name, _)| *name)
     }
+}
+
+/// Runs a student's code in a thread whose panics are not printed; if it panics, receiving fails.
+pub(super) fn aside<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> mpsc::Receiver<T> {
+    quiet_checks();
+    let (sender, receiver) = mpsc::channel();
+    let run = move || {
+        let _ = sender.send(run()); // no one listens after a time limit
+    };
+    let _ = std::thread::Builder::new().name(THREAD.into()).spawn(run); // without a thread: no result
+    receiver
 }
 
 /// What the function gives for a case, or the message of its panic.
@@ -190,7 +195,7 @@ pub(crate) fn in_check() -> bool {
 }
 
 /// Keeps the panics of students' functions off the screen; what they say is in the verdict.
-pub(super) fn quiet_checks() {
+fn quiet_checks() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let before = std::panic::take_hook();

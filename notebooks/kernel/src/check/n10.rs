@@ -2,9 +2,9 @@
 
 use super::{class_constant, exercises};
 use crate::doctor::Illness;
-use crate::live::training_log;
 use ddpm::checkpoint;
 use ddpm::diffusion::{Loss, Reverse, Schedule, Times};
+use ddpm::figures::LossCurve;
 use ddpm::optim::AdamOptions;
 use ddpm::prelude::ndarray::{Array2, Array3, Array4, Axis, s};
 use ddpm::prelude::{Dataset, Images, TrainOptions, Trainer, UnetConfig, normal, stream};
@@ -33,7 +33,7 @@ exercises! {
     /// `plateau()`: the loss of the shipped network's training after many steps.
     plateau: fn() -> f64 = |e| {
         let step = class_constant("plateau", &[7000.0, 6000.0, 6500.0, 5500.0]);
-        let (steps, losses) = training_log(checkpoint::GARMENTS.log);
+        let LossCurve { steps, losses, .. } = LossCurve::of(&checkpoint::GARMENTS).expect("a shipped log");
         let near = steps.iter().zip(&losses).filter(|(s, _)| (*s - step).abs() <= 250.0).map(|(_, loss)| *loss);
         let near: Vec<f64> = near.collect();
         let truth = near.iter().sum::<f64>() / near.len() as f64;
