@@ -177,7 +177,7 @@ let difference: Vec<f64> = z.iter().map(|&z| tanh_cdf(z) - normal_cdf(z)).collec
 Chart::new("z", "Φ̃(z) − Φ(z)").line("difference", &z, &difference).figure()
 
 // %% [markdown]
-// *What to see:* never off by more than 0.0003. But a likelihood needs the *logarithm*, and in the tail a small difference of small numbers can be a large ratio.
+// *What to see:* never off by more than 0.0002. But a likelihood needs the *logarithm*, and in the tail a small difference of small numbers can be a large ratio.
 //
 // ### Exercise 1.4: predict
 //

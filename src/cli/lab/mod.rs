@@ -9,7 +9,7 @@ use crate::cli::course::stem;
 use clap::Args;
 use ddpm::{Error, Result};
 use place::Place;
-use process::{Running, side_by_side, start};
+use process::{Running, output, side_by_side, start};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -88,6 +88,11 @@ fn open(place: &Place, no_browser: bool) -> Result<()> {
     if no_browser {
         command.arg("--no-browser");
     }
+    if output("id", &["-u"]).is_some_and(|user| user == "0") {
+        command.arg("--allow-root"); // a container's only user, mostly
+    }
+    // without this the first Ctrl-C, at which JupyterLab asks whether it is meant, would end this process alone
+    ctrlc::set_handler(|| ()).map_err(|e| Error::argument("Ctrl-C", "a handler", e))?;
     eprintln!("JupyterLab: Ctrl-C twice stops it");
     let status = command.status().map_err(Error::io(&jupyter))?;
     // a server that was stopped by a signal has done its work
