@@ -120,6 +120,28 @@ fn guess_image(schedule: &Schedule, t: usize, x_t: f64, eps_hat: f64) -> f64 {
 check::guess_image(guess_image)
 
 // %% [markdown]
+// ### Three ways to say one thing
+//
+// As $x_t$ is known, $\hat\epsilon$ and $\hat x_0$ say the same. A third way came two years later (Salimans and Ho 2022), $v=\sqrt{\bar\alpha_t}\,\epsilon-\sqrt{1-\bar\alpha_t}\,x_0$. The squares of the two roots sum to 1, so $(x_t, v)$ is $(x_0,\epsilon)$ turned by an angle, and turning back gives $x_0=\sqrt{\bar\alpha_t}\,x_t-\sqrt{1-\bar\alpha_t}\,v$. A perfect denoiser may answer in any of the three. A network's answer is a little off, let us say by 0.1. How far off is then the image?
+
+// %%
+{
+    let (x0, eps, alpha_bar) = (0.5_f64, -1.2, paper.alpha_bar(300));
+    let (signal, noise) = (alpha_bar.sqrt(), (1.0 - alpha_bar).sqrt());
+    let (x_t, v) = (signal * x0 + noise * eps, signal * eps - noise * x0);
+    assert!((signal * x_t - noise * v - x0).abs() < 1e-12 && (noise * x_t + signal * v - eps).abs() < 1e-12);
+}
+fn off_by(s: &Schedule, factor: fn(f64) -> f64) -> Vec<f64> {
+    (1..=s.T()).map(|t| 0.1 * factor(s.alpha_bar(t))).collect()
+}
+Chart::new("t", "error of x\u{302}_{0}").scales(Scale::Linear, Scale::Log)
+    .line("answer is ε\u{302}", &steps, &off_by(&paper, |alpha_bar| ((1.0 - alpha_bar) / alpha_bar).sqrt()))
+    .line("answer is x\u{302}_{0}", &steps, &off_by(&paper, |_| 1.0))
+    .line("answer is v", &steps, &off_by(&paper, |alpha_bar| (1.0 - alpha_bar).sqrt())).figure()
+
+// %% [markdown]
+// *What to see:* at small $t$ the noise is the better word, since little of it is in $x_t$; at large $t$ the same 0.1 is an error of 16, on a scale from $-1$ to $1$. $v$ follows the better of the two at both ends. For the error of the *noise* the roles are exchanged: there $\hat x_0$ is the one that fails, at small $t$, where the details are made. The paper found early that networks that say $x_0$ give worse images (section 3.2), and stayed with $\epsilon$; so does this course.
+//
 // ## Algorithm 2
 //
 // Put $\hat x_0$ into $\tilde\mu_t$, and much cancels. What remains is line 4 of Algorithm 2 (Eq. 11):
@@ -293,7 +315,7 @@ Grid::new(&to_u8(&images), 8).scale(3).column_labels(keep.map(|t| format!("t = {
 // ## You can now
 //
 // - derive the step back by Bayes' rule, and test a formula where it can fail;
-// - turn a guess of the noise into a guess of the image;
+// - turn a guess of the noise into one of the image or of $v$, and say what an error in it costs;
 // - write Algorithm 2, with the right denominator, the right last step and the right clipping;
 // - say what the network is for.
 //
