@@ -192,8 +192,10 @@ Grid::new(&stacked(&rows), 10).row_labels(labels.clone()).figure()
 
 // %%
 use figures::{LossCurve, loss_curves};
-let whole = LossCurve { name: "the shipped network".into(), ..LossCurve::of(&checkpoint::GARMENTS).unwrap() };
-let begin = LossCurve { steps: whole.steps[..10].to_vec(), losses: whole.losses[..10].to_vec(), ..whole.clone() };
+let log = train::shipped_log(&checkpoint::GARMENTS).unwrap();
+let steps: Vec<f64> = log.iter().map(|row| row.step as f64).collect();
+let logged: Vec<f64> = log.iter().map(|row| row.loss).collect();
+let begin = LossCurve { name: "the shipped network".into(), steps: steps[..10].to_vec(), losses: logged[..10].to_vec() };
 loss_curves(&[begin.clone()], 0)
 
 // %% [markdown]
@@ -214,6 +216,7 @@ fn plateau() -> f64 {
 check::plateau(plateau)
 
 // %%
+let whole = LossCurve { name: "the shipped network".into(), steps: steps.clone(), losses: logged.clone() };
 loss_curves(&[whole.clone()], 0)
 
 // %% [markdown]

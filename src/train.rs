@@ -8,7 +8,7 @@
 //! Image `i` of step `k` draws everything, which image, flip, t, ε and dropout, from a stream of its own. So a
 //! run that is stopped and resumed, or that runs on another number of threads, computes the same bits.
 
-use crate::checkpoint::{self, Precision, Tensors};
+use crate::checkpoint::{self, Precision, Shipped, Tensors};
 use crate::data::Dataset;
 use crate::diffusion::{
     Decoder, ImportanceSampler, Loss, NoisyBatch, Reverse, Schedule, TimeDistribution, Times,
@@ -321,6 +321,27 @@ pub struct LogRow {
     pub seconds: f64,
 }
 
+/// The log of a shipped network's training.
+///
+/// ```
+/// # fn main() -> ddpm::Result<()> {
+/// let log = ddpm::train::shipped_log(&ddpm::checkpoint::GARMENTS)?;
+/// assert_eq!(log[0].step, 50);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// It is damaged.
+pub fn shipped_log(shipped: &Shipped) -> Result<Vec<LogRow>> {
+    read_log(&Path::new(shipped.folder).join("loss.csv"), shipped.log)
+}
+
+fn read_log(path: &Path, csv: &[u8]) -> Result<Vec<LogRow>> {
+    let rows = csv::Reader::from_reader(csv).into_deserialize().collect::<std::result::Result<_, _>>();
+    rows.map_err(|e| Error::format(path, "a loss log", e))
+}
+
 /// Trains until `run.steps`, or until `stop`; checkpoints on the way and at the end, and writes the averaged weights.
 ///
 /// # Errors
@@ -365,9 +386,7 @@ impl LossLog {
     fn open(path: &Path, steps: u64, every: u64) -> Result<LossLog> {
         let mut rows = Vec::new();
         if steps > 0 && path.exists() {
-            let damaged = |e| Error::format(path, "a loss log", e);
-            let mut reader = csv::Reader::from_path(path).map_err(damaged)?;
-            rows = reader.deserialize().collect::<Result<Vec<LogRow>, _>>().map_err(damaged)?;
+            rows = read_log(path, &std::fs::read(path).map_err(Error::io(path))?)?;
             rows.retain(|row| row.step <= steps);
         }
         let seconds_before = rows.last().map_or(0.0, |row| row.seconds);

@@ -1,10 +1,6 @@
 //! Training losses: every logged number faint, their moving average bold.
 
 use super::{Chart, Figure, Scale};
-use crate::checkpoint::Shipped;
-use crate::train::LogRow;
-use crate::{Error, Result};
-use std::path::Path;
 
 /// One run's log.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -15,31 +11,6 @@ pub struct LossCurve {
     pub steps: Vec<f64>,
     /// The loss at each step.
     pub losses: Vec<f64>,
-}
-
-impl LossCurve {
-    /// The log of a shipped network's training, under its name.
-    ///
-    /// ```
-    /// # fn main() -> ddpm::Result<()> {
-    /// let curve = ddpm::figures::LossCurve::of(&ddpm::checkpoint::GARMENTS)?;
-    /// assert_eq!((curve.steps[0], curve.losses.len()), (50.0, curve.steps.len()));
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// The log is damaged.
-    pub fn of(shipped: &Shipped) -> Result<LossCurve> {
-        let damaged = |e| Error::format(Path::new(shipped.folder).join("loss.csv"), "a loss log", e);
-        let rows = csv::Reader::from_reader(shipped.log).into_deserialize();
-        let rows = rows.collect::<std::result::Result<Vec<LogRow>, _>>().map_err(damaged)?;
-        Ok(LossCurve {
-            name: shipped.name.into(),
-            steps: rows.iter().map(|r| r.step as f64).collect(),
-            losses: rows.iter().map(|r| r.loss).collect(),
-        })
-    }
 }
 
 /// Losses over steps on a log axis; `window` is the number of logged losses in the moving average, and 0 or 1

@@ -1,6 +1,6 @@
 //! What is wrong with a training run: a checkup of a checkpoint, and five sick ones to practise on.
 
-use crate::check::class_constant;
+use crate::check::class::class_constant;
 use ddpm::diffusion::{L_simple, Prediction, Schedule};
 use ddpm::params::Params;
 use ddpm::prelude::ndarray::s;

@@ -1,6 +1,7 @@
 //! Table 2: what is predicted, which variance, which loss; six small networks of equal size and training, and a seventh
 //! with Nichol and Dhariwal's L_hybrid.
 
+use super::bound::loss_curve;
 use super::studio::{JUDGED, Studio, garments};
 use crate::cli::model::{as_batch, image_shape};
 use crate::cli::progress::Progress;
@@ -54,7 +55,7 @@ fn objective(run: &str) -> (&'static str, &'static str, Option<(f64, f64)>) {
 
 pub(super) fn table(studio: &Studio) -> Result<()> {
     let mut progress = Progress::new("ablation", ABLATION.len());
-    let curves = ABLATION.iter().map(LossCurve::of).collect::<Result<Vec<_>>>()?;
+    let curves = ABLATION.iter().map(loss_curve).collect::<Result<Vec<_>>>()?;
     let images = as_batch(&garments(BOUND.0));
     let watched = |(run, curve): (&Shipped, &LossCurve)| {
         let row = row(studio, run, curve, &images);

@@ -4,9 +4,10 @@ use super::studio::{Studio, garments};
 use crate::cli::elbo::{evaluate, table, variants, weights, write_all};
 use crate::cli::model::{as_batch, variance_name};
 use ddpm::Result;
-use ddpm::checkpoint::{GARMENTS, PAINTINGS};
+use ddpm::checkpoint::{GARMENTS, PAINTINGS, Shipped};
 use ddpm::diffusion::{ElboOptions, Schedule, ScheduleKind, rate_distortion};
 use ddpm::figures::{self, LossCurve, ScheduleCurve};
+use ddpm::train::shipped_log;
 use serde::Serialize;
 
 /// Test images on which every one of the T terms is evaluated.
@@ -86,6 +87,16 @@ pub(super) fn schedules(studio: &Studio) -> Result<()> {
 
 /// L_simple in the trainings of the two networks.
 pub(super) fn losses(studio: &Studio) -> Result<()> {
-    let curves = [&GARMENTS, &PAINTINGS].map(LossCurve::of).into_iter().collect::<Result<Vec<_>>>()?;
+    let curves = [&GARMENTS, &PAINTINGS].map(loss_curve).into_iter().collect::<Result<Vec<_>>>()?;
     studio.save("loss.png", &figures::loss_curves(&curves, 5))
+}
+
+/// The training of a shipped network as a curve.
+pub(super) fn loss_curve(shipped: &Shipped) -> Result<LossCurve> {
+    let log = shipped_log(shipped)?;
+    Ok(LossCurve {
+        name: shipped.name.into(),
+        steps: log.iter().map(|row| row.step as f64).collect(),
+        losses: log.iter().map(|row| row.loss).collect(),
+    })
 }

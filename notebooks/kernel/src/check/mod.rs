@@ -8,7 +8,7 @@
 //!
 //! Each notebook has a module of its own here, `n01` for notebook 01.
 
-mod class;
+pub(crate) mod class;
 mod exercise;
 pub mod museum;
 mod value;

@@ -4,10 +4,10 @@ use super::{class_constant, exercises};
 use crate::doctor::Illness;
 use ddpm::checkpoint;
 use ddpm::diffusion::{Loss, Reverse, Schedule, Times};
-use ddpm::figures::LossCurve;
 use ddpm::optim::AdamOptions;
 use ddpm::prelude::ndarray::{Array2, Array3, Array4, Axis, s};
 use ddpm::prelude::{Dataset, Images, TrainOptions, Trainer, UnetConfig, normal, stream};
+use ddpm::train::shipped_log;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -33,8 +33,8 @@ exercises! {
     /// `plateau()`: the loss of the shipped network's training after many steps.
     plateau: fn() -> f64 = |e| {
         let step = class_constant("plateau", &[7000.0, 6000.0, 6500.0, 5500.0]);
-        let LossCurve { steps, losses, .. } = LossCurve::of(&checkpoint::GARMENTS).expect("a shipped log");
-        let near = steps.iter().zip(&losses).filter(|(s, _)| (*s - step).abs() <= 250.0).map(|(_, loss)| *loss);
+        let log = shipped_log(&checkpoint::GARMENTS).expect("a shipped log");
+        let near = log.iter().filter(|row| (row.step as f64 - step).abs() <= 250.0).map(|row| row.loss);
         let near: Vec<f64> = near.collect();
         let truth = near.iter().sum::<f64>() / near.len() as f64;
         e.task(format!("After 500 steps $L_\\text{{simple}}$ stands at 0.051. Where does it stand after {step:.0} steps, on average over 250 steps on either side? Within 15 %."))
