@@ -164,9 +164,9 @@ fn kernelspec(place: &Place) -> Result<()> {
 fn seed(place: &Place) -> Result<()> {
     let (seed, stamp) = (place.lab.join("seed"), place.lab.join("seed.stamp"));
     let lock = read(&place.course.notebooks.join("../Cargo.lock"))?;
-    let native = std::env::var("DDPM_NATIVE").unwrap_or_default();
+    let portable = std::env::var("DDPM_NATIVE").is_ok_and(|native| native == "0").to_string();
     let launcher = read(&place.course.kernel("launch.sh"))?; // has the compiler's flags
-    let toolchain = hash(&[output("rustc", &["-vV"]).unwrap_or_default(), native, launcher, lock.clone()]);
+    let toolchain = hash(&[output("rustc", &["-vV"]).unwrap_or_default(), portable, launcher, lock.clone()]);
     let wanted = format!("{toolchain:016x} {:016x}\n", sources(place)?);
     let built = std::fs::read_to_string(&stamp).unwrap_or_default();
     if built == wanted && seed.is_dir() {
