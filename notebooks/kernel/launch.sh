@@ -48,8 +48,7 @@ if [ "${DDPM_NATIVE:-1}" != 0 ]; then
     flags=$flags$'\x1f'-Ctarget-cpu=$cpu
 fi
 export CARGO_ENCODED_RUSTFLAGS=$flags
-# rust-analyzer inside evcxr takes $CARGO_HOME/bin/cargo first: give it the one that
-# names only what it need read
+# rust-analyzer inside evcxr takes $CARGO_HOME/bin/cargo first: give it the one that names only what it need read
 export DDPM_CARGO_HOME=${CARGO_HOME:-$HOME/.cargo}
 DDPM_CARGO=$(command -v cargo || echo "$DDPM_CARGO_HOME/bin/cargo")
 export DDPM_CARGO

@@ -169,6 +169,7 @@ fn no_output_holds_a_path_of_a_machine() {
             };
             let found = ROOTS.iter().find(|root| begins(root));
             assert!(found.is_none(), "{}, cell {i}: {found:?}", notebook.name);
+            assert!(!outputs.contains("C:\\"), "{}, cell {i}: C:\\", notebook.name);
         }
     }
 }
