@@ -81,6 +81,8 @@ pub struct Trainer {
     pub importance: Option<ImportanceSampler>,
     /// what its run was told beside the options, if it is part of one
     pub record: Option<RunRecord>,
+    /// the unfinished row of its log
+    open_row: Option<log::OpenRow>,
 }
 
 impl Trainer {
@@ -103,7 +105,7 @@ impl Trainer {
         let importance =
             (options.times == Times::Importance).then(|| ImportanceSampler::new(reverse.schedule.T()));
         let adam = Adam::new(&unet, options.adam);
-        Trainer { unet, adam, options, reverse, importance, record: None }
+        Trainer { unet, adam, options, reverse, importance, record: None, open_row: None }
     }
 
     /// Lets the step size fall to nothing over the `steps` that end with step `end`.

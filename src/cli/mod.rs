@@ -20,7 +20,7 @@ mod train;
 use crate::cli::say::note;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use ddpm::Result;
-use std::process::ExitCode;
+use std::ffi::OsString;
 
 /// Denoising diffusion probabilistic models from scratch
 ///
@@ -52,22 +52,22 @@ enum Command {
     Bench(bench::Bench),
 }
 
-/// Parses the arguments, runs the command, and says what went wrong.
-pub(crate) fn run() -> ExitCode {
-    let matches = Arguments::command().get_matches();
+/// Parses the arguments, runs the command, and says what went wrong; returns the exit code.
+pub(crate) fn run(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> u8 {
+    let matches = Arguments::command().get_matches_from(arguments);
     let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
     match dispatch(arguments, &matches) {
         Ok(()) => match say::lost() {
-            None => ExitCode::SUCCESS,
+            None => 0,
             Some(error) => fail(format_args!("standard output: {error}")),
         },
         Err(error) => fail(format_args!("{error}")),
     }
 }
 
-fn fail(error: std::fmt::Arguments) -> ExitCode {
+fn fail(error: std::fmt::Arguments) -> u8 {
     note!("error: {error}");
-    ExitCode::FAILURE
+    1
 }
 
 fn dispatch(arguments: Arguments, matches: &ArgMatches) -> Result<()> {
@@ -94,3 +94,6 @@ fn dispatch(arguments: Arguments, matches: &ArgMatches) -> Result<()> {
         Command::Bench(command) => command.run(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! Training checkpoints: all that a run needs to go on as if nothing had happened.
 
+use super::log::OpenRow;
 use super::{RunOptions, TrainOptions, Trainer};
 use crate::checkpoint::{self, Precision, Tensors};
 use crate::diffusion::ImportanceSampler;
@@ -45,6 +46,8 @@ struct Header {
     /// the first edition did not keep it
     #[serde(default)]
     record: Option<RunRecord>,
+    #[serde(default)]
+    open_row: Option<OpenRow>,
 }
 
 /// The key of the header in a checkpoint's metadata.
@@ -65,6 +68,7 @@ impl Trainer {
             scheduler: checkpoint::reverse_to_json(&self.reverse),
             unet: self.unet.config.to_json(),
             record: self.record.clone(),
+            open_row: self.open_row,
         };
         let mut file = Tensors::default();
         let header = serde_json::to_string(&header).map_err(|e| Error::format(path, "a header", e))?;
@@ -105,7 +109,7 @@ impl Trainer {
         checkpoint::enough(&config, &file, path)?;
         let mut trainer = Trainer::new(&config, reverse, header.options);
         trainer.adam.steps = header.steps;
-        trainer.record = header.record;
+        (trainer.record, trainer.open_row) = (header.record, header.open_row);
         checkpoint::fill(&mut trainer.unet, "model.", &mut file.tensors, path)?;
         checkpoint::fill(&mut trainer.adam.ema, "ema.", &mut file.tensors, path)?;
         checkpoint::fill(&mut trainer.adam.m, "adam_m.", &mut file.tensors, path)?;

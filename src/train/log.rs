@@ -62,6 +62,17 @@ fn rows(csv: &[u8]) -> (Vec<LogRow>, Option<String>) {
     (rows, None)
 }
 
+/// The row of the log that a checkpoint stands in the middle of. The checkpoint keeps it, since the log may have been
+/// written without the checkpoint that belongs to it, or edited.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct OpenRow {
+    /// how many steps it stands for so far
+    steps: u64,
+    loss: f64,
+    grad_norm: f64,
+    lr: f64,
+}
+
 /// The loss log in memory; written whole, like everything that is saved.
 pub(super) struct LossLog {
     path: PathBuf,
@@ -77,7 +88,12 @@ impl LossLog {
     /// Continues the log of a run up to step `steps`; what was logged after its checkpoint is computed again.
     ///
     /// A log never keeps a run from going on: what can't be read of it is put aside, and the warning says where.
-    pub(super) fn open(path: &Path, steps: u64, every: u64) -> (LossLog, Option<String>) {
+    pub(super) fn open(
+        path: &Path,
+        steps: u64,
+        every: u64,
+        open: Option<OpenRow>,
+    ) -> (LossLog, Option<String>) {
         let (mut rows, wrong) = match std::fs::read(path) {
             _ if steps == 0 => (Vec::new(), None),
             Ok(csv) => rows(&csv),
@@ -86,11 +102,16 @@ impl LossLog {
         };
         rows.retain(|row| row.step <= steps);
         let seconds_before = rows.last().map_or(0.0, |row| row.seconds);
+        if let Some(OpenRow { steps: n, loss, grad_norm, lr }) = open {
+            rows.retain(|row| row.step + n <= steps);
+            rows.push(LogRow { step: steps, loss, grad_norm, lr, seconds: seconds_before });
+        }
         let open_steps = match rows[..] {
             [.., before, last] if !last.step.is_multiple_of(every) => last.step - before.step,
             [last] if !last.step.is_multiple_of(every) => last.step,
             _ => 0,
         };
+        let open_steps = open.map_or(open_steps, |open| open.steps);
         let warning = wrong.map(|wrong| {
             let kept =
                 rows.last().map_or("nothing".into(), |row| format!("what it says up to step {}", row.step));
@@ -117,6 +138,17 @@ impl LossLog {
             seconds: self.seconds_before + self.started.elapsed().as_secs_f64(),
         });
         self.open_steps = if report.step.is_multiple_of(self.every) { 0 } else { n };
+    }
+
+    /// What the checkpoint of this moment has to keep.
+    pub(super) fn open_row(&self) -> Option<OpenRow> {
+        let row = self.rows.last().filter(|_| self.open_steps > 0);
+        row.map(|row| OpenRow {
+            steps: self.open_steps,
+            loss: row.loss,
+            grad_norm: row.grad_norm,
+            lr: row.lr,
+        })
     }
 
     pub(super) fn write(&self) -> Result<()> {

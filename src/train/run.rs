@@ -97,7 +97,8 @@ impl Run {
         observe: &mut dyn FnMut(Event),
     ) -> Result<()> {
         let options = &self.options;
-        let (mut log, warning) = LossLog::open(&options.log(), trainer.adam.steps, options.log_every);
+        let (mut log, warning) =
+            LossLog::open(&options.log(), trainer.adam.steps, options.log_every, trainer.open_row);
         warning.into_iter().for_each(|warning| observe(Event::Warning(warning)));
         let (mut saved, mut kept) =
             (Instant::now(), options.checkpoint().exists().then_some(trainer.adam.steps));
@@ -126,8 +127,9 @@ impl Run {
     }
 
     /// Each file on its own: a log that can't be written does not keep the weights from the disk.
-    fn save(&self, trainer: &Trainer, log: &LossLog) -> Result<()> {
+    fn save(&self, trainer: &mut Trainer, log: &LossLog) -> Result<()> {
         let options = &self.options;
+        trainer.open_row = log.open_row();
         let log = log.write();
         trainer.save(&options.checkpoint())?;
         let Trainer { adam, reverse, .. } = trainer;
@@ -137,7 +139,7 @@ impl Run {
 
     fn save_at_the_end(
         &self,
-        trainer: &Trainer,
+        trainer: &mut Trainer,
         log: &LossLog,
         observe: &mut dyn FnMut(Event),
     ) -> Result<()> {
