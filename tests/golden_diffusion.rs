@@ -122,6 +122,7 @@ fn analytic(text: &str, reverse: &Reverse) -> impl Fn(&Batch, &[usize]) -> Batch
                 Prediction::Eps => eps_x * (1.0 - alpha_bar).sqrt() * x + eps_t * i.sin(),
                 Prediction::X0 => alpha_bar.sqrt() * x + x0_t * i.cos(),
                 Prediction::MuTilde => c1 * alpha_bar.sqrt() * x + c2 * x + mu_t * i.sin(),
+                Prediction::V => panic!("the files have no analytic model of v"),
             });
             v.index_axis_mut(Axis(0), n).mapv_inplace(|x| match variance {
                 Variance::Learned => s.log_beta_tilde_clipped(t) + learned_x * x.tanh() + learned,

@@ -10,8 +10,12 @@ use std::path::Path;
 pub const SCHEDULER: &str = "scheduler_config.json";
 
 /// diffusers' names, and ours. `mu_tilde` and `learned` are ours alone: diffusers has no such process.
-const PREDICTIONS: [(&str, Prediction); 3] =
-    [("epsilon", Prediction::Eps), ("sample", Prediction::X0), ("mu_tilde", Prediction::MuTilde)];
+const PREDICTIONS: [(&str, Prediction); 4] = [
+    ("epsilon", Prediction::Eps),
+    ("sample", Prediction::X0),
+    ("mu_tilde", Prediction::MuTilde),
+    ("v_prediction", Prediction::V),
+];
 const VARIANCES: [(&str, Variance); 4] = [
     ("fixed_large", Variance::Beta),
     ("fixed_small", Variance::BetaTilde),
@@ -174,8 +178,8 @@ mod tests {
             (r#"{"clip_sample_range": 2}"#, "'clip_sample_range': expected 1.0, found 2"),
             (r#"{"clip_sample": 1}"#, "'clip_sample': expected true or false, found 1"),
             (
-                r#"{"prediction_type": "v_prediction"}"#,
-                "'prediction_type': expected epsilon or sample or mu_tilde",
+                r#"{"prediction_type": "velocity"}"#,
+                "'prediction_type': expected epsilon or sample or mu_tilde or v_prediction",
             ),
             (r#"{"variance_type": "x"}"#, "'variance_type': expected fixed_large or fixed_small"),
             (

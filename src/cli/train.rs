@@ -133,7 +133,7 @@ struct ProcessArgs {
     #[arg(long, default_value = "linear", conflicts_with_all = ["resume", "init"])]
     schedule: ScheduleKind,
 
-    /// What the network predicts: eps, x0 or mu_tilde
+    /// What the network predicts: eps, x0, mu_tilde or v
     #[arg(long, default_value = "eps", conflicts_with_all = ["resume", "init"])]
     predict: Prediction,
 

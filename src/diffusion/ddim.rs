@@ -121,7 +121,7 @@ pub fn ddim_step(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diffusion::{Prediction, Schedule, Variance, oracle::GaussianWorld};
+    use crate::diffusion::{Prediction, Schedule, Variance, forward::v_target, oracle::GaussianWorld};
     use crate::rng::{normal, stream};
 
     fn world() -> (GaussianWorld, Reverse) {
@@ -151,14 +151,21 @@ mod tests {
         let x_t: Batch = normal((1, 2, 2, 1), &mut stream(1, 0));
         let eps: Batch = normal((1, 2, 2, 1), &mut stream(1, 1));
         let p = reverse.read(eps.clone(), &x_t, &[500]);
-        let answers = [(Prediction::Eps, eps), (Prediction::X0, p.x0_hat), (Prediction::MuTilde, p.mean)];
+        let v = v_target(&reverse.schedule, &p.x0_hat, &[500], &eps);
+        let answers = [
+            (Prediction::Eps, eps),
+            (Prediction::X0, p.x0_hat),
+            (Prediction::MuTilde, p.mean),
+            (Prediction::V, v),
+        ];
+        assert_eq!(answers.each_ref().map(|(prediction, _)| *prediction), Prediction::ALL);
         let z = Batch::zeros(x_t.dim());
-        let [a, b, c] = answers.map(|(prediction, answer)| {
+        let [first, others @ ..] = answers.map(|(prediction, answer)| {
             let reverse = Reverse { prediction, clip: true, ..reverse.clone() };
             let model = |_: &Batch, _: &[usize]| answer.clone();
             ddim_step(&model, &reverse, &Ddim::new(10), &x_t, 500, 400, &z).x_prev
         });
-        assert!((&a - &b).iter().chain(&(&a - &c)).all(|d| d.abs() < 1e-10));
+        assert!(others.iter().all(|other| (&first - other).iter().all(|d| d.abs() < 1e-10)));
     }
 
     #[test]

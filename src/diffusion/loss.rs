@@ -4,7 +4,7 @@
 //! (Algorithm 1). x̂_0 is never clipped in a loss, whatever `reverse.clip` says.
 
 use super::batch::{dims, mse_per_image, scale_per_image};
-use super::forward::mu_tilde;
+use super::forward::{mu_tilde, v_target};
 use super::{Decoder, Prediction, Reverse, Schedule, Variance, kl_normal, parse_name, q_sample};
 use crate::tensor::Batch;
 use crate::{Error, Result};
@@ -85,7 +85,7 @@ impl Loss {
     }
 }
 
-/// L_simple = ‖target − output‖²/D, where the target is ε (Eq. 14), x_0 or μ̃_t, as `reverse.prediction` says.
+/// L_simple = ‖target − output‖²/D, where the target is ε (Eq. 14), x_0, μ̃_t or v, as `reverse.prediction` says.
 ///
 /// d_output = 2 (output − target)/D. Channels of a learned variance get no gradient: L_simple can't see them.
 ///
@@ -114,6 +114,7 @@ pub fn simple_loss(reverse: &Reverse, output: &Batch, batch: &NoisyBatch) -> Los
         Prediction::Eps => eps,
         Prediction::X0 => x0,
         Prediction::MuTilde => &mu_tilde(&reverse.schedule, x0, x_t, t),
+        Prediction::V => &v_target(&reverse.schedule, x0, t, eps),
     };
     let loss = mse_per_image(target, &prediction);
     let d_prediction = (prediction - target) * (2.0 / dims(x0) as f64);
@@ -208,6 +209,8 @@ fn d_mean_d_output(reverse: &Reverse, t: usize) -> f64 {
         // μ_θ = c_1 x̂_0 + c_2 x_t                                           (Eq. 7)
         Prediction::X0 => s.posterior_coefs(t).0,
         Prediction::MuTilde => 1.0,
+        // μ_θ = c_1 (√ᾱ_t x_t − √(1 − ᾱ_t) v_θ) + c_2 x_t
+        Prediction::V => -s.posterior_coefs(t).0 * (1.0 - s.alpha_bar(t)).sqrt(),
     }
 }
 
@@ -274,6 +277,7 @@ mod tests {
             Prediction::Eps => eps.clone(),
             Prediction::X0 => x0.clone(),
             Prediction::MuTilde => mu_tilde(&reverse.schedule, x0, x_t, t),
+            Prediction::V => v_target(&reverse.schedule, x0, t, eps),
         };
         let off = 0.02 * normal::<f64, _>(x0.dim(), &mut stream(1, 2));
         let shift = if variance == Variance::Learned { -4.0 } else { 0.0 };
@@ -352,6 +356,23 @@ mod tests {
                 let nats = s.weight(t, sigma2) * simple[n] + s.kl_const(t, sigma2); // per dimension
                 let expected = 100.0 * bits_per_dim(nats, 1);
                 assert!((vlb[n] - expected).abs() < 1e-9 * expected, "{} and {expected}", vlb[n]);
+            }
+        }
+    }
+
+    /// An error of v is one of x̂_0 divided by −√(1 − ᾱ_t), and one of ε̂ divided by √ᾱ_t: what L_simple weighs when v is
+    /// predicted is (SNR + 1) times the error of x̂_0 (Salimans & Ho 2022, section 4).
+    #[test]
+    fn the_simple_loss_of_v_weighs_both_errors() {
+        let case = case(Prediction::V, Variance::Beta);
+        let (s, NoisyBatch { x0, t, eps, x_t }) = (&case.reverse.schedule, &case.batch);
+        let loss = case.loss(Loss::Simple, &case.output, Decoder::Exact).loss;
+        let reverse = Reverse { clip: false, ..case.reverse.clone() };
+        let x0_mse = mse_per_image(x0, &reverse.read(case.output.clone(), x_t, t).x0_hat);
+        let eps_mse = mse_per_image(eps, &reverse.eps_hat(case.output.clone(), x_t, t).0);
+        for (n, &t) in t.iter().enumerate() {
+            for value in [(s.snr(t) + 1.0) / s.snr(t) * eps_mse[n], (s.snr(t) + 1.0) * x0_mse[n]] {
+                assert!((value / loss[n] - 1.0).abs() < 1e-9, "t = {t}: {value} and {}", loss[n]);
             }
         }
     }

@@ -22,6 +22,17 @@
 //!
 #![doc = include_str!("../../notebooks/notation.md")]
 //!
+//! # Four ways to say the same
+//!
+//! Given x_t, a network may be asked for any of these; each gives x̂_0, and x̂_0 gives μ_θ = μ̃_t(x_t, x̂_0).
+//!
+//! | [`Prediction`] | its target | x̂_0 | |
+//! |---|---|---|---|
+//! | `Eps` | ε | (x_t − √(1 − ᾱ_t) ε̂)/√ᾱ_t | Eqs. 11, 15; the paper's choice |
+//! | `X0` | x_0 | as it is | |
+//! | `MuTilde` | μ̃_t | (μ_θ − c_2 x_t)/c_1 | Eq. 8; the first rows of Table 2 |
+//! | `V` | √ᾱ_t ε − √(1 − ᾱ_t) x_0 | √ᾱ_t x_t − √(1 − ᾱ_t) v̂ | Salimans & Ho 2022 |
+//!
 //! # A model is a function
 //!
 //! [`Denoiser`] is all this module knows of a network: a batch and one t per image in, a batch out. The exact

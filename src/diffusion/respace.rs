@@ -74,7 +74,7 @@ impl<M: Denoiser + ?Sized> Denoiser for Respaced<'_, M> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diffusion::{Ddim, ddim_step, oracle::GaussianWorld};
+    use crate::diffusion::{Ddim, ddim_step, forward::v_target, oracle::GaussianWorld};
     use crate::rng::{normal, stream};
 
     fn world() -> (GaussianWorld, Reverse) {
@@ -122,18 +122,23 @@ mod tests {
         }
     }
 
-    /// The same denoiser asked for ε, x_0 or μ̃ makes the same short chain.
+    /// The same denoiser asked for ε, x_0, μ̃ or v makes the same short chain.
     #[test]
     fn the_prediction_does_not_matter() {
         let (world, reverse) = world();
         let reverse = Reverse { clip: false, ..reverse };
         let x_t: Batch = normal((1, 2, 2, 1), &mut stream(2, 0));
         let want = respace(&world, &reverse, 10).0.predict(&x_t, &[6]);
-        for prediction in [Prediction::X0, Prediction::MuTilde] {
+        for prediction in Prediction::ALL {
             let asked = Reverse { prediction, ..reverse.clone() };
             let answer = |x: &Batch, t: &[usize]| {
                 let p = reverse.p_mean_variance(&world, x, t);
-                if prediction == Prediction::X0 { p.x0_hat } else { p.mean }
+                match prediction {
+                    Prediction::Eps => world.predict(x, t),
+                    Prediction::X0 => p.x0_hat,
+                    Prediction::MuTilde => p.mean,
+                    Prediction::V => v_target(&reverse.schedule, &p.x0_hat, t, &world.predict(x, t)),
+                }
             };
             let got = respace(&answer, &asked, 10).0.predict(&x_t, &[6]);
             assert!((got - &want).iter().all(|d| d.abs() < 1e-9), "{prediction}");

@@ -40,6 +40,10 @@ impl<F: Fn(&Batch, &[usize]) -> Batch> Denoiser for F {
 }
 
 /// What the first C channels of the network's output mean (section 3.2; the rows of Table 2).
+///
+/// Given x_t the four say the same in other words. What differs is which error the loss weighs, and where the words
+/// fail: ε says nothing of the image where all of x_t is noise, x_0 nothing of the noise where there is hardly any. v is
+/// the one where the other is not, and both in between.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Prediction {
@@ -50,6 +54,9 @@ pub enum Prediction {
     X0,
     /// the posterior mean: μ_θ itself, x̂_0 = (μ_θ − c_2 x_t)/c_1
     MuTilde,
+    /// the velocity v = √ᾱ_t ε − √(1 − ᾱ_t) x_0: x̂_0 = √ᾱ_t x_t − √(1 − ᾱ_t) v̂, μ_θ = μ̃_t(x_t, x̂_0)
+    /// (Salimans & Ho 2022)
+    V,
 }
 
 /// The variance σ_t² of a reverse step.
@@ -85,7 +92,7 @@ pub struct Reverse {
     /// σ_t²
     pub variance: Variance,
     /// whether x̂_0 is clipped to [−1, 1]: yes in sampling and in the official bits/dim, never in a loss. Clipping
-    /// moves μ_θ for [`Prediction::Eps`] and [`Prediction::X0`]; with [`Prediction::MuTilde`] only x̂_0.
+    /// moves μ_θ, but for [`Prediction::MuTilde`], where it moves only x̂_0.
     pub clip: bool,
 }
 
@@ -143,8 +150,8 @@ impl Reverse {
         let (output, v) = self.split(output, x_t);
         let x0_hat = self.x0_hat(&output, x_t, t);
         let mean = match self.prediction {
-            Prediction::Eps | Prediction::X0 => mu_tilde(&self.schedule, &x0_hat, x_t, t),
             Prediction::MuTilde => output,
+            Prediction::Eps | Prediction::X0 | Prediction::V => mu_tilde(&self.schedule, &x0_hat, x_t, t),
         };
         PMeanVariance { mean, log_variance: self.log_variance(v, x_t, t), x0_hat }
     }
@@ -207,6 +214,10 @@ impl Reverse {
                 let (c1, c2) = (|t| s.posterior_coefs(t).0, |t| s.posterior_coefs(t).1);
                 mix(t, |t| 1.0 / c1(t), output, |t| -c2(t) / c1(t), x_t)
             }
+            // x̂_0 = √ᾱ_t x_t − √(1 − ᾱ_t) v̂
+            Prediction::V => {
+                mix(t, |t| s.alpha_bar(t).sqrt(), x_t, |t| -(1.0 - s.alpha_bar(t)).sqrt(), output)
+            }
         }
     }
 
@@ -228,6 +239,11 @@ impl Reverse {
             Prediction::Eps => output,
             Prediction::X0 | Prediction::MuTilde => {
                 self.eps_from_x0(x_t, t, &self.x0_hat_unclipped(&output, x_t, t))
+            }
+            // ε̂ = √(1 − ᾱ_t) x_t + √ᾱ_t v̂
+            Prediction::V => {
+                let s = &self.schedule;
+                mix(t, |t| (1.0 - s.alpha_bar(t)).sqrt(), x_t, |t| s.alpha_bar(t).sqrt(), &output)
             }
         };
         (eps_hat, v)
@@ -255,7 +271,7 @@ impl Reverse {
 
 impl Prediction {
     /// Every prediction, in the order of the help text.
-    pub const ALL: [Self; 3] = [Self::Eps, Self::X0, Self::MuTilde];
+    pub const ALL: [Self; 4] = [Self::Eps, Self::X0, Self::MuTilde, Self::V];
 }
 
 impl fmt::Display for Prediction {
@@ -264,6 +280,7 @@ impl fmt::Display for Prediction {
             Self::Eps => "eps",
             Self::X0 => "x0",
             Self::MuTilde => "mu_tilde",
+            Self::V => "v",
         })
     }
 }
@@ -301,7 +318,7 @@ impl FromStr for Variance {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diffusion::q_sample;
+    use crate::diffusion::{forward::v_target, q_sample};
     use crate::rng::{normal, stream};
 
     const T: [usize; 2] = [2, 900];
@@ -319,16 +336,25 @@ mod tests {
         Zip::from(a).and(b).for_each(|a, b| assert!((a - b).abs() < 1e-10, "{a} and {b}"));
     }
 
-    /// A network that knows the answer says the same in all three ways: x̂_0 = x_0 and μ_θ = μ̃_t.
+    /// A network that knows the answer says the same in all four ways: x̂_0 = x_0, ε̂ = ε and μ_θ = μ̃_t.
     #[test]
-    fn the_three_predictions_agree() {
+    fn the_four_predictions_agree() {
         let (reverse, x0, eps, x_t) = setup();
         let truth = mu_tilde(&reverse.schedule, &x0, &x_t, &T);
-        let answers = [(Prediction::Eps, &eps), (Prediction::X0, &x0), (Prediction::MuTilde, &truth)];
+        let v = v_target(&reverse.schedule, &x0, &T, &eps);
+        let answers = [
+            (Prediction::Eps, &eps),
+            (Prediction::X0, &x0),
+            (Prediction::MuTilde, &truth),
+            (Prediction::V, &v),
+        ];
+        assert_eq!(answers.map(|(prediction, _)| prediction), Prediction::ALL);
         for (prediction, answer) in answers {
-            let p = Reverse { prediction, ..reverse.clone() }.read(answer.clone(), &x_t, &T);
+            let reverse = Reverse { prediction, ..reverse.clone() };
+            let p = reverse.read(answer.clone(), &x_t, &T);
             close(&p.x0_hat, &x0);
             close(&p.mean, &truth);
+            close(&reverse.eps_hat(answer.clone(), &x_t, &T).0, &eps);
         }
         close(&reverse.eps_from_x0(&x_t, &T, &x0), &eps);
     }
@@ -429,8 +455,8 @@ mod tests {
             assert_eq!(serde_json::to_string(&v).unwrap(), format!("\"{v}\""));
         }
         assert_eq!(
-            "v".parse::<Prediction>().unwrap_err().to_string(),
-            "prediction: expected one of eps, x0, mu_tilde, found 'v'"
+            "velocity".parse::<Prediction>().unwrap_err().to_string(),
+            "prediction: expected one of eps, x0, mu_tilde, v, found 'velocity'"
         );
         assert_eq!(
             "small".parse::<Variance>().unwrap_err().to_string(),
