@@ -365,7 +365,7 @@ fn ddim_chains() {
             let parts: Vec<&str> = name.split('/').collect();
             let eta = parts[2].strip_prefix("eta").unwrap().parse().unwrap();
             let rederive_eps = parts[3] == "clip_rederive";
-            let ddim = Ddim { steps: timesteps.len(), eta, rederive_eps };
+            let ddim = Ddim { eta, rederive_eps, ..Ddim::new(timesteps.len()) };
             assert_eq!(ddim.timesteps(schedule.T()), timesteps);
             let reverse = analytic_eps(&schedule, rederive_eps || clip_of(parts[3]), Variance::Beta);
             let x = file.batches(&format!("{name}/x_f64"));

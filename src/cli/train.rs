@@ -133,6 +133,10 @@ struct ProcessArgs {
     #[arg(long, default_value = "linear", conflicts_with_all = ["resume", "init"])]
     schedule: ScheduleKind,
 
+    /// Rescale the schedule so that nothing of the image is left at t = T; the network must not predict eps then
+    #[arg(long, conflicts_with_all = ["resume", "init"])]
+    zero_snr: bool,
+
     /// What the network predicts: eps, x0, mu_tilde or v
     #[arg(long, default_value = "eps", conflicts_with_all = ["resume", "init"])]
     predict: Prediction,
@@ -232,7 +236,12 @@ impl Train {
         }
         let config = UnetConfig::from_json(&config.to_json(), Path::new("--widths, --layers, --groups"))?;
         let schedule = p.schedule.schedule(p.t)?;
-        Ok((config, Reverse { prediction: p.predict, variance: p.variance, ..Reverse::new(schedule) }))
+        let schedule = if p.zero_snr { schedule.rescaled_to_zero_snr()? } else { schedule };
+        let reverse = Reverse { prediction: p.predict, variance: p.variance, ..Reverse::new(schedule) };
+        reverse
+            .check()
+            .map_err(|_| Error::argument("--predict", "v, x0 or mu_tilde with --zero-snr", p.predict))?;
+        Ok((config, reverse))
     }
 }
 

@@ -110,6 +110,13 @@ pub(super) fn v_target(schedule: &Schedule, x0: &Batch, t: &[usize], eps: &Batch
     mix(t, |t| schedule.alpha_bar(t).sqrt(), eps, |t| -(1.0 - schedule.alpha_bar(t)).sqrt(), x0)
 }
 
+/// The v that says the same as a guess of the image: v = (√ᾱ_t x_t − x̂_0)/√(1 − ᾱ_t).
+#[track_caller]
+pub(super) fn v_from_x0(schedule: &Schedule, x_t: &Batch, t: &[usize], x0_hat: &Batch) -> Batch {
+    let noise = |t| (1.0 - schedule.alpha_bar(t)).sqrt();
+    mix(t, |t| schedule.alpha_bar(t).sqrt() / noise(t), x_t, |t| -1.0 / noise(t), x0_hat)
+}
+
 /// log β̃_t (clipped at t = 1) for every pixel, `[N, H, W, C]`.
 pub(super) fn log_beta_tilde(schedule: &Schedule, like: &Batch, t: &[usize]) -> Batch {
     constant_per_image(like, t, |t| schedule.log_beta_tilde_clipped(t))

@@ -264,9 +264,12 @@ mod tests {
         batch: NoisyBatch,
     }
 
-    /// Grey levels (some at the edges), and an output near the truth, so that the decoder is not lost in its tails.
     fn case(prediction: Prediction, variance: Variance) -> Case {
-        let schedule = Schedule::linear_scaled(100).unwrap();
+        case_of(Schedule::linear_scaled(100).unwrap(), prediction, variance)
+    }
+
+    /// Grey levels (some at the edges), and an output near the truth, so that the decoder is not lost in its tails.
+    fn case_of(schedule: Schedule, prediction: Prediction, variance: Variance) -> Case {
         let reverse = Reverse { schedule, prediction, variance, clip: true };
         let z: Batch = normal((4, 2, 2, 1), &mut stream(1, 0));
         let x0 = z.mapv(|z| ((z + 1.0) * 127.5).round().clamp(0.0, 255.0) / 127.5 - 1.0);
@@ -287,7 +290,13 @@ mod tests {
     }
 
     fn all_cases() -> impl Iterator<Item = Case> {
-        Prediction::ALL.into_iter().flat_map(|p| Variance::ALL.into_iter().map(move |v| case(p, v)))
+        let usual = Schedule::linear_scaled(100).unwrap();
+        let to_noise = usual.rescaled_to_zero_snr().unwrap();
+        let pairs = Prediction::ALL.into_iter().flat_map(|p| Variance::ALL.map(|v| (p, v)));
+        pairs.flat_map(move |(p, v)| {
+            let ends_in_noise = (p != Prediction::Eps).then(|| case_of(to_noise.clone(), p, v));
+            [case_of(usual.clone(), p, v)].into_iter().chain(ends_in_noise)
+        })
     }
 
     impl Case {

@@ -33,6 +33,9 @@
 //! | `MuTilde` | μ̃_t | (μ_θ − c_2 x_t)/c_1 | Eq. 8; the first rows of Table 2 |
 //! | `V` | √ᾱ_t ε − √(1 − ᾱ_t) x_0 | √ᾱ_t x_t − √(1 − ᾱ_t) v̂ | Salimans & Ho 2022 |
 //!
+//! Where a schedule ends with ᾱ_T = 0 ([`Schedule::rescaled_to_zero_snr`]), x_T is ε and the first row divides by 0:
+//! [`Reverse::check`] refuses it. The other rows hold at every t.
+//!
 //! # A model is a function
 //!
 //! [`Denoiser`] is all this module knows of a network: a batch and one t per image in, a batch out. The exact
@@ -66,8 +69,10 @@ mod respace;
 mod reverse;
 mod sampler;
 mod schedule;
+#[cfg(test)]
+mod zero_snr;
 
-pub use ddim::{Ddim, ddim_sample, ddim_step};
+pub use ddim::{Ddim, Spacing, ddim_sample, ddim_step};
 pub use elbo::{Elbo, ElboOptions, L_0, L_T, L_simple, L_t_minus_1, bits_per_dim, elbo, elbo_variants};
 pub use estimate::{Estimate, TimeSteps};
 pub use forward::{QPosterior, q_mean_variance, q_posterior, q_sample, q_step};

@@ -1,7 +1,7 @@
 //! The reverse chain p_θ: from what a network says to a Gaussian over x_{t−1} (Eqs. 1, 11, 15).
 
 use super::batch::{constant_per_image, mix, one_t_per_image, same_shape};
-use super::forward::{log_beta_tilde, mu_tilde};
+use super::forward::{log_beta_tilde, mu_tilde, v_from_x0};
 use super::{Schedule, parse_name};
 use crate::tensor::Batch;
 use crate::{Error, Result};
@@ -122,6 +122,28 @@ impl Reverse {
         Self { schedule, prediction: Prediction::Eps, variance: Variance::Beta, clip: true }
     }
 
+    /// Whether the network's answer can be read at every t: to be asked of a process that comes from outside.
+    ///
+    /// # Errors
+    /// When ε is predicted and ᾱ_T = 0. Then x_T = ε, so that the network has nothing to find out there, and x̂_0 is
+    /// 0/0 (Eq. 15). The other three predictions have an x̂_0 at every t.
+    ///
+    /// ```
+    /// use ddpm::diffusion::{Prediction, Reverse, Schedule};
+    /// let eps = Reverse::new(Schedule::cosine(50).rescaled_to_zero_snr()?);
+    /// let error = eps.check().unwrap_err().to_string();
+    /// assert_eq!(error, "prediction: expected v, x0 or mu_tilde, since alpha_bar_T = 0, found eps");
+    /// Reverse { prediction: Prediction::V, ..eps }.check()?;
+    /// # Ok::<(), ddpm::Error>(())
+    /// ```
+    pub fn check(&self) -> Result<()> {
+        if self.prediction == Prediction::Eps && self.schedule.has_zero_terminal_snr() {
+            let expected = "v, x0 or mu_tilde, since alpha_bar_T = 0";
+            return Err(Error::argument("prediction", expected, self.prediction));
+        }
+        Ok(())
+    }
+
     /// p_θ(x_{t−1} | x_t): asks the model and reads its answer.
     ///
     /// # Shapes
@@ -129,7 +151,7 @@ impl Reverse {
     ///
     /// # Panics
     /// When `t` has not N entries, one is not a step, or the output has not C channels (2C if the variance is
-    /// learned).
+    /// learned); at t = T of a process that does not pass [`check`](Reverse::check).
     #[track_caller]
     pub fn p_mean_variance(
         &self,
@@ -195,17 +217,21 @@ impl Reverse {
     }
 
     /// x̂_0 from the prediction (Eq. 15), clipped if so chosen.
+    #[track_caller]
     fn x0_hat(&self, output: &Batch, x_t: &Batch, t: &[usize]) -> Batch {
         let x0_hat = self.x0_hat_unclipped(output, x_t, t);
         if self.clip { x0_hat.mapv_into(|x| x.clamp(-1.0, 1.0)) } else { x0_hat }
     }
 
-    fn x0_hat_unclipped(&self, output: &Batch, x_t: &Batch, t: &[usize]) -> Batch {
+    #[track_caller]
+    pub(super) fn x0_hat_unclipped(&self, output: &Batch, x_t: &Batch, t: &[usize]) -> Batch {
         let s = &self.schedule;
         match self.prediction {
             Prediction::X0 => output.clone(),
             // x̂_0 = (x_t − √(1 − ᾱ_t) ε̂) / √ᾱ_t
             Prediction::Eps => {
+                let lost = t.iter().find(|&&t| s.alpha_bar(t) == 0.0);
+                assert_eq!(lost, None, "x0_hat: ε says nothing of the image where ᾱ_t = 0");
                 let noise = |t| ((1.0 - s.alpha_bar(t)) / s.alpha_bar(t)).sqrt();
                 mix(t, |t| 1.0 / s.alpha_bar(t).sqrt(), x_t, |t| -noise(t), output)
             }
@@ -247,6 +273,19 @@ impl Reverse {
             }
         };
         (eps_hat, v)
+    }
+
+    /// The same in the words of v.
+    #[track_caller]
+    pub(super) fn v_hat(&self, output: Batch, x_t: &Batch, t: &[usize]) -> (Batch, Option<Batch>) {
+        let (output, v) = self.split(output, x_t);
+        let v_hat = match self.prediction {
+            Prediction::V => output,
+            Prediction::Eps | Prediction::X0 | Prediction::MuTilde => {
+                v_from_x0(&self.schedule, x_t, t, &self.x0_hat_unclipped(&output, x_t, t))
+            }
+        };
+        (v_hat, v)
     }
 
     /// log σ_t² for every pixel, from the schedule or from the output's second half `v`.
@@ -355,6 +394,7 @@ mod tests {
             close(&p.x0_hat, &x0);
             close(&p.mean, &truth);
             close(&reverse.eps_hat(answer.clone(), &x_t, &T).0, &eps);
+            close(&reverse.v_hat(answer.clone(), &x_t, &T).0, &v);
         }
         close(&reverse.eps_from_x0(&x_t, &T, &x0), &eps);
     }
