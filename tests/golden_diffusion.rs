@@ -6,7 +6,7 @@
 
 mod common;
 
-use common::{Golden, assert_close, golden_files, image, nchw_to_nhwc, recipe_tensor};
+use common::{Golden, assert_close, golden_files, image, nchw_to_nhwc, numbers_of, recipe_tensor};
 use ddpm::diffusion::{
     Ddim, Decoder, ElboOptions, L_0, Loss, Noise, NoisyBatch, Prediction, Reverse, Schedule, Variance,
     bits_per_dim, ddim_sample, decode, elbo, interpolate, interpolate_latents, q_sample, rate_distortion,
@@ -92,18 +92,6 @@ const MODEL: &str = "kind eps: 0.9*sqrt(1-abar_t)*x + 0.1*sin(t) \
     kind xprev: coef1_t*sqrt(abar_t)*x + coef2_t*x + 0.001*sin(t) \
     variance channels (if var): learned_range v = 0.6*tanh(x) + 0.3*cos(0.01*t) \
     learned: log var = posterior_log_variance_clipped_t + 0.2*tanh(x) + 0.1";
-
-/// A text as its words with `#` for each number, and the numbers.
-fn numbers_of(text: &str) -> (String, Vec<f64>) {
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let digit = |c: char| c.is_ascii_digit() || c == '.';
-    let numbers = text.split(|c| !digit(c)).filter_map(|number| number.parse().ok()).collect();
-    let mut words = text.replace(digit, "#");
-    while words.contains("##") {
-        words = words.replace("##", "#");
-    }
-    (words, numbers)
-}
 
 /// That model, as a denoiser. It is told the files' t − 1.
 fn analytic(text: &str, reverse: &Reverse) -> impl Fn(&Batch, &[usize]) -> Batch + use<> {

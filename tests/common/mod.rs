@@ -39,6 +39,12 @@ pub fn golden_files(prefix: &str) -> Vec<Golden> {
     paths.into_iter().map(Golden::open).collect()
 }
 
+/// A reference file of the project's own, wherever `DDPM_GOLDEN` points: another folder need not have it.
+pub fn own_golden(name: &str) -> Golden {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    Golden::open(folder.join(name).with_extension("safetensors"))
+}
+
 /// One reference file.
 pub struct Golden {
     pub path: PathBuf,
@@ -180,6 +186,18 @@ pub fn max_error<'a>(
     assert!(got.iter().all(|v| v.is_finite()), "not finite");
     let error = got.iter().zip(&want).map(|(&&g, &&w)| (g as f64 - w).abs()).fold(0.0, f64::max);
     (error, want.iter().map(|w| w.abs()).fold(0.0, f64::max))
+}
+
+/// A text as its words with `#` for each number, and the numbers.
+pub fn numbers_of(text: &str) -> (String, Vec<f64>) {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let digit = |c: char| c.is_ascii_digit() || c == '.';
+    let numbers = text.split(|c| !digit(c)).filter_map(|number| number.parse().ok()).collect();
+    let mut words = text.replace(digit, "#");
+    while words.contains("##") {
+        words = words.replace("##", "#");
+    }
+    (words, numbers)
 }
 
 /// Output `i` of SplitMix64 in counter form.
