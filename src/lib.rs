@@ -135,6 +135,7 @@ pub mod error;
 pub mod figures;
 pub mod files;
 pub mod matmul;
+mod names;
 pub mod nn;
 pub mod optim;
 pub mod params;

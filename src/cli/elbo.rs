@@ -43,7 +43,7 @@ pub(super) struct ElboCommand {
     #[arg(long, value_name = "COUNT")]
     times: Option<usize>,
 
-    /// How the last step's likelihood is computed: exact, or tanh as in the official code
+    /// How the last step's likelihood is computed
     #[arg(long, default_value = "exact")]
     decoder: Decoder,
 

@@ -63,7 +63,7 @@ pub(super) struct Train {
     #[arg(long, value_name = "STEPS")]
     cooldown: Option<u64>,
 
-    /// How model/ stores the averaged weights: f32, f16 or bf16
+    /// How model/ stores the averaged weights
     #[arg(long, default_value = "f32")]
     precision: Precision,
 
@@ -129,7 +129,7 @@ struct ProcessArgs {
     #[arg(long = "T", value_name = "T", default_value_t = 1000, conflicts_with_all = ["resume", "init"])]
     t: usize,
 
-    /// linear, cosine, quad or sigmoid
+    /// The schedule of β_t
     #[arg(long, default_value = "linear", conflicts_with_all = ["resume", "init"])]
     schedule: ScheduleKind,
 
@@ -137,19 +137,19 @@ struct ProcessArgs {
     #[arg(long, conflicts_with_all = ["resume", "init"])]
     zero_snr: bool,
 
-    /// What the network predicts: eps, x0, mu_tilde or v
+    /// What the network predicts
     #[arg(long, default_value = "eps", conflicts_with_all = ["resume", "init"])]
     predict: Prediction,
 
-    /// Variance of the reverse process: beta, beta_tilde, learned or learned_range
+    /// Variance of the reverse process
     #[arg(long, default_value = "beta", conflicts_with_all = ["resume", "init"])]
     variance: Variance,
 
-    /// What is minimised: simple, vlb or hybrid
+    /// What is minimised
     #[arg(long, default_value = "simple", conflicts_with = "resume")]
     loss: Loss,
 
-    /// How t is drawn: uniform, or importance (more often where the loss is large)
+    /// How t is drawn
     #[arg(long, default_value = "uniform", conflicts_with = "resume")]
     times: Times,
 }

@@ -88,15 +88,3 @@ pub use sampler::{
 };
 pub(crate) use schedule::linspace;
 pub use schedule::{Schedule, ScheduleKind};
-
-use crate::{Error, Result};
-use std::fmt::Display;
-
-/// The one of `all` whose printed name is `text`: the other half of `Display`, for every choice on the
-/// command line.
-pub(crate) fn parse_name<T: Display + Copy>(what: &str, all: &[T], text: &str) -> Result<T> {
-    all.iter().copied().find(|item| item.to_string() == text).ok_or_else(|| {
-        let names: Vec<_> = all.iter().map(T::to_string).collect();
-        Error::argument(what, format!("one of {}", names.join(", ")), format!("'{text}'"))
-    })
-}

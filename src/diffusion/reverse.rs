@@ -1,13 +1,14 @@
 //! The reverse chain p_θ: from what a network says to a Gaussian over x_{t−1} (Eqs. 1, 11, 15).
 
+use super::Schedule;
 use super::batch::{constant_per_image, mix, one_t_per_image, same_shape};
 use super::forward::{log_beta_tilde, mu_tilde, v_from_x0};
-use super::{Schedule, parse_name};
+use crate::names::{all, unknown};
 use crate::tensor::Batch;
 use crate::{Error, Result};
 use ndarray::{Zip, s};
 use serde::{Deserialize, Serialize};
-use std::{fmt, str::FromStr};
+use strum::{Display, EnumString, VariantArray};
 
 /// A model as the mathematics sees it: a noisy batch and one t per image in, the network's raw output out.
 ///
@@ -44,8 +45,12 @@ impl<F: Fn(&Batch, &[usize]) -> Batch> Denoiser for F {
 /// Given x_t the four say the same in other words. What differs is which error the loss weighs, and where the words
 /// fail: ε says nothing of the image where all of x_t is noise, x_0 nothing of the noise where there is hardly any. v is
 /// the one where the other is not, and both in between.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", parse_err_ty = Error, parse_err_fn = unknown::<Prediction>)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum), value(rename_all = "snake_case"))]
 pub enum Prediction {
     /// the noise: x̂_0 = (x_t − √(1 − ᾱ_t) ε̂)/√ᾱ_t, μ_θ = μ̃_t(x_t, x̂_0) (Eq. 11)
     #[default]
@@ -59,9 +64,18 @@ pub enum Prediction {
     V,
 }
 
+impl Prediction {
+    /// Every prediction, in the order of the help text.
+    pub const ALL: [Self; 4] = all();
+}
+
 /// The variance σ_t² of a reverse step.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", parse_err_ty = Error, parse_err_fn = unknown::<Variance>)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum), value(rename_all = "snake_case"))]
 pub enum Variance {
     /// σ_t² = β_t, best for x_0 ~ N(0, I) (the paper's; β̃_2 at t = 1)
     #[default]
@@ -76,6 +90,9 @@ pub enum Variance {
 }
 
 impl Variance {
+    /// Every variance, in the order of the help text.
+    pub const ALL: [Self; 4] = all();
+
     /// Whether the network's output has 2C channels.
     pub fn is_learned(self) -> bool {
         matches!(self, Self::Learned | Self::LearnedRange)
@@ -308,52 +325,6 @@ impl Reverse {
     }
 }
 
-impl Prediction {
-    /// Every prediction, in the order of the help text.
-    pub const ALL: [Self; 4] = [Self::Eps, Self::X0, Self::MuTilde, Self::V];
-}
-
-impl fmt::Display for Prediction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Eps => "eps",
-            Self::X0 => "x0",
-            Self::MuTilde => "mu_tilde",
-            Self::V => "v",
-        })
-    }
-}
-
-impl FromStr for Prediction {
-    type Err = Error;
-    fn from_str(text: &str) -> Result<Self> {
-        parse_name("prediction", &Self::ALL, text)
-    }
-}
-
-impl Variance {
-    /// Every variance, in the order of the help text.
-    pub const ALL: [Self; 4] = [Self::Beta, Self::BetaTilde, Self::Learned, Self::LearnedRange];
-}
-
-impl fmt::Display for Variance {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Beta => "beta",
-            Self::BetaTilde => "beta_tilde",
-            Self::Learned => "learned",
-            Self::LearnedRange => "learned_range",
-        })
-    }
-}
-
-impl FromStr for Variance {
-    type Err = Error;
-    fn from_str(text: &str) -> Result<Self> {
-        parse_name("variance", &Self::ALL, text)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -482,26 +453,6 @@ mod tests {
         let p = clipped.read(Batch::from_elem(x_t.dim(), 7.0), &x_t, &T);
         assert!(p.x0_hat.iter().all(|&x| x == 1.0));
         close(&p.mean, &mu_tilde(&clipped.schedule, &Batch::ones(x_t.dim()), &x_t, &T));
-    }
-
-    #[test]
-    fn names_round_trip() {
-        for p in Prediction::ALL {
-            assert_eq!(p.to_string().parse::<Prediction>().unwrap(), p);
-            assert_eq!(serde_json::to_string(&p).unwrap(), format!("\"{p}\""));
-        }
-        for v in Variance::ALL {
-            assert_eq!(v.to_string().parse::<Variance>().unwrap(), v);
-            assert_eq!(serde_json::to_string(&v).unwrap(), format!("\"{v}\""));
-        }
-        assert_eq!(
-            "velocity".parse::<Prediction>().unwrap_err().to_string(),
-            "prediction: expected one of eps, x0, mu_tilde, v, found 'velocity'"
-        );
-        assert_eq!(
-            "small".parse::<Variance>().unwrap_err().to_string(),
-            "variance: expected one of beta, beta_tilde, learned, learned_range, found 'small'"
-        );
     }
 
     #[test]

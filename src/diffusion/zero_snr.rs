@@ -13,7 +13,7 @@ const PREDICTIONS: [Prediction; 3] = [Prediction::X0, Prediction::MuTilde, Predi
 fn schedules() -> Vec<Schedule> {
     let rescaled = |s: Schedule| s.rescaled_to_zero_snr().unwrap();
     vec![
-        rescaled(Schedule::linear(1000)),
+        rescaled(Schedule::linear(200)),
         rescaled(Schedule::linear(50)),
         rescaled(Schedule::cosine(30)),
         rescaled(Schedule::quad(2)),
