@@ -6,7 +6,7 @@
 
 mod common;
 
-use common::{Golden, assert_close, golden_files, image, nchw_to_nhwc, numbers_of, recipe_tensor};
+use common::{Golden, assert_close, betas_of, golden_files, image, nchw_to_nhwc, numbers_of, recipe_tensor};
 use ddpm::diffusion::{
     Ddim, Decoder, ElboOptions, L_0, Loss, Noise, NoisyBatch, Prediction, Reverse, Schedule, Variance,
     bits_per_dim, ddim_sample, decode, elbo, interpolate, interpolate_latents, q_sample, rate_distortion,
@@ -340,7 +340,7 @@ fn long_chains() {
 #[test]
 fn ddim_chains() {
     for file in golden_files("sampling") {
-        let schedule = Schedule::from_betas(&file.vec("long/betas")).unwrap();
+        let schedule = Schedule::from_betas(&betas_of(&file, "ddim")).unwrap();
         let x_T = file.batch("ddim/analytic_x_T");
         let [n, h, w, c] = *x_T.shape() else { unreachable!("a batch has four axes") };
         let noises = file.batches("ddim/noise_analytic");
@@ -374,7 +374,7 @@ fn ddim_chains() {
 #[test]
 fn interpolation() {
     for file in golden_files("sampling") {
-        let schedule = Schedule::from_betas(&file.vec("long/betas")).unwrap();
+        let schedule = Schedule::from_betas(&betas_of(&file, "interp")).unwrap();
         let ends = file.images("interp/x0_u8");
         let (x0, x0_prime) = (ends.index_axis(Axis(0), 0), ends.index_axis(Axis(0), 1));
         let (eps, noises) = (file.batch("interp/eps"), file.batch("interp/noise"));
