@@ -92,12 +92,13 @@ impl Schedule {
     /// From a table of β_1 … β_T. β_T may be 1: then nothing of the image is left in x_T.
     ///
     /// # Errors
-    /// When there is none, one is not inside (0, 1), or all of the image is gone (ᾱ_t = 0) before the last step.
+    /// When there is none, one is not inside (0, 1), or rounding leaves no noise at t = 1 (ᾱ_1 = 1) or nothing of the
+    /// image before the last step (ᾱ_t = 0).
     ///
     /// ```
     /// use ddpm::diffusion::Schedule;
     /// let error = Schedule::from_betas(&[1.0, 0.1]).unwrap_err();
-    /// assert_eq!(error.to_string(), "betas: expected 0 < beta < 1 before the last step, found beta_1 = 1");
+    /// assert_eq!(error.to_string(), "betas: expected beta = 1 at the last step only, found beta_1 = 1");
     /// ```
     pub fn from_betas(betas: &[f64]) -> Result<Self> {
         if betas.is_empty() {
@@ -107,7 +108,7 @@ impl Schedule {
         // written as "not inside", so that NaN is outside
         let outside = |(i, &beta): (usize, &f64)| !(beta > 0.0 && (beta < 1.0 || i == last && beta == 1.0));
         if let Some(i) = betas.iter().enumerate().position(outside) {
-            let expected = if i == last { "0 < beta <= 1" } else { "0 < beta < 1 before the last step" };
+            let expected = if betas[i] == 1.0 { "beta = 1 at the last step only" } else { "0 < beta < 1" };
             return Err(Error::argument("betas", expected, format!("beta_{} = {}", i + 1, betas[i])));
         }
         let mut beta = vec![0.0];
@@ -118,7 +119,14 @@ impl Schedule {
             *product *= 1.0 - beta;
             Some(*product)
         }));
-        // a product of many factors can be too small for any f64
+        // rounding can undo what the betas promise: at the first step, and in a product of many factors
+        if alpha_bar[1] == 1.0 {
+            return Err(Error::argument(
+                "betas",
+                "1 - beta_1 < 1 in f64",
+                format!("beta_1 = {:e}", betas[0]),
+            ));
+        }
         if let Some(t) = alpha_bar[..=last].iter().position(|&alpha_bar| alpha_bar == 0.0) {
             let expected = "alpha_bar > 0 before the last step";
             return Err(Error::argument("betas", expected, format!("alpha_bar_{t} = 0")));
@@ -433,11 +441,15 @@ mod tests {
         let error = |r: Result<Schedule>| r.unwrap_err().to_string();
         assert_eq!(error(Schedule::from_betas(&[])), "betas: expected at least one, found none");
         for (beta, found) in [(0.0, "0"), (f64::NAN, "NaN"), (1.2, "1.2"), (-1.0, "-1")] {
-            let last = format!("betas: expected 0 < beta <= 1, found beta_2 = {found}");
+            let last = format!("betas: expected 0 < beta < 1, found beta_2 = {found}");
             assert_eq!(error(Schedule::from_betas(&[0.1, beta])), last);
-            let inside = format!("betas: expected 0 < beta < 1 before the last step, found beta_1 = {found}");
+            let inside = format!("betas: expected 0 < beta < 1, found beta_1 = {found}");
             assert_eq!(error(Schedule::from_betas(&[beta, 0.1])), inside);
         }
+        assert_eq!(
+            error(Schedule::from_betas(&[1e-20, 0.5])),
+            "betas: expected 1 - beta_1 < 1 in f64, found beta_1 = 1e-20"
+        );
         assert_eq!(
             error(Schedule::from_betas(&[0.999; 200])),
             "betas: expected alpha_bar > 0 before the last step, found alpha_bar_108 = 0"
@@ -449,7 +461,7 @@ mod tests {
         let hardly_any = Schedule::from_betas(&[0.5, 1e-20, 0.5]).unwrap(); // 1 − 1e-20 is 1
         assert_eq!(
             error(hardly_any.rescaled_to_zero_snr()),
-            "betas: expected 0 < beta < 1 before the last step, found beta_2 = 0"
+            "betas: expected 0 < beta < 1, found beta_2 = 0"
         );
         assert_eq!(error(ScheduleKind::Cosine.schedule(0)), "T: expected at least 1 step, found 0");
         assert_eq!(
