@@ -62,6 +62,7 @@ impl TrainOptions {
             let found = format!("hybrid with variance {}", reverse.variance);
             return Err(Error::argument("loss", "simple or vlb where the variance is not learned", found));
         }
+        reverse.check()?;
         self.adam.check()
     }
 }

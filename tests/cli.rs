@@ -161,6 +161,45 @@ fn a_run_begins_with_given_weights_and_holds_pictures_out() {
     fails(at, &wide, "'--init <DIR>' cannot be used with '--widths <WIDTHS>'");
 }
 
+/// A chain that ends in pure noise: a network that predicts v is trained, judged and sampled; one that predicts ε is
+/// refused before the first step.
+#[test]
+fn a_chain_with_zero_terminal_snr() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let train = [pictures(at), vec!["--zero-snr", "--steps", "3", "--out"]].concat();
+    let with = |more: &[&'static str]| [train.clone(), more.to_vec()].concat();
+    fails(at, &with(&["run"]), "--predict: expected v, x0 or mu_tilde with --zero-snr, found eps");
+    assert!(!at.join("run/checkpoint.safetensors").exists());
+    succeeds(at, &with(&["run", "--predict", "v", "--variance", "learned_range", "--loss", "hybrid"]));
+    let scheduler = std::fs::read_to_string(at.join("run/model/scheduler_config.json")).unwrap();
+    let scheduler: serde_json::Value = serde_json::from_str(&scheduler).unwrap();
+    assert_eq!(scheduler["prediction_type"], "v_prediction");
+    assert_eq!(scheduler["trained_betas"][39], 1.0);
+    for arguments in [
+        "elbo --model run/model --data pictures --images 2 --out e",
+        "sample --model run/model --n 2 --out all.png --steps-out steps.png",
+        "sample --model run/model --n 2 --ddim 4 --eta 0.5 --out ddim.png",
+        "interpolate --model run/model --data pictures --depths 40,39,0 --out mix.png",
+        "info --model run/model",
+    ] {
+        let said = succeeds(at, &arguments.split(' ').collect::<Vec<_>>());
+        assert!(!said.contains("NaN") && !said.contains("inf"), "{said}");
+    }
+    let read = |file: &str| std::fs::read_to_string(at.join(file)).unwrap();
+    for table in ["e/elbo.csv", "e/rate_distortion.csv", "e/elbo.json"] {
+        let text = read(table);
+        assert!(!text.contains("NaN") && !text.contains("inf") && !text.contains("null"), "{table}: {text}");
+    }
+    // with a fixed variance each step has a weight, but for t = T, where it would be infinite
+    succeeds(at, &with(&["fixed", "--predict", "x0"]));
+    let elbo = "elbo --model fixed/model --data pictures --images 2 --out f";
+    succeeds(at, &elbo.split(' ').collect::<Vec<_>>());
+    let rows = read("f/elbo.csv");
+    let last: Vec<&str> = rows.lines().filter(|row| row.starts_with("beta,L_t-1,40,")).collect();
+    assert!(last.len() == 1 && last[0].ends_with(',') && !rows.contains("inf"), "{last:?}");
+}
+
 #[test]
 fn the_same_seed_gives_the_same_file_for_any_number_of_threads() {
     let dir = tempfile::tempdir().unwrap();

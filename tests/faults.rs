@@ -55,7 +55,7 @@ fn kill(times: u64) {
         if !at("killed").exists() {
             continue;
         }
-        swept += fs::read_dir(at("killed")).unwrap().filter(|entry| is_leftover(entry)).count();
+        swept += fs::read_dir(at("killed")).unwrap().filter(is_leftover).count();
         if at("killed/checkpoint.safetensors").exists() {
             let steps = Trainer::load(&at("killed/checkpoint.safetensors")).unwrap().adam.steps;
             assert!(steps >= reached, "kill {n}: step {steps} after step {reached}");
@@ -75,7 +75,7 @@ fn kill(times: u64) {
     let (killed, whole) = (log(&at("killed")), log(&at("whole")));
     let differs = killed.iter().zip(&whole).find(|(a, b)| a != b);
     assert!(killed.len() == whole.len() && differs.is_none(), "logs of {steps} steps: {differs:?}");
-    let left = fs::read_dir(at("killed")).unwrap().filter(|entry| is_leftover(entry)).count();
+    let left = fs::read_dir(at("killed")).unwrap().filter(is_leftover).count();
     assert_eq!(left, 0, "leftovers of killed saves");
     eprintln!("{times} kills in {steps} steps, {swept} leftovers swept: the same bits");
 }

@@ -45,7 +45,7 @@ pub(super) struct ElboCommand {
     #[arg(long, value_name = "COUNT", value_parser = counting())]
     times: Option<usize>,
 
-    /// How the last step's likelihood is computed: exact, or tanh as in the official code
+    /// How the last step's likelihood is computed
     #[arg(long, default_value = "exact")]
     decoder: Decoder,
 
@@ -202,7 +202,7 @@ struct TermRow {
     weight: Option<f64>,
 }
 
-/// w_t of Eq. 12 for t = 2..=T, if the variance is fixed.
+/// w_t of Eq. 12 for t = 2..=T, if the variance is fixed; without t = T where ᾱ_T = 0, since there it is infinite.
 pub(super) fn weights(reverse: &Reverse) -> Vec<(usize, f64)> {
     let schedule = &reverse.schedule;
     let log_sigma2 = |t| match reverse.variance {
@@ -210,7 +210,8 @@ pub(super) fn weights(reverse: &Reverse) -> Vec<(usize, f64)> {
         Variance::BetaTilde => Some(schedule.log_beta_tilde_clipped(t)),
         Variance::Learned | Variance::LearnedRange => None,
     };
-    (2..=schedule.T()).filter_map(|t| Some((t, schedule.weight(t, log_sigma2(t)?.exp())))).collect()
+    let weight = |t: usize| Some((t, schedule.weight(t, log_sigma2(t)?.exp())));
+    (2..=schedule.T()).filter_map(weight).filter(|(_, weight)| weight.is_finite()).collect()
 }
 
 /// Every term of the bound, by t.

@@ -7,7 +7,7 @@ use crate::cli::say::show;
 use clap::Args;
 use ddpm::checkpoint::Pretrained;
 use ddpm::data::to_u8;
-use ddpm::diffusion::{Ddim, Denoiser, Noise, Snapshot, ddim_sample, progressive};
+use ddpm::diffusion::{Ddim, Denoiser, Noise, Snapshot, Spacing, ddim_sample, progressive};
 use ddpm::figures::{Figure, Grid};
 use ddpm::tensor::Batch;
 use ddpm::{Error, Result};
@@ -40,7 +40,7 @@ pub(super) struct Sample {
     #[arg(long, value_name = "FILE", conflicts_with = "ddim")]
     steps_out: Option<PathBuf>,
 
-    /// Use DDIM with so many steps instead of all T
+    /// Use DDIM with so many steps instead of all T: down to t = 1, or down from T where nothing is left of the image in x_T
     #[arg(long, value_name = "STEPS", value_parser = counting())]
     ddim: Option<usize>,
 
@@ -104,7 +104,7 @@ pub(super) fn draw(model: &Pretrained, n: usize, keep: &[usize], seed: u64) -> (
 pub(super) fn fast(model: &Pretrained, n: usize, steps: usize, eta: f64, seed: u64) -> Batch {
     let [h, w, c] = image_shape(model);
     let mut progress = Progress::new(format!("{n} samples, DDIM"), steps);
-    let ddim = Ddim { eta, ..Ddim::new(steps) };
+    let ddim = Ddim { eta, spacing: Spacing::of(&model.reverse.schedule), ..Ddim::new(steps) };
     let shape = [n, h, w, c];
     let x0 = ddim_sample(&model.unet, &model.reverse, &ddim, shape, &Noise::seed(seed), &mut |_| {
         progress.step("")

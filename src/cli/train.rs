@@ -8,7 +8,7 @@ use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args};
 use ddpm::checkpoint::{self, Precision, Pretrained};
 use ddpm::data::{self, Dataset, FolderOptions, Split};
-use ddpm::diffusion::{Loss, Prediction, Reverse, ScheduleKind, Times, Variance};
+use ddpm::diffusion::{Loss, Prediction, Reverse, Schedule, ScheduleKind, Times, Variance};
 use ddpm::optim::AdamOptions;
 use ddpm::train::{DataRecord, Event, Run, RunOptions, RunRecord, TrainOptions, Trainer};
 use ddpm::unet::UnetConfig;
@@ -71,7 +71,7 @@ pub(super) struct Train {
     #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
     cooldown: Option<u64>,
 
-    /// How model/ stores the averaged weights: f32, f16 or bf16
+    /// How model/ stores the averaged weights
     #[arg(long, default_value = "f32")]
     precision: Precision,
 
@@ -141,23 +141,27 @@ struct ProcessArgs {
     #[arg(long = "T", value_name = "T", default_value_t = 1000, value_parser = whole(1..=1_000_000), conflicts_with = "init")]
     t: usize,
 
-    /// linear, cosine, quad or sigmoid
+    /// The schedule of β_t
     #[arg(long, default_value = "linear", conflicts_with = "init")]
     schedule: ScheduleKind,
 
-    /// What the network predicts: eps, x0 or mu_tilde
+    /// Rescale the schedule so that nothing of the image is left at t = T; the network must not predict eps then
+    #[arg(long, conflicts_with = "init")]
+    zero_snr: bool,
+
+    /// What the network predicts
     #[arg(long, default_value = "eps", conflicts_with = "init")]
     predict: Prediction,
 
-    /// Variance of the reverse process: beta, beta_tilde, learned or learned_range
+    /// Variance of the reverse process
     #[arg(long, default_value = "beta", conflicts_with = "init")]
     variance: Variance,
 
-    /// What is minimised: simple, vlb or hybrid
+    /// What is minimised
     #[arg(long, default_value = "simple")]
     loss: Loss,
 
-    /// How t is drawn: uniform, or importance (more often where the loss is large)
+    /// How t is drawn
     #[arg(long, default_value = "uniform")]
     times: Times,
 }
@@ -284,9 +288,10 @@ impl Train {
     fn same(&self, trainer: &Trainer, given: &dyn Fn(&str) -> bool) -> Result<()> {
         let Trainer { options: o, reverse, unet, .. } = trainer;
         let (c, n, p) = (&unet.config, &self.network, &self.process);
+        let (T, zero_snr) = (reverse.schedule.T(), reverse.schedule.has_zero_terminal_snr());
         let kind = ScheduleKind::ALL
             .into_iter()
-            .find(|kind| kind.schedule(reverse.schedule.T()).is_ok_and(|s| s == reverse.schedule));
+            .find(|&kind| schedule(kind, T, zero_snr).is_ok_and(|schedule| schedule == reverse.schedule));
         let pairs = [
             ("batch", self.batch.to_string(), o.batch.to_string()),
             ("seed", self.seed.to_string(), o.seed.to_string()),
@@ -301,7 +306,8 @@ impl Train {
             ("layers", n.layers.to_string(), c.layers_per_block.to_string()),
             ("groups", n.groups.to_string(), c.norm_num_groups.to_string()),
             ("dropout", (n.dropout as f32).to_string(), c.dropout.to_string()),
-            ("t", p.t.to_string(), reverse.schedule.T().to_string()),
+            ("t", p.t.to_string(), T.to_string()),
+            ("zero_snr", p.zero_snr.to_string(), zero_snr.to_string()),
             ("schedule", p.schedule.to_string(), kind.map_or("another".into(), |kind| kind.to_string())),
             ("predict", p.predict.to_string(), reverse.prediction.to_string()),
             ("variance", p.variance.to_string(), reverse.variance.to_string()),
@@ -336,9 +342,18 @@ impl Train {
             config.out_channels = 2 * channels;
         }
         let config = UnetConfig::from_json(&config.to_json(), Path::new("--widths, --layers, --groups"))?;
-        let schedule = p.schedule.schedule(p.t)?;
-        Ok((config, Reverse { prediction: p.predict, variance: p.variance, ..Reverse::new(schedule) }))
+        let schedule = schedule(p.schedule, p.t, p.zero_snr)?;
+        let reverse = Reverse { prediction: p.predict, variance: p.variance, ..Reverse::new(schedule) };
+        reverse
+            .check()
+            .map_err(|_| Error::argument("--predict", "v, x0 or mu_tilde with --zero-snr", p.predict))?;
+        Ok((config, reverse))
     }
+}
+
+fn schedule(kind: ScheduleKind, T: usize, zero_snr: bool) -> Result<Schedule> {
+    let schedule = kind.schedule(T)?;
+    if zero_snr { schedule.rescaled_to_zero_snr() } else { Ok(schedule) }
 }
 
 /// Trains, and shows how it goes.
