@@ -1,6 +1,7 @@
 //! `ddpm elbo`: the bound, term by term, and the rate–distortion curve.
 
-use super::model::{ModelArgs, as_batch, test_images, variance_name};
+use super::data::{as_batch, test_data};
+use super::model::{ModelArgs, variance_name};
 use super::numbers::{counting, whole};
 use super::progress::Progress;
 use crate::cli::say::show;
@@ -73,7 +74,11 @@ impl ElboCommand {
                 ));
             }
         };
-        let images = test_images(self.data.as_deref(), self.holdout, &model, self.images)?;
+        let images = test_data(self.data.as_deref(), self.holdout, &model, self.images)?;
+        if self.images > images.len() {
+            return Err(Error::argument("--images", format!("1 to {} images", images.len()), self.images));
+        }
+        let images = images.first(self.images);
         let variants = if self.model.variance.is_some() {
             vec![model.reverse.clone()]
         } else {

@@ -1,6 +1,5 @@
 //! Which network, which process, which images: arguments that several commands share.
 
-use super::train::{is_idx, load_folder, split_folder};
 use clap::Args;
 use ddpm::checkpoint::{self, Pretrained, Shipped};
 use ddpm::data::{self, Images, Split};
@@ -62,40 +61,4 @@ pub(super) fn variance_name(reverse: &Reverse) -> &'static str {
         Variance::Learned => "learned σ_{t}^{2}",
         Variance::LearnedRange => "learned σ_{t}^{2} in [β\u{303}_{t}, β_{t}]",
     }
-}
-
-/// Test images, in their order: Fashion-MNIST's, or those of a folder.
-///
-/// With `holdout`, only the pictures that `ddpm train --holdout` leaves out.
-pub(super) fn test_images(
-    folder: Option<&Path>,
-    holdout: Option<usize>,
-    model: &Pretrained,
-    count: usize,
-) -> Result<Images> {
-    let [h, w, c] = image_shape(model);
-    let images = match folder {
-        None => data::fashion_mnist_test(),
-        Some(dir) if is_idx(dir)? => data::fashion_mnist(Some(dir), Split::Test)?,
-        Some(dir) => match holdout {
-            Some(every) => split_folder(dir, h, c, every)?.1.fixed(count),
-            None => load_folder(dir, h, c)?.fixed(count),
-        },
-    };
-    if images.shape() != [h, w, c] {
-        return Err(Error::argument(
-            "--data",
-            format!("images of {h}x{w}x{c}"),
-            format!("{:?} in {}", images.shape(), images.name),
-        ));
-    }
-    if count == 0 || count > images.len() {
-        return Err(Error::argument("--images", format!("1 to {} images", images.len()), count));
-    }
-    Ok(images.first(count))
-}
-
-/// The same as numbers in [−1, 1].
-pub(super) fn as_batch(images: &Images) -> Batch {
-    data::to_unit(&images.pixels)
 }

@@ -61,13 +61,41 @@ pub fn fashion_mnist(folder: Option<&Path>, split: Split) -> Result<Images> {
     Ok(Images::new(format!("Fashion-MNIST, {part}"), pixels, Some(labels)))
 }
 
+/// Whether a folder holds IDX images rather than pictures: whether a file has one of the names that
+/// [`fashion_mnist`] looks for.
+///
+/// # Errors
+/// It can't be read; or it has neither, and a folder in it has IDX images: then the error names that.
+pub fn is_idx_folder(folder: &Path) -> Result<bool> {
+    let has = |folder: &Path| {
+        let images = |split| names(split, "images", 3).any(|name| folder.join(name).is_file());
+        images(Split::Train) || images(Split::Test)
+    };
+    let entries = std::fs::read_dir(folder).map_err(Error::io(folder))?;
+    if has(folder) {
+        return Ok(true);
+    }
+    // where archives are unpacked, the files are often one folder further in
+    match entries.flatten().map(|entry| entry.path()).find(|path| path.is_dir() && has(path)) {
+        Some(inner) => {
+            Err(Error::format(folder, "IDX files or pictures", format!("IDX files in {}", inner.display())))
+        }
+        None => Ok(false),
+    }
+}
+
+/// The usual names of a file, those without `.gz` first.
+fn names(split: Split, what: &str, dimensions: u32) -> impl Iterator<Item = String> {
+    let prefix = split.prefix();
+    let name = move |dot: &str, gz: &str| format!("{prefix}-{what}{dot}idx{dimensions}-ubyte{gz}");
+    [name("-", ""), name("-", ".gz"), name(".", ""), name(".", ".gz")].into_iter()
+}
+
 /// The first of the usual names that exists.
 fn find(folder: &Path, split: Split, what: &str, dimensions: u32) -> Result<PathBuf> {
     let prefix = split.prefix();
-    let mut names = ["-", "."].iter().flat_map(|dot| {
-        ["", ".gz"].map(|gz| folder.join(format!("{prefix}-{what}{dot}idx{dimensions}-ubyte{gz}")))
-    });
-    names.find(|path| path.is_file()).ok_or_else(|| {
+    let mut paths = names(split, what, dimensions).map(|name| folder.join(name));
+    paths.find(|path| path.is_file()).ok_or_else(|| {
         Error::format(
             folder,
             format!(
