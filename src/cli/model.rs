@@ -2,9 +2,7 @@
 
 use clap::Args;
 use ddpm::checkpoint::{self, Pretrained, Shipped};
-use ddpm::data::{self, Images, Split};
 use ddpm::diffusion::{Reverse, Variance};
-use ddpm::tensor::Batch;
 use ddpm::{Error, Result};
 use std::path::{Path, PathBuf};
 

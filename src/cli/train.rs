@@ -8,7 +8,7 @@ use crate::cli::say::{note, show};
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args};
 use ddpm::checkpoint::{self, Precision, Pretrained};
-use ddpm::data::{self, Dataset, FolderOptions, Split};
+use ddpm::data::Dataset;
 use ddpm::diffusion::{Loss, Prediction, Reverse, Schedule, ScheduleKind, Times, Variance};
 use ddpm::optim::AdamOptions;
 use ddpm::train::{DataRecord, Event, Run, RunOptions, RunRecord, TrainOptions, Trainer};
@@ -426,7 +426,7 @@ impl Pictures {
             holdout: self.holdout,
             flip: self.flip,
             pictures: data.len(),
-            fingerprint: String::new(),
+            fingerprint: data.fingerprint(),
         };
         RunRecord { data, options: options.clone() }
     }
