@@ -2,6 +2,7 @@
 //! runs always, the long one with `cargo test --test faults -- --ignored --nocapture`.
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used)] // a test fails by panicking
+#![allow(clippy::print_stderr)] // the figures of the campaign
 
 use ddpm::checkpoint::{CONFIG, SCHEDULER, WEIGHTS, load_pretrained, reverse_to_json};
 use ddpm::rng::stream;

@@ -12,6 +12,7 @@ use crate::cli::say::show;
 use clap::Args;
 use ddpm::checkpoint::{self, Pretrained};
 use ddpm::diffusion::{Reverse, Schedule};
+use ddpm::files::{check_file, write_atomically};
 use ddpm::params::Params;
 use ddpm::rng::stream;
 use ddpm::unet::{Unet, UnetConfig};
@@ -85,6 +86,7 @@ impl Bench {
         if self.check && !self.work.contains(&Work::Matmul) {
             return Err(Error::argument("--check", "matmul in --work", "other work only"));
         }
+        self.json.iter().try_for_each(|path| check_file(path))?;
         let model = load(&self.model)?;
         let mut report = Report::begin(&self.model, budget);
         show!("{}\n\n{}", describe(&self.model, &model), report::COLUMNS);
@@ -93,7 +95,7 @@ impl Bench {
         }
         show!("\n{}", report.peak());
         if let Some(path) = &self.json {
-            ddpm::files::write_atomically(path, report.json().as_bytes())?;
+            write_atomically(path, report.json().as_bytes())?;
         }
         if self.check { report.check() } else { Ok(()) }
     }

@@ -5,6 +5,7 @@ use super::progress::Progress;
 use crate::cli::say::{note, show};
 use clap::Args;
 use ddpm::data::{self, Dataset, Split, idx};
+use ddpm::files::check_file;
 use ddpm::optim::{AdamOptions, Cooldown};
 use ddpm::quality::{self, ClassifierOptions};
 use ddpm::{Error, Result};
@@ -41,6 +42,7 @@ pub(super) struct Classifier {
 
 impl Classifier {
     pub(super) fn run(self) -> Result<()> {
+        check_file(&self.out)?;
         let images = data::fashion_mnist(self.data.as_deref(), Split::Train)?;
         let test = match self.data.as_deref() {
             None => Some(data::fashion_mnist_test()),

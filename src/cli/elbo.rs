@@ -12,7 +12,7 @@ use ddpm::diffusion::{
 };
 use ddpm::figures::elbo::{ElboTerms, Term};
 use ddpm::figures::{self, Figure};
-use ddpm::files::write_atomically;
+use ddpm::files::{check_folder, write_atomically};
 use ddpm::tensor::Batch;
 use ddpm::{Error, Result};
 use ndarray::Array1;
@@ -61,6 +61,7 @@ pub(super) struct ElboCommand {
 
 impl ElboCommand {
     pub(super) fn run(self) -> Result<()> {
+        check_folder(&self.out)?;
         let model = self.model.load()?;
         let T = model.reverse.schedule.T();
         let time_steps = match self.times {
@@ -86,9 +87,9 @@ impl ElboCommand {
         };
         let options = ElboOptions { time_steps, decoder: self.decoder, ..ElboOptions::default() };
         let bounds = evaluate(&model, &variants, &as_batch(&images), &options, self.seed);
+        write_all(&self.out, &images.name, &variants, &bounds)?;
         show!("{}", table(&images.name, &variants, &bounds));
-        std::fs::create_dir_all(&self.out).map_err(Error::io(&self.out))?;
-        write_all(&self.out, &images.name, &variants, &bounds)
+        Ok(())
     }
 }
 

@@ -52,6 +52,7 @@ pub(super) const PAIR: (usize, usize) = (0, 1);
 
 impl Interpolate {
     pub(super) fn run(self) -> Result<()> {
+        Figure::check_path(&self.out)?;
         let model = self.model.load()?;
         let T = model.reverse.schedule.T();
         let depths = self.depths.unwrap_or_else(|| paper_depths(T));

@@ -77,10 +77,9 @@ impl Run {
         if options.log_every == 0 {
             return Err(Error::argument("log_every", "at least one step", 0));
         }
-        std::fs::create_dir_all(&options.out).map_err(Error::io(&options.out))?;
+        files::check_folder(&options.out)?;
         let lock = lock(&options.out)?;
         [&options.out, &options.model()].into_iter().try_for_each(|folder| files::sweep(folder))?;
-        files::check_dir(&options.out)?;
         Ok(Run { options, _lock: lock })
     }
 

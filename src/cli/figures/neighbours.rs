@@ -7,6 +7,7 @@ use clap::Args;
 use ddpm::checkpoint;
 use ddpm::data::{self, EXCERPT_EVERY, Images, Split, flip_horizontal, to_u8};
 use ddpm::figures::Grid;
+use ddpm::files::check_file;
 use ddpm::quality::{Classifier, nearest};
 use ddpm::{Error, Result};
 use ndarray::{Array2, Array4, Axis, concatenate, s, stack};
@@ -104,6 +105,7 @@ pub(crate) struct Excerpt {
 
 impl Excerpt {
     pub(crate) fn run(self) -> Result<()> {
+        check_file(&self.out)?;
         let train = data::fashion_mnist(self.data.as_deref(), Split::Train)?;
         if train.shape() != [28, 28, 1] {
             let found = format!("images of {:?} in {}", train.shape(), train.name);
