@@ -86,10 +86,12 @@ impl Dataset {
         self.shape
     }
 
-    /// How many classes there are, counted from label 0; `None` unless every picture has a label.
-    pub fn classes(&self) -> Option<usize> {
-        let labels: Option<Vec<u8>> = self.pictures.iter().map(|picture| picture.label).collect();
-        labels?.into_iter().max().map(|largest| usize::from(largest) + 1)
+    /// How many pictures each class has, from label 0 to the largest one; `None` unless every picture has a label.
+    pub fn classes(&self) -> Option<Vec<usize>> {
+        let labels: Vec<u8> = self.pictures.iter().map(|picture| picture.label).collect::<Option<_>>()?;
+        let mut counts = vec![0; labels.iter().max().map_or(0, |&largest| usize::from(largest) + 1)];
+        labels.into_iter().for_each(|label| counts[usize::from(label)] += 1);
+        Some(counts)
     }
 
     /// A checksum of all that draws depend on but `flip`: the pictures in their order, their scales and labels. A run that
@@ -284,9 +286,9 @@ mod tests {
     #[test]
     fn labels_say_how_many_classes_there_are() {
         let mut data = pictures();
-        assert_eq!(data.classes(), Some(5));
-        data.pictures[1].label = Some(26);
-        assert_eq!(data.classes(), Some(27));
+        assert_eq!(data.classes(), Some(vec![1; 5]));
+        data.pictures[1].label = Some(6);
+        assert_eq!(data.classes(), Some(vec![1, 0, 1, 1, 1, 0, 1]));
         data.pictures[0].label = None;
         assert_eq!(data.classes(), None);
     }

@@ -252,13 +252,13 @@ pub struct ClassifierOptions {
 }
 
 /// Trains on labelled pictures by the cross-entropy −log p(label|image), in nats; returns the averaged weights. There are as
-/// many classes as the largest label says, counted from 0.
+/// many classes as the largest label says, counted from 0; each needs an image.
 ///
 /// Image `i` of step `k` has a stream of its own, as in [`Trainer::step`](crate::train::Trainer::step).
 /// `progress(step, loss)` is called after each step.
 ///
 /// # Errors
-/// A picture has no label, or a side that is not a multiple of 4; the options make no sense; the loss is not finite.
+/// A picture has no label, a class no picture (EMNIST's letters count from 1), or a picture a side that is not a multiple of 4; the options make no sense; the loss is not finite.
 pub fn train(
     data: &Dataset,
     options: &ClassifierOptions,
@@ -273,9 +273,13 @@ pub fn train(
             format!("{h}x{w}"),
         ));
     }
-    let classes =
+    let counts =
         data.classes().ok_or_else(|| Error::argument(&data.name, "a label for every image", "none"))?;
-    let mut model = Classifier::new(data.shape(), classes, &mut stream(options.seed, u64::MAX));
+    if let Some(class) = counts.iter().position(|&count| count == 0) {
+        let expected = format!("images of every class from 0 to {}, the largest label", counts.len() - 1);
+        return Err(Error::argument(&data.name, expected, format!("none of class {class}")));
+    }
+    let mut model = Classifier::new(data.shape(), counts.len(), &mut stream(options.seed, u64::MAX));
     let mut adam = Adam::new(&model, options.adam);
     for step in 0..options.steps {
         let first = step * options.batch as u64;
@@ -401,6 +405,11 @@ mod tests {
         for (side, labels, message) in [
             (8, None, "garments: expected a label for every image, found none"),
             (9, Some(vec![1]), "garments: expected images with sides that are multiples of 4, found 9x9"),
+            (
+                8,
+                Some(vec![2]),
+                "garments: expected images of every class from 0 to 2, the largest label, found none of class 0",
+            ),
         ] {
             let images = Images::new("garments", Array4::zeros((1, side, side, 1)), labels);
             let error = train(&Dataset::from_images(&images), &options, &mut |_, _| ()).unwrap_err();
@@ -408,13 +417,12 @@ mod tests {
         }
     }
 
-    /// EMNIST's letters have the labels 1 to 26.
     #[test]
     fn labels_say_how_many_classes_there_are() {
-        let images = Images::new("letters", Array4::zeros((26, 8, 8, 1)), Some((1..=26).collect()));
+        let images = Images::new("letters", Array4::zeros((26, 8, 8, 1)), Some((0..26).collect()));
         let options = ClassifierOptions { steps: 1, batch: 2, seed: 1, adam: AdamOptions::default() };
         let model = train(&Dataset::from_images(&images), &options, &mut |_, _| ()).unwrap();
-        assert_eq!(model.judge(&images.pixels).probabilities.dim(), (26, 27));
+        assert_eq!(model.judge(&images.pixels).probabilities.dim(), (26, 26));
     }
 
     #[test]
