@@ -314,7 +314,7 @@ let painted: Vec<Array4<u8>> = patients.iter().map(|run| paint(&run.adam.ema, &r
 Grid::new(&stacked(&painted), 10).row_labels((1..=5).map(|n| format!("patient {n}"))).figure()
 
 // %% [markdown]
-// *What to see:* two paint noise, two the same patchwork, one nothing at all. A picture shows that something is wrong, and not what.
+// *What to see:* two paint noise, two patchwork, one nothing at all. A picture shows that something is wrong, and not what.
 //
 // ### Exercise 10.5: diagnosis
 //
