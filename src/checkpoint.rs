@@ -12,7 +12,7 @@ pub use scheduler::{SCHEDULER, reverse_from_json, reverse_to_json};
 pub use shipped::{ABLATION, GARMENTS, PAINTINGS, Shipped, shipped};
 
 use crate::diffusion::{Reverse, Schedule, parse_name};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::files::write_atomically;
 use crate::params::Params;
 use crate::unet::{Unet, UnetConfig};
@@ -94,31 +94,26 @@ pub fn load_pretrained(dir: impl AsRef<Path>) -> Result<Pretrained> {
     let config = text(CONFIG)?;
     let scheduler = if dir.join(SCHEDULER).exists() { Some(text(SCHEDULER)?) } else { None };
     let weights = std::fs::read(dir.join(WEIGHTS)).map_err(Error::io(dir.join(WEIGHTS)))?;
-    parse_pretrained(dir, &config, scheduler.as_deref(), &weights)
+    assemble(dir, &config, scheduler.as_deref(), &weights)
 }
 
-/// As [`load_pretrained`], from the contents of the files; `dir` is for messages.
+/// As [`load_pretrained`], from the contents of the files.
 ///
 /// # Errors
-/// As [`load_pretrained`].
-pub fn parse_pretrained(
-    dir: &Path,
-    config: &str,
-    scheduler: Option<&str>,
-    weights: &[u8],
-) -> Result<Pretrained> {
-    let config = UnetConfig::from_json(config, &dir.join(CONFIG))?;
+/// As [`load_pretrained`]; the files are named as in a folder.
+pub fn parse_pretrained(config: &str, scheduler: Option<&str>, weights: &[u8]) -> Result<Pretrained> {
+    assemble(Path::new(""), config, scheduler, weights)
+}
+
+fn assemble(dir: &Path, config: &str, scheduler: Option<&str>, weights: &[u8]) -> Result<Pretrained> {
+    let at = |name: &str| Fault::at(dir.join(name));
+    let config = UnetConfig::from_json(config).map_err(at(CONFIG))?;
     let reverse = match scheduler {
-        Some(text) => reverse_from_json(text, &dir.join(SCHEDULER))?,
+        Some(text) => reverse_from_json(text).map_err(at(SCHEDULER))?,
         None => Reverse::new(Schedule::linear(1000)),
     };
-    check_channels(&config, &reverse, &dir.join(CONFIG))?;
-    let path = dir.join(WEIGHTS);
-    let mut file = parse(weights, &path)?;
-    let mut unet = empty(&config, &file, &path)?;
-    rename_old_keys(&mut file.tensors);
-    fill(&mut unet, "", &mut file.tensors, &path)?;
-    nothing_left(&file.tensors, &path)?;
+    check_channels(&config, &reverse).map_err(at(CONFIG))?;
+    let unet = parse(weights).and_then(|file| network(&config, file)).map_err(at(WEIGHTS))?;
     Ok(Pretrained { unet, reverse })
 }
 
@@ -142,15 +137,19 @@ pub fn save_pretrained(
     write(&dir.join(WEIGHTS), &file, precision)
 }
 
-/// A network of the given shape, to be filled.
-fn empty(config: &UnetConfig, file: &Tensors, path: &Path) -> Result<Unet> {
-    enough(config, file, path)?;
-    Ok(Unet::new(config, &mut rand_chacha::ChaCha8Rng::seed_from_u64(0)))
+/// The network of the given shape whose weights the file holds.
+fn network(config: &UnetConfig, mut file: Tensors) -> Result<Unet, Fault> {
+    enough(config, &file)?;
+    let mut unet = Unet::new(config, &mut rand_chacha::ChaCha8Rng::seed_from_u64(0));
+    rename_old_keys(&mut file.tensors);
+    fill(&mut unet, "", &mut file.tensors)?;
+    nothing_left(&file.tensors)?;
+    Ok(unet)
 }
 
 /// Fails if the file can't hold a network of this shape: before a damaged configuration asks for all the memory there
 /// is. Counted are only the 3×3 convolutions that every network has.
-pub(crate) fn enough(config: &UnetConfig, file: &Tensors, path: &Path) -> Result<()> {
+pub(crate) fn enough(config: &UnetConfig, file: &Tensors) -> Result<(), Fault> {
     let widths = config.block_out_channels.iter().map(|&w| w as f64); // f64: the product may overflow
     let blocks: f64 = widths.map(|w| config.layers_per_block as f64 * w * w).sum();
     let ends = (config.in_channels + config.out_channels) as f64 * config.block_out_channels[0] as f64;
@@ -158,7 +157,7 @@ pub(crate) fn enough(config: &UnetConfig, file: &Tensors, path: &Path) -> Result
     if found as f64 >= needed {
         return Ok(());
     }
-    Err(Error::format(path, format!("more than {needed} numbers, as configured"), found))
+    Err(Fault::format(format!("more than {needed} numbers, as configured"), found))
 }
 
 /// Puts a model's parameters under `prefix` into `tensors`, in PyTorch's layout.
@@ -176,17 +175,15 @@ pub fn fill(
     model: &mut impl Params,
     prefix: &str,
     tensors: &mut BTreeMap<String, ArrayD<f32>>,
-    path: &Path,
-) -> Result<()> {
+) -> Result<(), Fault> {
     for (key, mut tensor) in model.named_mut() {
         let key = format!("{prefix}{key}");
         let Some(found) = tensors.remove(&key) else {
-            return Err(Error::MissingKey { path: path.to_path_buf(), key });
+            return Err(Fault::MissingKey { key });
         };
         let expected = pytorch_view(tensor.view()).shape().to_vec();
         if found.shape() != expected {
-            let found = found.shape().to_vec();
-            return Err(Error::WrongShape { path: path.to_path_buf(), key, expected, found });
+            return Err(Fault::WrongShape { key, expected, found: found.shape().to_vec() });
         }
         tensor.assign(&from_pytorch(found.view()));
     }
@@ -197,10 +194,10 @@ pub fn fill(
 ///
 /// # Errors
 /// Names the first one.
-pub fn nothing_left(tensors: &BTreeMap<String, ArrayD<f32>>, path: &Path) -> Result<()> {
+pub fn nothing_left(tensors: &BTreeMap<String, ArrayD<f32>>) -> Result<(), Fault> {
     match tensors.keys().next() {
         None => Ok(()),
-        Some(key) => Err(Error::UnknownKey { path: path.to_path_buf(), key: key.clone() }),
+        Some(key) => Err(Fault::UnknownKey { key: key.clone() }),
     }
 }
 
@@ -248,27 +245,26 @@ fn rename_old_keys(tensors: &mut BTreeMap<String, ArrayD<f32>>) {
 /// The file can't be read, is not safetensors (or cut short), or holds another dtype.
 pub fn read(path: &Path) -> Result<Tensors> {
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    parse(&bytes, path)
+    parse(&bytes).map_err(Fault::at(path))
 }
 
-/// As [`read`], from bytes; `path` is for messages.
+/// As [`read`], from bytes.
 ///
 /// # Errors
 /// As [`read`].
-pub fn parse(bytes: &[u8], path: &Path) -> Result<Tensors> {
-    let damaged = |e| Error::format(path, "a whole safetensors file", e);
+pub fn parse(bytes: &[u8]) -> Result<Tensors, Fault> {
+    let damaged = |e| Fault::format("a whole safetensors file", e);
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
     let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
     let mut tensors = BTreeMap::new();
     for (key, view) in file.tensors() {
-        let numbers = numbers(&view).ok_or_else(|| Error::WrongDtype {
-            path: path.to_path_buf(),
+        let numbers = numbers(&view).ok_or_else(|| Fault::WrongDtype {
             key: key.clone(),
             expected: "F32, BF16, F16 or F64".into(),
             found: format!("{:?}", view.dtype()),
         })?;
-        let tensor = ArrayD::from_shape_vec(IxDyn(view.shape()), numbers)
-            .map_err(|e| Error::format(path, "a tensor", e))?;
+        let tensor =
+            ArrayD::from_shape_vec(IxDyn(view.shape()), numbers).map_err(|e| Fault::format("a tensor", e))?;
         tensors.insert(key, tensor);
     }
     Ok(Tensors { tensors, metadata: header.metadata().clone().unwrap_or_default() })

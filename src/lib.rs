@@ -143,7 +143,7 @@ pub mod tensor;
 pub mod train;
 pub mod unet;
 
-pub use error::{Error, Result};
+pub use error::{Error, Fault, Result};
 
 /// The README's program is a test.
 #[cfg(doctest)]

@@ -28,11 +28,11 @@ fn under(golden: &Golden, prefix: &str) -> BTreeMap<String, ArrayD<f32>> {
 
 /// A U-Net of the file's configuration with the weights under `prefix`.
 fn unet(golden: &Golden, prefix: &str) -> Unet {
-    let config = UnetConfig::from_json(golden.meta("config"), &golden.path).unwrap();
+    let config = UnetConfig::from_json(golden.meta("config")).unwrap();
     let mut unet = Unet::new(&config, &mut stream(0, 0));
     let mut weights = under(golden, prefix);
-    checkpoint::fill(&mut unet, "", &mut weights, &golden.path).unwrap();
-    checkpoint::nothing_left(&weights, &golden.path).unwrap();
+    checkpoint::fill(&mut unet, "", &mut weights).unwrap();
+    checkpoint::nothing_left(&weights).unwrap();
     unet
 }
 
@@ -81,7 +81,7 @@ fn tiny_unets_with_all_gradients() {
 fn the_cifar_shape_by_name_and_by_value() {
     let golden = golden_files("unet_cifar").remove(0);
     let seed: u64 = golden.meta("seed").parse().unwrap();
-    let config = UnetConfig::from_json(golden.meta("config"), &golden.path).unwrap();
+    let config = UnetConfig::from_json(golden.meta("config")).unwrap();
     let mut unet = Unet::new(&config, &mut stream(0, 0));
     assert_eq!(unet.count(), 35_746_307);
 
@@ -93,7 +93,7 @@ fn the_cifar_shape_by_name_and_by_value() {
     assert_eq!(ours, listed);
 
     let mut weights = recipe_weights(&ours, seed);
-    checkpoint::fill(&mut unet, "", &mut weights, &golden.path).unwrap();
+    checkpoint::fill(&mut unet, "", &mut weights).unwrap();
 
     let (x, t) = input(&golden);
     let (error, max) = max_error(&unet.infer(&x, &t), &golden.batch("y"));

@@ -1,10 +1,9 @@
 //! The reverse process beside the weights: diffusers' `scheduler_config.json`.
 
-use crate::diffusion::{Prediction, Reverse, Schedule, ScheduleKind, Variance, linspace};
-use crate::error::{Error, Result};
+use crate::diffusion::{Prediction, Reverse, Schedule, Variance, linspace};
+use crate::error::Fault;
 use crate::unet::UnetConfig;
 use serde_json::{Map, Value, json};
-use std::path::Path;
 
 /// diffusers' name of the file.
 pub const SCHEDULER: &str = "scheduler_config.json";
@@ -24,16 +23,11 @@ const VARIANCES: [(&str, Variance); 4] = [
 /// Keys that only steer diffusers' own sampling loop are passed over.
 ///
 /// # Errors
-/// Not JSON, or a value that asks for what isn't done here; names the path and the key.
-pub fn reverse_from_json(text: &str, path: &Path) -> Result<Reverse> {
+/// Not JSON, or a value that asks for what isn't done here; names the key.
+pub fn reverse_from_json(text: &str) -> Result<Reverse, Fault> {
     let map: Map<String, Value> =
-        serde_json::from_str(text).map_err(|e| Error::format(path, "a JSON object", e))?;
-    let wrong = |key: &str, expected: &str| Error::Config {
-        path: path.to_path_buf(),
-        key: key.to_string(),
-        expected: expected.to_string(),
-        found: map.get(key).unwrap_or(&Value::Null).to_string(),
-    };
+        serde_json::from_str(text).map_err(|e| Fault::format("a JSON object", e))?;
+    let wrong = |key: &str, expected: &str| Fault::value(key, expected, map.get(key).unwrap_or(&Value::Null));
     let get = |key: &str, default: Value| map.get(key).filter(|v| !v.is_null()).cloned().unwrap_or(default);
     for key in ["thresholding", "rescale_betas_zero_snr"] {
         if get(key, json!(false)) != json!(false) {
@@ -52,36 +46,33 @@ pub fn reverse_from_json(text: &str, path: &Path) -> Result<Reverse> {
     let variance = VARIANCES[named("variance_type", "fixed_small", &VARIANCES.map(|v| v.0))?].1;
     let clip =
         get("clip_sample", json!(true)).as_bool().ok_or_else(|| wrong("clip_sample", "true or false"))?;
-    let schedule = schedule(&get, &wrong).map_err(|e| match e {
-        Error::Argument { .. } => Error::format(path, "a schedule", e),
-        other => other,
-    })?;
+    let schedule = schedule(&get, &wrong)?;
     Ok(Reverse { schedule, prediction, variance, clip })
 }
 
 /// A network whose reverse process learns its variance has twice the channels; any other has as many as the image.
 ///
 /// # Errors
-/// Names the path and `out_channels`.
-pub(crate) fn check_channels(config: &UnetConfig, reverse: &Reverse, path: &Path) -> Result<()> {
+/// Names `out_channels`.
+pub(crate) fn check_channels(config: &UnetConfig, reverse: &Reverse) -> Result<(), Fault> {
     let channels = config.in_channels * if reverse.variance.is_learned() { 2 } else { 1 };
     if config.out_channels == channels {
         return Ok(());
     }
-    Err(Error::Config {
-        path: path.to_path_buf(),
-        key: "out_channels".into(),
-        expected: format!("{channels} for variance {}", reverse.variance),
-        found: config.out_channels.to_string(),
-    })
+    let expected = format!("{channels} for variance {}", reverse.variance);
+    Err(Fault::value("out_channels", expected, config.out_channels))
 }
 
 /// The schedule: listed betas, or a rule.
-fn schedule(get: &dyn Fn(&str, Value) -> Value, wrong: &dyn Fn(&str, &str) -> Error) -> Result<Schedule> {
+fn schedule(
+    get: &dyn Fn(&str, Value) -> Value,
+    wrong: &dyn Fn(&str, &str) -> Fault,
+) -> Result<Schedule, Fault> {
+    let from_betas = |betas: &[f64]| Schedule::from_betas(betas).map_err(|e| Fault::format("a schedule", e));
     if let Value::Array(betas) = get("trained_betas", Value::Null) {
         let betas: Option<Vec<f64>> = betas.iter().map(Value::as_f64).collect();
         let betas = betas.ok_or_else(|| wrong("trained_betas", "a list of numbers"))?;
-        return Schedule::from_betas(&betas);
+        return from_betas(&betas);
     }
     let steps = get("num_train_timesteps", json!(1000));
     let steps = steps.as_u64().filter(|t| (1..=1_000_000).contains(t));
@@ -90,11 +81,11 @@ fn schedule(get: &dyn Fn(&str, Value) -> Value, wrong: &dyn Fn(&str, &str) -> Er
         |key: &str, default: f64| get(key, json!(default)).as_f64().ok_or_else(|| wrong(key, "a number"));
     let (start, end) = (number("beta_start", 1e-4)?, number("beta_end", 0.02)?);
     match get("beta_schedule", json!("linear")).as_str() {
-        Some("linear") => Schedule::from_betas(&linspace(start, end, steps).collect::<Vec<_>>()),
-        Some("scaled_linear") => Schedule::from_betas(
-            &linspace(start.sqrt(), end.sqrt(), steps).map(|b| b * b).collect::<Vec<_>>(),
-        ),
-        Some("squaredcos_cap_v2") => ScheduleKind::Cosine.schedule(steps),
+        Some("linear") => from_betas(&linspace(start, end, steps).collect::<Vec<_>>()),
+        Some("scaled_linear") => {
+            from_betas(&linspace(start.sqrt(), end.sqrt(), steps).map(|b| b * b).collect::<Vec<_>>())
+        }
+        Some("squaredcos_cap_v2") => Ok(Schedule::cosine(steps)),
         _ => Err(wrong("beta_schedule", "linear, scaled_linear or squaredcos_cap_v2")),
     }
 }
@@ -125,8 +116,8 @@ pub fn reverse_to_json(reverse: &Reverse) -> String {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Reverse> {
-        reverse_from_json(text, Path::new("scheduler_config.json"))
+    fn read(text: &str) -> Result<Reverse, Fault> {
+        reverse_from_json(text)
     }
 
     #[test]
@@ -166,10 +157,7 @@ mod tests {
     #[test]
     fn each_wrong_value_is_named() {
         for (text, message) in [
-            (
-                "{",
-                "scheduler_config.json: expected a JSON object, found EOF while parsing an object at line 1 column 1",
-            ),
+            ("{", "expected a JSON object, found EOF while parsing an object at line 1 column 1"),
             (r#"{"thresholding": true}"#, "'thresholding': expected false, found true"),
             (r#"{"clip_sample_range": 2}"#, "'clip_sample_range': expected 1.0, found 2"),
             (r#"{"clip_sample": 1}"#, "'clip_sample': expected true or false, found 1"),

@@ -8,7 +8,7 @@ use ddpm::diffusion::{Loss, Prediction, Reverse, ScheduleKind, Times, Variance};
 use ddpm::optim::AdamOptions;
 use ddpm::train::{self, RunOptions, TrainOptions, Trainer};
 use ddpm::unet::UnetConfig;
-use ddpm::{Error, Result};
+use ddpm::{Error, Fault, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -230,7 +230,8 @@ impl Train {
         if p.variance.is_learned() {
             config.out_channels = 2 * channels;
         }
-        let config = UnetConfig::from_json(&config.to_json(), Path::new("--widths, --layers, --groups"))?;
+        let config =
+            UnetConfig::from_json(&config.to_json()).map_err(Fault::at("--widths, --layers, --groups"))?;
         let schedule = p.schedule.schedule(p.t)?;
         Ok((config, Reverse { prediction: p.predict, variance: p.variance, ..Reverse::new(schedule) }))
     }

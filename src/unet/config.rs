@@ -1,9 +1,8 @@
 //! What a U-Net looks like: the part of diffusers' `config.json` that shapes the function.
 
-use crate::error::{Error, Result};
+use crate::error::Fault;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use std::path::Path;
 
 /// Whether a level has attention after its residual blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -94,14 +93,14 @@ impl UnetConfig {
     /// 8, while `null` is one head).
     ///
     /// # Errors
-    /// Names the path and the key: not JSON, a missing or unknown key, a value of the wrong type, or one that
+    /// Names the key: not JSON, a missing or unknown key, a value of the wrong type, or one that
     /// asks for what this U-Net doesn't do.
-    pub fn from_json(text: &str, path: &Path) -> Result<UnetConfig> {
-        let value: Value = serde_json::from_str(text).map_err(|e| Error::format(path, "JSON", e))?;
+    pub fn from_json(text: &str) -> Result<UnetConfig, Fault> {
+        let value: Value = serde_json::from_str(text).map_err(|e| Fault::format("JSON", e))?;
         let Value::Object(map) = value else {
-            return Err(Error::format(path, "a JSON object", "another JSON value"));
+            return Err(Fault::format("a JSON object", "another JSON value"));
         };
-        let mut keys = Keys { map, path };
+        let mut keys = Keys(map);
         let config = UnetConfig {
             sample_size: keys.size("sample_size")?,
             in_channels: keys.number("in_channels", Some(3))?,
@@ -137,7 +136,7 @@ impl UnetConfig {
             keys.only(key, Value::Null, &[Value::Null])?;
         }
         keys.nothing_left()?;
-        config.validate(path)?;
+        config.validate()?;
         Ok(config)
     }
 
@@ -175,10 +174,8 @@ impl UnetConfig {
     }
 
     /// What must hold between the values.
-    fn validate(&self, path: &Path) -> Result<()> {
-        let fail = |key: &str, expected: String, found: String| {
-            Err(Error::Config { path: path.to_path_buf(), key: key.to_string(), expected, found })
-        };
+    fn validate(&self) -> Result<(), Fault> {
+        let fail = |key: &str, expected: String, found: String| Err(Fault::value(key, expected, found));
         let levels = self.block_out_channels.len();
         if levels == 0 || self.block_out_channels.contains(&0) {
             return fail(
@@ -248,108 +245,93 @@ fn shortest(x: f32) -> Value {
 }
 
 /// The keys of a configuration, taken one by one; what is left at the end is unknown.
-struct Keys<'a> {
-    map: Map<String, Value>,
-    path: &'a Path,
-}
+struct Keys(Map<String, Value>);
 
-impl Keys<'_> {
-    fn wrong(&self, key: &str, expected: &str, found: &Value) -> Error {
-        Error::Config {
-            path: self.path.to_path_buf(),
-            key: key.to_string(),
-            expected: expected.to_string(),
-            found: found.to_string(),
-        }
+impl Keys {
+    fn required(&mut self, key: &str) -> Result<Value, Fault> {
+        self.0.remove(key).ok_or_else(|| Fault::MissingKey { key: key.to_string() })
     }
 
-    fn required(&mut self, key: &str) -> Result<Value> {
-        let missing = || Error::MissingKey { path: self.path.to_path_buf(), key: key.to_string() };
-        self.map.remove(key).ok_or_else(missing)
-    }
-
-    fn number(&mut self, key: &str, default: Option<usize>) -> Result<usize> {
-        let value = match (self.map.remove(key), default) {
+    fn number(&mut self, key: &str, default: Option<usize>) -> Result<usize, Fault> {
+        let value = match (self.0.remove(key), default) {
             (None, Some(default)) => return Ok(default),
-            (None, None) => {
-                return Err(Error::MissingKey { path: self.path.to_path_buf(), key: key.to_string() });
-            }
+            (None, None) => return Err(Fault::MissingKey { key: key.to_string() }),
             (Some(value), _) => value,
         };
         let number = value.as_u64().filter(|&n| n <= u32::MAX as u64);
-        number.map(|n| n as usize).ok_or_else(|| self.wrong(key, "a whole number", &value))
+        number.map(|n| n as usize).ok_or_else(|| Fault::value(key, "a whole number", &value))
     }
 
-    fn optional_number(&mut self, key: &str, default: Option<usize>) -> Result<Option<usize>> {
-        if self.map.get(key) == Some(&Value::Null) {
-            self.map.remove(key);
+    fn optional_number(&mut self, key: &str, default: Option<usize>) -> Result<Option<usize>, Fault> {
+        if self.0.get(key) == Some(&Value::Null) {
+            self.0.remove(key);
             return Ok(None);
         }
-        if !self.map.contains_key(key) {
+        if !self.0.contains_key(key) {
             return Ok(default);
         }
         self.number(key, None).map(Some)
     }
 
-    fn numbers(&mut self, key: &str) -> Result<Vec<usize>> {
+    fn numbers(&mut self, key: &str) -> Result<Vec<usize>, Fault> {
         let value = self.required(key)?;
         let list = value.as_array().and_then(|list| {
             list.iter().map(|n| n.as_u64().filter(|&n| n <= u32::MAX as u64).map(|n| n as usize)).collect()
         });
-        list.ok_or_else(|| self.wrong(key, "a list of whole numbers", &value))
+        list.ok_or_else(|| Fault::value(key, "a list of whole numbers", &value))
     }
 
-    fn size(&mut self, key: &str) -> Result<Option<(usize, usize)>> {
-        match self.map.get(key) {
+    fn size(&mut self, key: &str) -> Result<Option<(usize, usize)>, Fault> {
+        match self.0.get(key) {
             Some(Value::Array(_)) => match self.numbers(key)?[..] {
                 [h, w] => Ok(Some((h, w))),
-                ref other => Err(self.wrong(key, "one number or two", &json!(other))),
+                ref other => Err(Fault::value(key, "one number or two", json!(other))),
             },
             _ => Ok(self.optional_number(key, None)?.map(|n| (n, n))),
         }
     }
 
-    fn float(&mut self, key: &str, default: f32) -> Result<f32> {
-        match self.map.remove(key) {
+    fn float(&mut self, key: &str, default: f32) -> Result<f32, Fault> {
+        match self.0.remove(key) {
             None => Ok(default),
             Some(value) => {
-                value.as_f64().map(|v| v as f32).ok_or_else(|| self.wrong(key, "a number", &value))
+                value.as_f64().map(|v| v as f32).ok_or_else(|| Fault::value(key, "a number", &value))
             }
         }
     }
 
-    fn boolean(&mut self, key: &str, default: bool) -> Result<bool> {
-        match self.map.remove(key) {
+    fn boolean(&mut self, key: &str, default: bool) -> Result<bool, Fault> {
+        match self.0.remove(key) {
             None => Ok(default),
-            Some(value) => value.as_bool().ok_or_else(|| self.wrong(key, "true or false", &value)),
+            Some(value) => value.as_bool().ok_or_else(|| Fault::value(key, "true or false", &value)),
         }
     }
 
-    fn block_types(&mut self, key: &str, direction: &str) -> Result<Vec<BlockType>> {
+    fn block_types(&mut self, key: &str, direction: &str) -> Result<Vec<BlockType>, Fault> {
         let value = self.required(key)?;
-        let names = value.as_array().ok_or_else(|| self.wrong(key, "a list of block types", &value))?;
+        let names = value.as_array().ok_or_else(|| Fault::value(key, "a list of block types", &value))?;
         let kinds = [BlockType::Plain, BlockType::Attention];
         let parse =
             |name: &Value| kinds.into_iter().find(|kind| name.as_str() == Some(&kind.name(direction)));
         let expected = kinds.map(|kind| kind.name(direction)).join(" or ");
-        names.iter().map(|name| parse(name).ok_or_else(|| self.wrong(key, &expected, name))).collect()
+        names.iter().map(|name| parse(name).ok_or_else(|| Fault::value(key, &expected, name))).collect()
     }
 
     /// A key that may only have the values for which this U-Net is the same function.
-    fn only(&mut self, key: &str, default: Value, allowed: &[Value]) -> Result<()> {
-        let value = self.map.remove(key).unwrap_or(default);
+    fn only(&mut self, key: &str, default: Value, allowed: &[Value]) -> Result<(), Fault> {
+        let value = self.0.remove(key).unwrap_or(default);
         if allowed.contains(&value) {
             return Ok(());
         }
         let allowed: Vec<String> = allowed.iter().map(Value::to_string).collect();
-        Err(self.wrong(key, &allowed.join(" or "), &value))
+        Err(Fault::value(key, allowed.join(" or "), &value))
     }
 
     /// Keys that begin with `_` are remarks.
-    fn nothing_left(self) -> Result<()> {
-        match self.map.keys().find(|key| !key.starts_with('_')) {
+    fn nothing_left(self) -> Result<(), Fault> {
+        match self.0.keys().find(|key| !key.starts_with('_')) {
             None => Ok(()),
-            Some(key) => Err(Error::UnknownKey { path: self.path.to_path_buf(), key: key.clone() }),
+            Some(key) => Err(Fault::UnknownKey { key: key.clone() }),
         }
     }
 }
