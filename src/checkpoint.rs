@@ -11,15 +11,17 @@ pub(crate) use scheduler::check_channels;
 pub use scheduler::{SCHEDULER, reverse_from_json, reverse_to_json};
 pub use shipped::{ABLATION, GARMENTS, PAINTINGS, Shipped, shipped};
 
-use crate::diffusion::{Reverse, Schedule, parse_name};
+use crate::diffusion::{Reverse, Schedule};
 use crate::error::{Error, Fault, Result};
 use crate::files::write_atomically;
+use crate::names::{all, unknown};
 use crate::params::Params;
 use crate::unet::{Unet, UnetConfig};
 use half::{bf16, f16};
 use ndarray::{ArrayD, ArrayViewD, IxDyn};
 use rand_chacha::rand_core::SeedableRng;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
@@ -38,7 +40,21 @@ pub struct Tensors {
 }
 
 /// How numbers are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    strum::Display,
+    strum::EnumString,
+    strum::VariantArray,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", parse_err_ty = Error, parse_err_fn = unknown::<Precision>)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum), value(rename_all = "snake_case"))]
 pub enum Precision {
     /// 4 bytes, exactly what is computed with
     F32,
@@ -50,24 +66,7 @@ pub enum Precision {
 
 impl Precision {
     /// Every precision, in the order of the help text.
-    pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::Bf16];
-}
-
-impl std::fmt::Display for Precision {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(match self {
-            Self::F32 => "f32",
-            Self::F16 => "f16",
-            Self::Bf16 => "bf16",
-        })
-    }
-}
-
-impl std::str::FromStr for Precision {
-    type Err = Error;
-    fn from_str(text: &str) -> Result<Self> {
-        parse_name("precision", &Self::ALL, text)
-    }
+    pub const ALL: [Self; 3] = all();
 }
 
 /// A network, and the process it was trained for.

@@ -40,12 +40,22 @@ pub enum Error {
         found: String,
     },
     /// The training loss is no longer a finite number.
-    #[error("the loss is {loss} at step {step}; the last good checkpoint is kept")]
+    #[error("the loss is {loss} at step {step}{}", kept.map_or(String::new(), |k| format!("; the checkpoint of step {k} is kept")))]
     NonFiniteLoss {
         /// the step, counted from 1
         step: u64,
         /// the loss
         loss: f64,
+        /// the step of the run's last checkpoint, if it has one
+        kept: Option<u64>,
+    },
+    /// A run's folder belongs to another process.
+    #[error("{path}: expected a folder that no other process trains in, found {}", process.map_or("another one".into(), |p| format!("process {p}")))]
+    Locked {
+        /// the folder
+        path: PathBuf,
+        /// the number of the process, if it can be read
+        process: Option<u32>,
     },
     /// A figure could not be drawn.
     #[error("figure: {0}")]
@@ -62,6 +72,14 @@ impl Error {
     /// An [`Error::File`] whose fault is [`Fault::Format`].
     pub fn format(path: impl AsRef<Path>, expected: impl ToString, found: impl ToString) -> Error {
         Fault::at(path)(Fault::format(expected, found))
+    }
+
+    /// The same error, where it is a loss that is not finite, with the step of the checkpoint that remains.
+    pub(crate) fn with_kept(self, kept: Option<u64>) -> Error {
+        match self {
+            Error::NonFiniteLoss { step, loss, .. } => Error::NonFiniteLoss { step, loss, kept },
+            other => other,
+        }
     }
 
     /// An [`Error::Argument`].

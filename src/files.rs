@@ -23,3 +23,29 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     file.persist(path).map_err(|e| Error::io(path)(e.error))?;
     Ok(())
 }
+
+/// Removes what saves that were killed have left in a folder. To be called where nobody else can be saving.
+///
+/// # Errors
+/// The folder can't be read, or a file not be removed.
+pub fn sweep(dir: &Path) -> Result<()> {
+    let entries = match std::fs::read_dir(dir) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(Error::io(dir))?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(Error::io(dir))?;
+        if entry.file_name().to_string_lossy().starts_with(".tmp") {
+            std::fs::remove_file(entry.path()).map_err(Error::io(entry.path()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Tries whether files can be written to a folder.
+///
+/// # Errors
+/// They can't.
+pub fn check_dir(dir: &Path) -> Result<()> {
+    tempfile::NamedTempFile::new_in(dir).map(drop).map_err(Error::io(dir))
+}

@@ -74,8 +74,10 @@
 //! From later papers: the cosine schedule ([`Schedule::cosine`](diffusion::Schedule::cosine)), the variance between β̃_t
 //! and β_t ([`Variance::LearnedRange`](diffusion::Variance::LearnedRange)), its loss
 //! ([`hybrid_loss`](diffusion::hybrid_loss)), t drawn by importance ([`ImportanceSampler`](diffusion::ImportanceSampler)) and
-//! shorter chains ([`respace`](diffusion::respace())) of Nichol and Dhariwal 2021, and the sampler of Song, Meng and Ermon 2021
-//! ([`ddim_sample`](diffusion::ddim_sample)).
+//! shorter chains ([`respace`](diffusion::respace())) of Nichol and Dhariwal 2021, the sampler of Song, Meng and Ermon 2021
+//! ([`ddim_sample`](diffusion::ddim_sample)), v-prediction ([`Prediction::V`](diffusion::Prediction::V)) of Salimans and
+//! Ho 2022, and chains that end in noise alone
+//! ([`Schedule::rescaled_to_zero_snr`](diffusion::Schedule::rescaled_to_zero_snr)) of Lin et al. 2024.
 //!
 //! # The modules, in an order to read them
 //!
@@ -133,6 +135,7 @@ pub mod error;
 pub mod figures;
 pub mod files;
 pub mod matmul;
+mod names;
 pub mod nn;
 pub mod optim;
 pub mod params;

@@ -2,8 +2,9 @@
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
+use std::io::BufRead;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 fn ddpm(dir: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_ddpm")).current_dir(dir).args(arguments).output().unwrap()
@@ -73,9 +74,7 @@ fn a_run_trains_stops_resumes_and_is_used() {
 
     succeeds(at, &with(&["--steps", "6", "--out", "whole"]));
     succeeds(at, &with(&["--steps", "4", "--out", "parts"]));
-    let resume =
-        ["train", "--data", "pictures", "--size", "8", "--log-every", "2", "--out", "parts", "--steps", "6"];
-    succeeds(at, &[&resume[..], &["--resume"]].concat());
+    succeeds(at, &["train", "--resume", "--out", "parts", "--steps", "6"]);
     let read = |file: &str| std::fs::read(at.join(file)).unwrap();
     for file in ["model/diffusion_pytorch_model.safetensors", "checkpoint.safetensors"] {
         assert!(read(&format!("whole/{file}")) == read(&format!("parts/{file}")), "{file} differs");
@@ -87,7 +86,7 @@ fn a_run_trains_stops_resumes_and_is_used() {
     );
     fails(
         at,
-        &resume,
+        &with(&["--out", "parts"]),
         "--out: expected a folder without a checkpoint, or --resume, found parts/checkpoint.safetensors",
     );
 
@@ -162,6 +161,45 @@ fn a_run_begins_with_given_weights_and_holds_pictures_out() {
     fails(at, &wide, "'--init <DIR>' cannot be used with '--widths <WIDTHS>'");
 }
 
+/// A chain that ends in pure noise: a network that predicts v is trained, judged and sampled; one that predicts ε is
+/// refused before the first step.
+#[test]
+fn a_chain_with_zero_terminal_snr() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let train = [pictures(at), vec!["--zero-snr", "--steps", "3", "--out"]].concat();
+    let with = |more: &[&'static str]| [train.clone(), more.to_vec()].concat();
+    fails(at, &with(&["run"]), "--predict: expected v, x0 or mu_tilde with --zero-snr, found eps");
+    assert!(!at.join("run/checkpoint.safetensors").exists());
+    succeeds(at, &with(&["run", "--predict", "v", "--variance", "learned_range", "--loss", "hybrid"]));
+    let scheduler = std::fs::read_to_string(at.join("run/model/scheduler_config.json")).unwrap();
+    let scheduler: serde_json::Value = serde_json::from_str(&scheduler).unwrap();
+    assert_eq!(scheduler["prediction_type"], "v_prediction");
+    assert_eq!(scheduler["trained_betas"][39], 1.0);
+    for arguments in [
+        "elbo --model run/model --data pictures --images 2 --out e",
+        "sample --model run/model --n 2 --out all.png --steps-out steps.png",
+        "sample --model run/model --n 2 --ddim 4 --eta 0.5 --out ddim.png",
+        "interpolate --model run/model --data pictures --depths 40,39,0 --out mix.png",
+        "info --model run/model",
+    ] {
+        let said = succeeds(at, &arguments.split(' ').collect::<Vec<_>>());
+        assert!(!said.contains("NaN") && !said.contains("inf"), "{said}");
+    }
+    let read = |file: &str| std::fs::read_to_string(at.join(file)).unwrap();
+    for table in ["e/elbo.csv", "e/rate_distortion.csv", "e/elbo.json"] {
+        let text = read(table);
+        assert!(!text.contains("NaN") && !text.contains("inf") && !text.contains("null"), "{table}: {text}");
+    }
+    // with a fixed variance each step has a weight, but for t = T, where it would be infinite
+    succeeds(at, &with(&["fixed", "--predict", "x0"]));
+    let elbo = "elbo --model fixed/model --data pictures --images 2 --out f";
+    succeeds(at, &elbo.split(' ').collect::<Vec<_>>());
+    let rows = read("f/elbo.csv");
+    let last: Vec<&str> = rows.lines().filter(|row| row.starts_with("beta,L_t-1,40,")).collect();
+    assert!(last.len() == 1 && last[0].ends_with(',') && !rows.contains("inf"), "{last:?}");
+}
+
 #[test]
 fn the_same_seed_gives_the_same_file_for_any_number_of_threads() {
     let dir = tempfile::tempdir().unwrap();
@@ -179,12 +217,12 @@ fn wrong_arguments_are_named_and_nothing_panics() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path();
     std::fs::create_dir(at.join("empty")).unwrap();
-    fails(at, &["sample", "--n", "0"], "--n: expected at least one sample, found 0");
+    fails(at, &["sample", "--n", "0"], "invalid value '0' for '--n <N>'");
     fails(at, &["sample", "--ddim", "1001"], "--ddim: expected 1 to 1000 steps, found 1001");
     fails(at, &["sample", "--model", "nowhere"], "nowhere");
     fails(at, &["sample", "--variance", "learned"], "--variance: expected beta or beta_tilde");
     fails(at, &["sample", "--n", "1", "--ddim", "1", "--out", "x.tiff"], "x.tiff");
-    fails(at, &["elbo", "--images", "0"], "--images: expected 1 to 10000 images, found 0");
+    fails(at, &["elbo", "--images", "0"], "invalid value '0' for '--images <IMAGES>'");
     fails(at, &["elbo", "--images", "1", "--times", "1000"], "--times: expected 1 to 999");
     fails(at, &["elbo", "--data", "empty"], "empty");
     fails(at, &["interpolate", "--depths", "1001"], "--depths: expected 0 to 1000, found 1001");
@@ -192,14 +230,13 @@ fn wrong_arguments_are_named_and_nothing_panics() {
     fails(at, &["train", "--data", "nowhere"], "nowhere");
     fails(at, &["train", "--data", "empty"], "empty");
     fails(at, &["train", "--resume", "--out", "nowhere"], "nowhere/checkpoint.safetensors");
-    fails(at, &["train", "--resume", "--lr", "1"], "cannot be used with");
     fails(at, &["info", "--threads", "x"], "invalid value");
     let unknown = "--model: expected tiny, m28h1, m32h1, c32 or a diffusers folder, found 'nothing'";
     fails(at, &["bench", "--model", "nothing"], unknown);
     fails(at, &["bench", "--model", "empty"], "empty/config.json");
     fails(at, &["bench", "--work", "train,play"], "invalid value 'play' for '--work <WORK>'");
-    fails(at, &["bench", "--batch", "8,0"], "--batch: expected at least one image, found 0");
-    fails(at, &["bench", "--seconds=-1"], "--seconds: expected seconds per row");
+    fails(at, &["bench", "--batch", "8,0"], "invalid value '0' for '--batch <BATCH>'");
+    fails(at, &["bench", "--seconds=-1"], "invalid value '-1' for '--seconds <SECONDS>': expected a time");
     fails(at, &["bench", "--work", "train", "--check"], "--check: expected matmul in --work");
     for command in ["info", "bench"] {
         let output =
@@ -304,4 +341,82 @@ fn learn_writes_the_exercises_and_keeps_what_is_written() {
     std::fs::write(folder.join("progress.json"), "{").unwrap();
     let broken = lab(dir.path(), &list);
     assert!(String::from_utf8_lossy(&broken.stderr).contains("expected progress of exercises"), "{broken:?}");
+}
+
+/// What makes a run is in its checkpoint: alone, --resume goes on with the same pictures to the same end; an argument
+/// that is repeated changes nothing, one that differs is refused with both values.
+#[test]
+fn a_resumed_run_remembers_what_makes_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let train = pictures(at);
+    let begun = |out| [&train[..], &["--holdout", "5", "--no-flip", "--steps", "4", "--out", out]].concat();
+    succeeds(at, &begun("run"));
+    let with = |more: &[&'static str]| [&["train", "--resume", "--out", "run"], more].concat();
+
+    let said = succeeds(at, &with(&[]));
+    assert!(said.contains("(13 pictures)") && said.contains("4 steps"), "{said}");
+    let said = succeeds(at, &[&begun("run")[..], &["--resume"]].concat());
+    assert!(said.contains("(13 pictures)"), "{said}");
+    std::fs::create_dir(at.join("elsewhere")).unwrap();
+    succeeds(&at.join("elsewhere"), &["train", "--resume", "--steps", "5", "--out", "../run"]);
+
+    for (argument, value, message) in [
+        ("--batch", "4", "--batch: expected 8, as the run began, found 4"),
+        ("--seed", "2", "--seed: expected 1, as the run began, found 2"),
+        ("--lr", "0.1", "--lr: expected 0.001, as the run began, found 0.1"),
+        ("--warmup", "9", "--warmup: expected 0, as the run began, found 9"),
+        ("--clip", "0", "--clip: expected 1, as the run began, found 0"),
+        ("--ema", "0.9", "--ema: expected 0.999, as the run began, found 0.9"),
+        ("--ema-warmup", "false", "--ema-warmup: expected true, as the run began, found false"),
+        ("--loss", "vlb", "--loss: expected simple, as the run began, found vlb"),
+        ("--times", "importance", "--times: expected uniform, as the run began, found importance"),
+        ("--widths", "8,8", "--widths: expected 8,16, as the run began, found 8,8"),
+        ("--layers", "2", "--layers: expected 1, as the run began, found 2"),
+        ("--groups", "8", "--groups: expected 4, as the run began, found 8"),
+        ("--dropout", "0.1", "--dropout: expected 0, as the run began, found 0.1"),
+        ("--T", "50", "--T: expected 40, as the run began, found 50"),
+        ("--schedule", "cosine", "--schedule: expected linear, as the run began, found cosine"),
+        ("--predict", "x0", "--predict: expected eps, as the run began, found x0"),
+        ("--variance", "learned", "--variance: expected beta, as the run began, found learned"),
+        ("--size", "16", "--size: expected 8, as the run began, found 16"),
+        ("--holdout", "4", "--holdout: expected 5, as the run began, found 4"),
+    ] {
+        fails(at, &with(&[argument, value]), message);
+    }
+    fails(at, &with(&["--cooldown", "9"]), "--cooldown: expected at most 5 steps, found 9");
+
+    // other pictures under the same name; the same ones elsewhere
+    std::fs::rename(at.join("pictures"), at.join("moved")).unwrap();
+    fails(at, &with(&[]), "pictures");
+    fails(at, &with(&["--data", "moved"]), "--size: expected 8, as the run began, found 32");
+    let moved = ["--data", "moved", "--size", "8", "--holdout", "5", "--no-flip"];
+    succeeds(at, &with(&moved));
+    std::fs::remove_file(at.join("moved/00.png")).unwrap();
+    fails(at, &with(&moved), "--data: expected what the run began with, 13 pictures with fingerprint");
+}
+
+/// A living run keeps others out of its folder and says who it is; when it is gone, so is the lock.
+#[test]
+fn a_second_run_in_the_same_folder_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let train = [&pictures(at)[..], &["--steps", "100000000", "--out", "run"]].concat();
+    let mut living = living(at, &train);
+    fails(at, &train, &format!("found process {}", living.id()));
+    living.kill().unwrap();
+    living.wait().unwrap();
+    let train = [&train[..train.len() - 4], &["--steps", "1", "--out", "run"]].concat();
+    succeeds(at, &train);
+}
+
+/// Starts a training and waits until it is at work.
+fn living(dir: &Path, arguments: &[&str]) -> std::process::Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ddpm"));
+    let child = command.current_dir(dir).args(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+    let mut child = child.unwrap();
+    let mut line = String::new();
+    std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.contains("parameters"), "{line}");
+    child
 }

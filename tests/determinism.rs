@@ -8,7 +8,7 @@ use ddpm::diffusion::{ElboOptions, Loss, Noise, Reverse, Schedule, Times, Varian
 use ddpm::optim::AdamOptions;
 use ddpm::params::Params;
 use ddpm::tensor::Batch;
-use ddpm::train::{self, LogRow, RunOptions, TrainOptions, Trainer};
+use ddpm::train::{Event, LogRow, Run, RunOptions, StepReport, TrainOptions, Trainer};
 use ddpm::unet::UnetConfig;
 use ddpm::{Error, Result};
 use ndarray::{Array4, Axis, concatenate};
@@ -85,6 +85,19 @@ fn run_options(out: &Path, steps: u64) -> RunOptions {
     }
 }
 
+/// Runs to its end, or until `observe` returns true.
+fn train(
+    run: &RunOptions,
+    trainer: &mut Trainer,
+    observe: &mut dyn FnMut(&StepReport) -> bool,
+) -> Result<()> {
+    let stop = AtomicBool::new(false);
+    Run::open(run.clone())?.train(trainer, &data(), &stop, &mut |event| match event {
+        Event::Step(report) => stop.store(observe(report), Ordering::Relaxed),
+        Event::Warning(warning) => panic!("{warning}"),
+    })
+}
+
 /// The loss log without the wall time.
 fn log(run: &RunOptions) -> Vec<LogRow> {
     let mut reader = csv::Reader::from_path(run.log()).unwrap();
@@ -101,16 +114,14 @@ fn left_behind(run: &RunOptions) -> (Vec<u8>, Vec<u8>, Vec<LogRow>) {
 /// Stopped after steps 2, 4 and 5 of 8, where rows of the log are complete at 3 and 6.
 #[test]
 fn a_resumed_run_is_the_uninterrupted_run() {
-    let (data, dir) = (data(), tempfile::tempdir().unwrap());
+    let dir = tempfile::tempdir().unwrap();
     let whole = run_options(&dir.path().join("whole"), 8);
-    train::run(&mut trainer(Loss::Simple, 1e-3), &data, &whole, &AtomicBool::new(false), &mut |_| ())
-        .unwrap();
+    train(&whole, &mut trainer(Loss::Simple, 1e-3), &mut |_| false).unwrap();
 
     let out = dir.path().join("parts");
     let mut trainer = trainer(Loss::Simple, 1e-3);
     for steps in [2, 4, 5, 8] {
-        train::run(&mut trainer, &data, &run_options(&out, steps), &AtomicBool::new(false), &mut |_| ())
-            .unwrap();
+        train(&run_options(&out, steps), &mut trainer, &mut |_| false).unwrap();
         assert_eq!(trainer.adam.steps, steps);
         assert_eq!(log(&run_options(&out, steps)).last().unwrap().step, steps);
         trainer = Trainer::load(&run_options(&out, steps).checkpoint()).unwrap();
@@ -122,7 +133,7 @@ fn a_resumed_run_is_the_uninterrupted_run() {
     // and what was loaded is what was saved
     let mut uninterrupted = self::trainer(Loss::Simple, 1e-3);
     for _ in 0..8 {
-        uninterrupted.step(&data).unwrap();
+        uninterrupted.step(&data()).unwrap();
     }
     assert!(state(&trainer) == state(&uninterrupted));
 }
@@ -162,11 +173,14 @@ fn importance_sampling_depends_neither_on_threads_nor_on_interruptions() {
 
 #[test]
 fn rows_of_the_log_are_means() {
-    let (data, dir) = (data(), tempfile::tempdir().unwrap());
+    let dir = tempfile::tempdir().unwrap();
     let run = run_options(dir.path(), 4);
     let mut losses = Vec::new();
-    let mut record = |report: &train::StepReport| losses.push(report.loss);
-    train::run(&mut trainer(Loss::Simple, 1e-3), &data, &run, &AtomicBool::new(false), &mut record).unwrap();
+    train(&run, &mut trainer(Loss::Simple, 1e-3), &mut |report| {
+        losses.push(report.loss);
+        false
+    })
+    .unwrap();
     let rows = log(&run);
     assert!((rows[0].loss - losses[..3].iter().sum::<f64>() / 3.0).abs() < 1e-12);
     assert_eq!(rows[1].loss, losses[3]);
@@ -174,13 +188,10 @@ fn rows_of_the_log_are_means() {
 
 #[test]
 fn a_run_can_be_stopped() {
-    let (data, dir) = (data(), tempfile::tempdir().unwrap());
-    let (run, stop) = (run_options(dir.path(), 100), AtomicBool::new(false));
+    let dir = tempfile::tempdir().unwrap();
+    let run = run_options(dir.path(), 100);
     let mut trainer = trainer(Loss::Simple, 1e-3);
-    train::run(&mut trainer, &data, &run, &stop, &mut |report| {
-        stop.store(report.step == 3, Ordering::Relaxed)
-    })
-    .unwrap();
+    train(&run, &mut trainer, &mut |report| report.step == 3).unwrap();
     assert_eq!(trainer.adam.steps, 3);
     assert!(state(&Trainer::load(&run.checkpoint()).unwrap()) == state(&trainer));
 }
@@ -188,18 +199,20 @@ fn a_run_can_be_stopped() {
 /// Steps so large that the network overflows: the step fails, and nothing is lost.
 #[test]
 fn a_loss_that_is_not_finite_stops_the_run() {
-    let (data, dir) = (data(), tempfile::tempdir().unwrap());
+    let dir = tempfile::tempdir().unwrap();
     let run = RunOptions { checkpoint_every: Duration::ZERO, ..run_options(dir.path(), 10) };
     let mut trainer = trainer(Loss::Simple, 1e38);
     let mut good = 0;
-    let result: Result<()> =
-        train::run(&mut trainer, &data, &run, &AtomicBool::new(false), &mut |report| good = report.step);
+    let result: Result<()> = train(&run, &mut trainer, &mut |report| {
+        good = report.step;
+        false
+    });
     let error = result.unwrap_err();
     assert!(good > 0, "no step succeeded");
     let step = good + 1;
     assert!(matches!(error, Error::NonFiniteLoss { step: s, .. } if s == step), "{error}");
     assert!(
-        error.to_string().ends_with(&format!("at step {step}; the last good checkpoint is kept")),
+        error.to_string().ends_with(&format!("at step {step}; the checkpoint of step {good} is kept")),
         "{error}"
     );
 
@@ -207,8 +220,8 @@ fn a_loss_that_is_not_finite_stops_the_run() {
     assert_eq!(kept.adam.steps, good);
     assert!(state(&kept) == state(&trainer), "the failed step touched the weights");
     let before = fs::read(run.checkpoint()).unwrap();
-    trainer.step(&data).unwrap_err();
-    train::run(&mut trainer, &data, &run, &AtomicBool::new(false), &mut |_| ()).unwrap_err();
+    trainer.step(&data()).unwrap_err();
+    train(&run, &mut trainer, &mut |_| false).unwrap_err();
     assert!(fs::read(run.checkpoint()).unwrap() == before);
 }
 

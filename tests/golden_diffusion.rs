@@ -6,7 +6,7 @@
 
 mod common;
 
-use common::{Golden, assert_close, golden_files, image, nchw_to_nhwc, recipe_tensor};
+use common::{Golden, assert_close, betas_of, golden_files, image, nchw_to_nhwc, numbers_of, recipe_tensor};
 use ddpm::diffusion::{
     Ddim, Decoder, ElboOptions, L_0, Loss, Noise, NoisyBatch, Prediction, Reverse, Schedule, Variance,
     bits_per_dim, ddim_sample, decode, elbo, interpolate, interpolate_latents, q_sample, rate_distortion,
@@ -93,18 +93,6 @@ const MODEL: &str = "kind eps: 0.9*sqrt(1-abar_t)*x + 0.1*sin(t) \
     variance channels (if var): learned_range v = 0.6*tanh(x) + 0.3*cos(0.01*t) \
     learned: log var = posterior_log_variance_clipped_t + 0.2*tanh(x) + 0.1";
 
-/// A text as its words with `#` for each number, and the numbers.
-fn numbers_of(text: &str) -> (String, Vec<f64>) {
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let digit = |c: char| c.is_ascii_digit() || c == '.';
-    let numbers = text.split(|c| !digit(c)).filter_map(|number| number.parse().ok()).collect();
-    let mut words = text.replace(digit, "#");
-    while words.contains("##") {
-        words = words.replace("##", "#");
-    }
-    (words, numbers)
-}
-
 /// That model, as a denoiser. It is told the files' t − 1.
 fn analytic(text: &str, reverse: &Reverse) -> impl Fn(&Batch, &[usize]) -> Batch + use<> {
     let (words, numbers) = numbers_of(text);
@@ -122,6 +110,7 @@ fn analytic(text: &str, reverse: &Reverse) -> impl Fn(&Batch, &[usize]) -> Batch
                 Prediction::Eps => eps_x * (1.0 - alpha_bar).sqrt() * x + eps_t * i.sin(),
                 Prediction::X0 => alpha_bar.sqrt() * x + x0_t * i.cos(),
                 Prediction::MuTilde => c1 * alpha_bar.sqrt() * x + c2 * x + mu_t * i.sin(),
+                Prediction::V => panic!("the files have no analytic model of v"),
             });
             v.index_axis_mut(Axis(0), n).mapv_inplace(|x| match variance {
                 Variance::Learned => s.log_beta_tilde_clipped(t) + learned_x * x.tanh() + learned,
@@ -351,7 +340,7 @@ fn long_chains() {
 #[test]
 fn ddim_chains() {
     for file in golden_files("sampling") {
-        let schedule = Schedule::from_betas(&file.vec("long/betas")).unwrap();
+        let schedule = Schedule::from_betas(&betas_of(&file, "ddim")).unwrap();
         let x_T = file.batch("ddim/analytic_x_T");
         let [n, h, w, c] = *x_T.shape() else { unreachable!("a batch has four axes") };
         let noises = file.batches("ddim/noise_analytic");
@@ -364,7 +353,7 @@ fn ddim_chains() {
             let parts: Vec<&str> = name.split('/').collect();
             let eta = parts[2].strip_prefix("eta").unwrap().parse().unwrap();
             let rederive_eps = parts[3] == "clip_rederive";
-            let ddim = Ddim { steps: timesteps.len(), eta, rederive_eps };
+            let ddim = Ddim { eta, rederive_eps, ..Ddim::new(timesteps.len()) };
             assert_eq!(ddim.timesteps(schedule.T()), timesteps);
             let reverse = analytic_eps(&schedule, rederive_eps || clip_of(parts[3]), Variance::Beta);
             let x = file.batches(&format!("{name}/x_f64"));
@@ -385,7 +374,7 @@ fn ddim_chains() {
 #[test]
 fn interpolation() {
     for file in golden_files("sampling") {
-        let schedule = Schedule::from_betas(&file.vec("long/betas")).unwrap();
+        let schedule = Schedule::from_betas(&betas_of(&file, "interp")).unwrap();
         let ends = file.images("interp/x0_u8");
         let (x0, x0_prime) = (ends.index_axis(Axis(0), 0), ends.index_axis(Axis(0), 1));
         let (eps, noises) = (file.batch("interp/eps"), file.batch("interp/noise"));

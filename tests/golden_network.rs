@@ -5,7 +5,10 @@
 
 mod common;
 
-use common::{Golden, assert_close, golden_dir, golden_files, image, max_error, recipe_weights};
+use common::{
+    Golden, assert_close, betas_of, golden_file, golden_files, golden_unets, image, max_error, recipe_shapes,
+    recipe_weights,
+};
 use ddpm::checkpoint;
 use ddpm::diffusion::{
     Ddim, Loss, Noise, NoisyBatch, Reverse, Schedule, ScheduleKind, Variance, ddim_sample, decode,
@@ -44,7 +47,7 @@ fn input(golden: &Golden) -> (Tensor4, Vec<usize>) {
 /// Output, and the gradient of every parameter by name, of whole U-Nets.
 #[test]
 fn tiny_unets_with_all_gradients() {
-    for golden in golden_files("unet_tiny") {
+    for golden in golden_unets(false) {
         let unet = unet(&golden, "w/");
         let (x, t) = input(&golden);
         let name = golden.path.display();
@@ -79,25 +82,23 @@ fn tiny_unets_with_all_gradients() {
 /// The published CIFAR-10 shape (35,746,307 parameters) with recipe weights.
 #[test]
 fn the_cifar_shape_by_name_and_by_value() {
-    let golden = golden_files("unet_cifar").remove(0);
-    let seed: u64 = golden.meta("seed").parse().unwrap();
-    let config = UnetConfig::from_json(golden.meta("config")).unwrap();
-    let mut unet = Unet::new(&config, &mut stream(0, 0));
-    assert_eq!(unet.count(), 35_746_307);
+    for golden in golden_unets(true) {
+        let config = UnetConfig::from_json(golden.meta("config")).unwrap();
+        let mut unet = Unet::new(&config, &mut stream(0, 0));
+        let ours: BTreeMap<String, Vec<usize>> =
+            unet.named().into_iter().map(|(k, w)| (k, checkpoint::to_pytorch(w).shape().to_vec())).collect();
+        assert_eq!(ours, recipe_shapes(&golden));
+        if config.block_out_channels == [128, 256, 256, 256] && config.layers_per_block == 2 {
+            assert_eq!(unet.count(), 35_746_307);
+        }
 
-    let keys = std::fs::read_to_string(golden_dir().join("unet_cifar_keys.json")).unwrap();
-    let keys: serde_json::Value = serde_json::from_str(&keys).unwrap();
-    let listed: BTreeMap<String, Vec<usize>> = serde_json::from_value(keys["tensors"].clone()).unwrap();
-    let ours: BTreeMap<String, Vec<usize>> =
-        unet.named().into_iter().map(|(k, w)| (k, checkpoint::to_pytorch(w).shape().to_vec())).collect();
-    assert_eq!(ours, listed);
+        let mut weights = recipe_weights(&golden);
+        checkpoint::fill(&mut unet, "", &mut weights).unwrap();
 
-    let mut weights = recipe_weights(&ours, seed);
-    checkpoint::fill(&mut unet, "", &mut weights).unwrap();
-
-    let (x, t) = input(&golden);
-    let (error, max) = max_error(&unet.infer(&x, &t), &golden.batch("y"));
-    assert!(error <= 2e-5 * max, "y is off by {error:e} of {max}");
+        let (x, t) = input(&golden);
+        let (error, max) = max_error(&unet.infer(&x, &t), &golden.batch("y"));
+        assert!(error <= 2e-5 * max, "{}: y is off by {error:e} of {max}", golden.path.display());
+    }
 }
 
 /// Ten steps of Adam: without warm-up and clipping (`adam`), and with them (`ddpm`).
@@ -163,7 +164,7 @@ fn assert_same_weights(name: &str, model: &Unet, want: &BTreeMap<String, ArrayD<
 fn sampled_unet(golden: &Golden) -> Unet {
     let text = golden.meta("unet_weights");
     let name = text.split(' ').find_map(|word| word.strip_suffix(".safetensors")).unwrap();
-    unet(&golden_files(name)[0], "w/")
+    unet(&golden_file(name), "w/")
 }
 
 #[allow(non_snake_case)] // x_T is the paper's name
@@ -206,7 +207,7 @@ fn sampling_trajectories() {
 fn ddim_trajectories() {
     for golden in golden_files("sampling") {
         let unet = sampled_unet(&golden);
-        let schedule = Schedule::from_betas(&golden.vec("long/betas")).unwrap();
+        let schedule = Schedule::from_betas(&betas_of(&golden, "ddim")).unwrap();
         let (x_T, noises) = (golden.batch("ddpm/x_T"), golden.batches("ddim/noise_unet"));
         let [n, h, w, c] = *x_T.shape() else { unreachable!("a batch has four axes") };
         let timesteps: Vec<usize> = golden.indices("ddim/timesteps").iter().map(|i| i + 1).collect();

@@ -6,7 +6,7 @@
 
 mod common;
 
-use common::{golden_dir, golden_files, recipe_weights};
+use common::{own_golden, recipe_weights};
 use ddpm::checkpoint::{self, CONFIG, Precision, SCHEDULER, Tensors, WEIGHTS};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -23,15 +23,12 @@ fn scheduler(steps: usize) -> String {
 }
 
 fn write_folder(dir: &Path) {
-    let golden = golden_files("unet_cifar").remove(0);
-    let keys = std::fs::read_to_string(golden_dir().join("unet_cifar_keys.json")).unwrap();
-    let keys: serde_json::Value = serde_json::from_str(&keys).unwrap();
-    let shapes: BTreeMap<String, Vec<usize>> = serde_json::from_value(keys["tensors"].clone()).unwrap();
+    let golden = own_golden("unet_cifar");
     let new_to_old =
         [(".to_q.", ".query."), (".to_k.", ".key."), (".to_v.", ".value."), (".to_out.0.", ".proj_attn.")];
     let old = |key: String| new_to_old.iter().fold(key, |key, (new, old)| key.replace(new, old));
-    let weights = recipe_weights(&shapes, golden.meta("seed").parse().unwrap());
-    let tensors: BTreeMap<_, _> = weights.into_iter().map(|(key, tensor)| (old(key), tensor)).collect();
+    let tensors: BTreeMap<_, _> =
+        recipe_weights(&golden).into_iter().map(|(key, tensor)| (old(key), tensor)).collect();
     assert!(tensors.contains_key("mid_block.attentions.0.proj_attn.weight"));
     std::fs::create_dir(dir).unwrap();
     checkpoint::write(&dir.join(WEIGHTS), &Tensors { tensors, ..Tensors::default() }, Precision::Bf16)

@@ -9,8 +9,12 @@ use serde_json::{Map, Value, json};
 pub const SCHEDULER: &str = "scheduler_config.json";
 
 /// diffusers' names, and ours. `mu_tilde` and `learned` are ours alone: diffusers has no such process.
-const PREDICTIONS: [(&str, Prediction); 3] =
-    [("epsilon", Prediction::Eps), ("sample", Prediction::X0), ("mu_tilde", Prediction::MuTilde)];
+const PREDICTIONS: [(&str, Prediction); 4] = [
+    ("epsilon", Prediction::Eps),
+    ("sample", Prediction::X0),
+    ("mu_tilde", Prediction::MuTilde),
+    ("v_prediction", Prediction::V),
+];
 const VARIANCES: [(&str, Variance); 4] = [
     ("fixed_large", Variance::Beta),
     ("fixed_small", Variance::BetaTilde),
@@ -29,10 +33,8 @@ pub fn reverse_from_json(text: &str) -> Result<Reverse, Fault> {
         serde_json::from_str(text).map_err(|e| Fault::format("a JSON object", e))?;
     let wrong = |key: &str, expected: &str| Fault::value(key, expected, map.get(key).unwrap_or(&Value::Null));
     let get = |key: &str, default: Value| map.get(key).filter(|v| !v.is_null()).cloned().unwrap_or(default);
-    for key in ["thresholding", "rescale_betas_zero_snr"] {
-        if get(key, json!(false)) != json!(false) {
-            return Err(wrong(key, "false"));
-        }
+    if get("thresholding", json!(false)) != json!(false) {
+        return Err(wrong("thresholding", "false"));
     }
     if get("clip_sample_range", json!(1.0)).as_f64() != Some(1.0) {
         return Err(wrong("clip_sample_range", "1.0"));
@@ -46,8 +48,15 @@ pub fn reverse_from_json(text: &str) -> Result<Reverse, Fault> {
     let variance = VARIANCES[named("variance_type", "fixed_small", &VARIANCES.map(|v| v.0))?].1;
     let clip =
         get("clip_sample", json!(true)).as_bool().ok_or_else(|| wrong("clip_sample", "true or false"))?;
-    let schedule = schedule(&get, &wrong)?;
-    Ok(Reverse { schedule, prediction, variance, clip })
+    let zero_snr = get("rescale_betas_zero_snr", json!(false)).as_bool();
+    let zero_snr = zero_snr.ok_or_else(|| wrong("rescale_betas_zero_snr", "true or false"))?;
+    let mut schedule = schedule(&get, &wrong)?;
+    if zero_snr {
+        schedule = schedule.rescaled_to_zero_snr().map_err(|e| Fault::format("a schedule", e))?;
+    }
+    let reverse = Reverse { schedule, prediction, variance, clip };
+    reverse.check().map_err(|e| Fault::format("a process that can be run", e))?;
+    Ok(reverse)
 }
 
 /// A network whose reverse process learns its variance has twice the channels; any other has as many as the image.
@@ -122,12 +131,20 @@ mod tests {
 
     #[test]
     fn every_process_survives_the_round_trip() {
-        for schedule in
-            [Schedule::linear(1000), Schedule::linear(40), Schedule::cosine(30), Schedule::quad(100)]
-        {
+        let zero_snr = Schedule::linear(1000).rescaled_to_zero_snr().unwrap();
+        for schedule in [
+            Schedule::linear(1000),
+            Schedule::linear(40),
+            Schedule::cosine(30),
+            Schedule::quad(100),
+            zero_snr,
+        ] {
             for (_, prediction) in PREDICTIONS {
                 for (_, variance) in VARIANCES {
                     let reverse = Reverse { schedule: schedule.clone(), prediction, variance, clip: false };
+                    if reverse.check().is_err() {
+                        continue; // a process that no file holds
+                    }
                     let back = read(&reverse_to_json(&reverse)).unwrap();
                     assert_eq!(back.schedule, reverse.schedule);
                     assert_eq!((back.prediction, back.variance, back.clip), (prediction, variance, false));
@@ -155,15 +172,35 @@ mod tests {
     }
 
     #[test]
+    fn zero_terminal_snr_is_honoured() {
+        let reverse = read(r#"{"rescale_betas_zero_snr": true, "prediction_type": "v_prediction"}"#).unwrap();
+        let expected = Schedule::linear(1000).rescaled_to_zero_snr().unwrap();
+        for t in 1..=1000 {
+            let (got, want) = (reverse.schedule.beta(t), expected.beta(t));
+            assert!((got - want).abs() < 1e-12, "β_{t} = {got}, not {want}");
+        }
+        assert!(reverse.schedule.has_zero_terminal_snr() && reverse.prediction == Prediction::V);
+    }
+
+    #[test]
     fn each_wrong_value_is_named() {
         for (text, message) in [
             ("{", "expected a JSON object, found EOF while parsing an object at line 1 column 1"),
             (r#"{"thresholding": true}"#, "'thresholding': expected false, found true"),
+            (r#"{"rescale_betas_zero_snr": 1}"#, "'rescale_betas_zero_snr': expected true or false, found 1"),
+            (
+                r#"{"rescale_betas_zero_snr": true}"#,
+                "expected a process that can be run, found prediction: expected v, x0 or mu_tilde, since alpha_bar_T = 0",
+            ),
+            (
+                r#"{"trained_betas": [0.5, 1.0], "prediction_type": "epsilon"}"#,
+                "expected v, x0 or mu_tilde, since alpha_bar_T = 0, found eps",
+            ),
             (r#"{"clip_sample_range": 2}"#, "'clip_sample_range': expected 1.0, found 2"),
             (r#"{"clip_sample": 1}"#, "'clip_sample': expected true or false, found 1"),
             (
-                r#"{"prediction_type": "v_prediction"}"#,
-                "'prediction_type': expected epsilon or sample or mu_tilde",
+                r#"{"prediction_type": "velocity"}"#,
+                "'prediction_type': expected epsilon or sample or mu_tilde or v_prediction",
             ),
             (r#"{"variance_type": "x"}"#, "'variance_type': expected fixed_large or fixed_small"),
             (

@@ -1,11 +1,13 @@
 //! `ddpm classifier`: trains the judge of samples.
 
+use super::numbers::{positive, whole};
 use super::progress::Progress;
+use crate::cli::say::show;
 use clap::Args;
+use ddpm::Result;
 use ddpm::data::{self, Dataset, Split};
 use ddpm::optim::{AdamOptions, Cooldown};
 use ddpm::quality::{self, ClassifierOptions};
-use ddpm::{Error, Result};
 use std::path::PathBuf;
 
 /// Train the classifier that judges samples, and say how often it is right on the test set
@@ -17,11 +19,11 @@ pub(super) struct Classifier {
     data: Option<PathBuf>,
 
     /// Steps of Adam
-    #[arg(long, default_value_t = 6000)]
+    #[arg(long, default_value_t = 6000, value_parser = clap::value_parser!(u64).range(1..))]
     steps: u64,
 
     /// Images per step
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 64, value_parser = whole(1..=65536))]
     batch: usize,
 
     /// Of everything random
@@ -29,7 +31,7 @@ pub(super) struct Classifier {
     seed: u64,
 
     /// Step size; it falls to nothing over the last half of the steps
-    #[arg(long, default_value_t = 2e-3)]
+    #[arg(long, default_value_t = 2e-3, value_parser = positive)]
     lr: f64,
 
     /// The file of weights to write
@@ -39,9 +41,6 @@ pub(super) struct Classifier {
 
 impl Classifier {
     pub(super) fn run(self) -> Result<()> {
-        if self.batch == 0 {
-            return Err(Error::argument("--batch", "at least one image", 0));
-        }
         let images = data::fashion_mnist(self.data.as_deref(), Split::Train)?;
         let test = data::fashion_mnist_test();
         let adam = AdamOptions {
@@ -64,9 +63,9 @@ impl Classifier {
         for images in [&images, &test] {
             let labels = images.labels.as_deref().unwrap_or(&[]);
             let accuracy = model.judge(&images.pixels).accuracy(labels);
-            println!("{}: {:.2} % right", images.name, 100.0 * accuracy);
+            show!("{}: {:.2} % right", images.name, 100.0 * accuracy);
         }
-        println!("{}", self.out.display());
+        show!("{}", self.out.display());
         Ok(())
     }
 }

@@ -1,7 +1,9 @@
 //! `ddpm elbo`: the bound, term by term, and the rate–distortion curve.
 
 use super::model::{ModelArgs, as_batch, test_images, variance_name};
+use super::numbers::{counting, whole};
 use super::progress::Progress;
+use crate::cli::say::show;
 use clap::Args;
 use ddpm::checkpoint::Pretrained;
 use ddpm::diffusion::{
@@ -32,18 +34,18 @@ pub(super) struct ElboCommand {
     data: Option<PathBuf>,
 
     /// Of a folder of pictures, only those that `ddpm train --holdout` leaves out
-    #[arg(long, value_name = "EVERY", requires = "data")]
+    #[arg(long, value_name = "EVERY", requires = "data", value_parser = whole(2..))]
     holdout: Option<usize>,
 
     /// How many images, from the first on
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 64, value_parser = counting())]
     images: usize,
 
     /// Evaluate so many t per image, chosen at random in strata, instead of all
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = counting())]
     times: Option<usize>,
 
-    /// How the last step's likelihood is computed: exact, or tanh as in the official code
+    /// How the last step's likelihood is computed
     #[arg(long, default_value = "exact")]
     decoder: Decoder,
 
@@ -79,7 +81,7 @@ impl ElboCommand {
         };
         let options = ElboOptions { time_steps, decoder: self.decoder, ..ElboOptions::default() };
         let bounds = evaluate(&model, &variants, &as_batch(&images), &options, self.seed);
-        println!("{}", table(&images.name, &variants, &bounds));
+        show!("{}", table(&images.name, &variants, &bounds));
         std::fs::create_dir_all(&self.out).map_err(Error::io(&self.out))?;
         write_all(&self.out, &images.name, &variants, &bounds)
     }
@@ -200,7 +202,7 @@ struct TermRow {
     weight: Option<f64>,
 }
 
-/// w_t of Eq. 12 for t = 2..=T, if the variance is fixed.
+/// w_t of Eq. 12 for t = 2..=T, if the variance is fixed; without t = T where ᾱ_T = 0, since there it is infinite.
 pub(super) fn weights(reverse: &Reverse) -> Vec<(usize, f64)> {
     let schedule = &reverse.schedule;
     let log_sigma2 = |t| match reverse.variance {
@@ -208,7 +210,8 @@ pub(super) fn weights(reverse: &Reverse) -> Vec<(usize, f64)> {
         Variance::BetaTilde => Some(schedule.log_beta_tilde_clipped(t)),
         Variance::Learned | Variance::LearnedRange => None,
     };
-    (2..=schedule.T()).filter_map(|t| Some((t, schedule.weight(t, log_sigma2(t)?.exp())))).collect()
+    let weight = |t: usize| Some((t, schedule.weight(t, log_sigma2(t)?.exp())));
+    (2..=schedule.T()).filter_map(weight).filter(|(_, weight)| weight.is_finite()).collect()
 }
 
 /// Every term of the bound, by t.

@@ -1,6 +1,7 @@
 //! `ddpm info`: what a network is made of.
 
 use super::model::{ModelArgs, image_shape};
+use crate::cli::say::show;
 use clap::Args;
 use ddpm::Result;
 use ddpm::params::Params;
@@ -25,18 +26,18 @@ impl Info {
         let flops = model.unet.flops(h, w);
         let (parameters, tensors) = (model.unet.count(), model.unet.named());
         let reverse = &model.reverse;
-        println!("{:>12}  parameters in {} tensors", parameters, tensors.len());
-        println!("{:>12.1}  MFLOP per image {h}x{w}x{c}, forward", flops as f64 / 1e6);
-        println!(
+        show!("{:>12}  parameters in {} tensors", parameters, tensors.len());
+        show!("{:>12.1}  MFLOP per image {h}x{w}x{c}, forward", flops as f64 / 1e6);
+        show!(
             "{:>12}  steps, predicts {}, variance {}, clip {}",
             reverse.schedule.T(),
             reverse.prediction,
             reverse.variance,
             reverse.clip
         );
-        println!();
+        show!("");
         for (key, tensor) in &tensors {
-            println!("{:>12}  {key:52} {:?}", tensor.len(), tensor.shape());
+            show!("{:>12}  {key:52} {:?}", tensor.len(), tensor.shape());
         }
         if let Some(path) = self.json {
             let shapes = tensors.iter().map(|(key, tensor)| (key.clone(), serde_json::json!(tensor.shape())));

@@ -2,6 +2,7 @@
 
 use super::model::{ModelArgs, as_batch, test_images};
 use super::progress::Progress;
+use crate::cli::say::show;
 use clap::Args;
 use ddpm::data::to_u8;
 use ddpm::diffusion::{Denoiser, Noise, Reverse, interpolate};
@@ -62,7 +63,7 @@ impl Interpolate {
         let images = as_batch(&test_images(self.data.as_deref(), None, &model, self.a.max(self.b) + 1)?);
         let (a, b) = (images.index_axis(Axis(0), self.a), images.index_axis(Axis(0), self.b));
         coarse_to_fine(&model.unet, &model.reverse, a, b, &depths, &|t| t, self.seed).save(&self.out)?;
-        println!("{}", self.out.display());
+        show!("{}", self.out.display());
         Ok(())
     }
 }

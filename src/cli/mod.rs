@@ -10,13 +10,17 @@ mod interpolate;
 mod lab;
 mod learn;
 mod model;
+mod numbers;
 mod progress;
 mod sample;
+mod say;
+mod signals;
 mod train;
 
-use clap::{Parser, Subcommand};
+use crate::cli::say::note;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use ddpm::Result;
-use std::process::ExitCode;
+use std::ffi::OsString;
 
 /// Denoising diffusion probabilistic models from scratch
 ///
@@ -28,7 +32,7 @@ struct Arguments {
     command: Option<Command>,
 
     /// Threads to use; results don't depend on it [default: all cores]
-    #[arg(long, global = true, value_name = "N")]
+    #[arg(long, global = true, value_name = "N", value_parser = numbers::whole(1..=1024))]
     threads: Option<usize>,
 }
 
@@ -48,19 +52,25 @@ enum Command {
     Bench(bench::Bench),
 }
 
-/// Parses the arguments, runs the command, and says what went wrong.
-pub(crate) fn run() -> ExitCode {
-    let arguments = Arguments::parse();
-    match dispatch(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
+/// Parses the arguments, runs the command, and says what went wrong; returns the exit code.
+pub(crate) fn run(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> u8 {
+    let matches = Arguments::command().get_matches_from(arguments);
+    let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
+    match dispatch(arguments, &matches) {
+        Ok(()) => match say::lost() {
+            None => 0,
+            Some(error) => fail(format_args!("standard output: {error}")),
+        },
+        Err(error) => fail(format_args!("{error}")),
     }
 }
 
-fn dispatch(arguments: Arguments) -> Result<()> {
+fn fail(error: std::fmt::Arguments) -> u8 {
+    note!("error: {error}");
+    1
+}
+
+fn dispatch(arguments: Arguments, matches: &ArgMatches) -> Result<()> {
     ddpm::matmul::simd::Simd::detect()?;
     if let Some(threads) = arguments.threads {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
@@ -70,7 +80,9 @@ fn dispatch(arguments: Arguments) -> Result<()> {
     let figures = || Arguments::parse_from(["ddpm", "figures"]).command.expect("a command");
     match arguments.command.unwrap_or_else(figures) {
         Command::Figures(command) => command.run(),
-        Command::Train(command) => command.run(),
+        Command::Train(command) => {
+            command.run(matches.subcommand_matches("train").expect("the command that was given"))
+        }
         Command::Lab(command) => command.run(),
         Command::Learn(command) => command.run(),
         Command::Sample(command) => command.run(),
@@ -82,3 +94,6 @@ fn dispatch(arguments: Arguments) -> Result<()> {
         Command::Bench(command) => command.run(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,7 @@ pub(super) struct ModelArgs {
     #[arg(long, value_name = "DIR|NAME", visible_alias = "pretrained", default_value = "garments")]
     pub model: PathBuf,
 
-    /// Variance of the reverse process: beta or beta_tilde [default: the network's own]
+    /// Variance of the reverse process [default: the network's own]
     #[arg(long)]
     pub variance: Option<Variance>,
 

@@ -1,5 +1,6 @@
 //! A bar where someone watches, now and then a line where nobody does.
 
+use crate::cli::say::note;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::time::{Duration, Instant};
 
@@ -46,17 +47,22 @@ impl Progress {
         self.bar.position() as f64 / self.started.elapsed().as_secs_f64().max(1e-9)
     }
 
+    /// A remark beside the bar.
+    pub(super) fn note(&self, remark: std::fmt::Arguments) {
+        self.bar.suspend(|| note!("{remark}"));
+    }
+
     fn speak(&mut self) {
         if self.bar.is_hidden() && self.spoke.elapsed() > QUIET {
             self.spoke = Instant::now();
             let (done, total) = (self.bar.position(), self.bar.length().unwrap_or(0));
-            eprintln!("{}: {done}/{total} {}", self.what, self.bar.message());
+            note!("{}: {done}/{total} {}", self.what, self.bar.message());
         }
     }
 
     /// Leaves one line: what took how long.
     pub(super) fn finish(self) {
         self.bar.finish_and_clear();
-        eprintln!("{:32} {:.1} s", self.what, self.started.elapsed().as_secs_f64());
+        note!("{:32} {:.1} s", self.what, self.started.elapsed().as_secs_f64());
     }
 }

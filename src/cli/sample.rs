@@ -1,11 +1,13 @@
 //! `ddpm sample`: uncurated samples, and every step on the way.
 
 use super::model::{ModelArgs, image_shape};
+use super::numbers::{counting, fraction};
 use super::progress::Progress;
+use crate::cli::say::show;
 use clap::Args;
 use ddpm::checkpoint::Pretrained;
 use ddpm::data::to_u8;
-use ddpm::diffusion::{Ddim, Denoiser, Noise, Snapshot, ddim_sample, progressive};
+use ddpm::diffusion::{Ddim, Denoiser, Noise, Snapshot, Spacing, ddim_sample, progressive};
 use ddpm::figures::{Figure, Grid};
 use ddpm::tensor::Batch;
 use ddpm::{Error, Result};
@@ -23,7 +25,7 @@ pub(super) struct Sample {
     model: ModelArgs,
 
     /// How many
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 64, value_parser = counting())]
     n: usize,
 
     /// Of everything random
@@ -38,22 +40,20 @@ pub(super) struct Sample {
     #[arg(long, value_name = "FILE", conflicts_with = "ddim")]
     steps_out: Option<PathBuf>,
 
-    /// Use DDIM with so many steps instead of all T
-    #[arg(long, value_name = "STEPS")]
+    /// Use DDIM with so many steps instead of all T: down to t = 1, or down from T where nothing is left of the image in x_T
+    #[arg(long, value_name = "STEPS", value_parser = counting())]
     ddim: Option<usize>,
 
     /// DDIM's noise: 0 is none, 1 as much as Algorithm 2
-    #[arg(long, default_value_t = 0.0, requires = "ddim")]
+    #[arg(long, default_value_t = 0.0, requires = "ddim", value_parser = fraction)]
     eta: f64,
 }
 
 impl Sample {
     pub(super) fn run(self) -> Result<()> {
         let model = self.model.load()?;
-        if self.n == 0 {
-            return Err(Error::argument("--n", "at least one sample", 0));
-        }
         let T = model.reverse.schedule.T();
+        few_enough(self.n, image_shape(&model))?;
         let (x0, steps) = match self.ddim {
             Some(steps) if !(1..=T).contains(&steps) => {
                 return Err(Error::argument("--ddim", format!("1 to {T} steps"), steps));
@@ -62,13 +62,23 @@ impl Sample {
             None => draw(&model, self.n, &every_fifty(T), self.seed),
         };
         samples(&x0).save(&self.out)?;
-        println!("{}", self.out.display());
+        show!("{}", self.out.display());
         if let Some(path) = self.steps_out {
             denoising(&steps, &x0, self.n.min(8)).save(&path)?;
-            println!("{}", path.display());
+            show!("{}", path.display());
         }
         Ok(())
     }
+}
+
+/// What is drawn at once must fit into memory, several times over.
+fn few_enough(n: usize, [h, w, c]: [usize; 3]) -> Result<()> {
+    const NUMBERS: usize = 1 << 26; // half a GiB each for x_t, z, ε̂ and x̂_0
+    let most = NUMBERS / (h * w * c);
+    if n <= most {
+        return Ok(());
+    }
+    Err(Error::argument("--n", format!("at most {most} samples of {h}x{w}x{c} at once"), n))
 }
 
 /// The t of the paper's Figs. 6 and 14: T, and every fiftieth part of a thousand below it.
@@ -94,7 +104,7 @@ pub(super) fn draw(model: &Pretrained, n: usize, keep: &[usize], seed: u64) -> (
 pub(super) fn fast(model: &Pretrained, n: usize, steps: usize, eta: f64, seed: u64) -> Batch {
     let [h, w, c] = image_shape(model);
     let mut progress = Progress::new(format!("{n} samples, DDIM"), steps);
-    let ddim = Ddim { eta, ..Ddim::new(steps) };
+    let ddim = Ddim { eta, spacing: Spacing::of(&model.reverse.schedule), ..Ddim::new(steps) };
     let shape = [n, h, w, c];
     let x0 = ddim_sample(&model.unet, &model.reverse, &ddim, shape, &Noise::seed(seed), &mut |_| {
         progress.step("")

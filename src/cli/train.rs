@@ -1,33 +1,40 @@
 //! `ddpm train`.
 
+use super::numbers::{counting, not_negative, positive, rate, time, whole};
 use super::progress::Progress;
-use clap::Args;
+use super::signals::stop_on_signals;
+use crate::cli::say::{note, show};
+use clap::parser::ValueSource;
+use clap::{ArgAction, ArgMatches, Args};
 use ddpm::checkpoint::{self, Precision, Pretrained};
 use ddpm::data::{self, Dataset, FolderOptions, Split};
-use ddpm::diffusion::{Loss, Prediction, Reverse, ScheduleKind, Times, Variance};
+use ddpm::diffusion::{Loss, Prediction, Reverse, Schedule, ScheduleKind, Times, Variance};
 use ddpm::optim::AdamOptions;
-use ddpm::train::{self, RunOptions, TrainOptions, Trainer};
+use ddpm::train::{DataRecord, Event, Run, RunOptions, RunRecord, TrainOptions, Trainer};
 use ddpm::unet::UnetConfig;
 use ddpm::{Error, Fault, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 /// Train a network (Algorithm 1)
 ///
-/// Writes loss.csv, checkpoint.safetensors and, as a diffusers folder, the averaged weights. Ctrl-C saves and stops;
-/// --resume goes on as if nothing had happened.
+/// Writes checkpoint.safetensors, loss.csv and model/, the averaged weights as a diffusers folder: every few minutes, and at
+/// the end. Ctrl-C saves and stops, and --resume goes on as if nothing had happened; beside --out it needs no other argument.
+///
+/// The average in model/ makes better pictures than the weights of the moment. In a short run it is one over the last tenth
+/// of the steps, after some thousands one over the last 1/(1 − --ema) of them.
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  ddpm train --steps 9000 --out runs/garments\n  ddpm train --steps 18000 --cooldown 4000 --out runs/garments --resume\n  ddpm train --data ~/wikiart --size 64 --holdout 10 --out runs/paintings"
+    after_help = "Example:\n  ddpm train --steps 9000 --out runs/garments\n  ddpm train --resume --out runs/garments\n  ddpm train --resume --out runs/garments --steps 18000 --cooldown 4000\n  ddpm train --data ~/wikiart --size 64 --holdout 10 --out runs/paintings"
 )]
 pub(super) struct Train {
     /// Where the run keeps its files
     #[arg(long, value_name = "DIR", default_value = "runs/latest")]
     out: PathBuf,
 
-    /// Steps in all, those of a resumed run included
+    /// Steps in all, those of a resumed run included [with --resume: as before]
     #[arg(long, default_value_t = 9000)]
     steps: u64,
 
@@ -35,16 +42,17 @@ pub(super) struct Train {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 
-    /// Go on from the checkpoint in --out; network, loss and rates are those of the run
+    /// Go on from the checkpoint in --out, with all that the run was told; what is given again must be the same. (With
+    /// --data, the folder may have moved, and --size, --holdout and --no-flip are to be given again as well.)
     #[arg(long)]
     resume: bool,
 
     /// Minutes between checkpoints
-    #[arg(long, value_name = "MINUTES", default_value_t = 5.0)]
+    #[arg(long, value_name = "MINUTES", default_value_t = 5.0, value_parser = time)]
     checkpoint_every: f64,
 
     /// Steps between rows of the loss log
-    #[arg(long, value_name = "STEPS", default_value_t = 50)]
+    #[arg(long, value_name = "STEPS", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
     log_every: u64,
 
     /// Don't mirror images
@@ -52,7 +60,7 @@ pub(super) struct Train {
     no_flip: bool,
 
     /// Hold out every so manyth picture of a folder, for `ddpm elbo --holdout`
-    #[arg(long, value_name = "EVERY")]
+    #[arg(long, value_name = "EVERY", value_parser = whole(2..))]
     holdout: Option<usize>,
 
     /// Begin with the weights, the shape and the process of this diffusers folder
@@ -60,10 +68,10 @@ pub(super) struct Train {
     init: Option<PathBuf>,
 
     /// Let the step size fall to nothing over the last so many of --steps; may be given when a run is resumed
-    #[arg(long, value_name = "STEPS")]
+    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
     cooldown: Option<u64>,
 
-    /// How model/ stores the averaged weights: f32, f16 or bf16
+    /// How model/ stores the averaged weights
     #[arg(long, default_value = "f32")]
     precision: Precision,
 
@@ -74,150 +82,253 @@ pub(super) struct Train {
     process: ProcessArgs,
 
     /// Images per step
-    #[arg(long, default_value_t = 64, conflicts_with = "resume")]
+    #[arg(long, default_value_t = 64, value_parser = whole(1..=65536))]
     batch: usize,
 
     /// Of everything random
-    #[arg(long, default_value_t = 1, conflicts_with = "resume")]
+    #[arg(long, default_value_t = 1)]
     seed: u64,
 
     /// Step size
-    #[arg(long, default_value_t = 1e-3, conflicts_with = "resume")]
+    #[arg(long, default_value_t = 1e-3, value_parser = positive)]
     lr: f64,
 
     /// Steps over which the step size grows to --lr
-    #[arg(long, default_value_t = 500, conflicts_with = "resume")]
+    #[arg(long, default_value_t = 500)]
     warmup: u64,
 
     /// Longest gradient; 0 is no limit
-    #[arg(long, default_value_t = 1.0, conflicts_with = "resume")]
+    #[arg(long, default_value_t = 1.0, value_parser = not_negative)]
     clip: f64,
 
     /// Decay of the averaged weights
-    #[arg(long, default_value_t = 0.999, conflicts_with = "resume")]
+    #[arg(long, default_value_t = 0.999, value_parser = rate)]
     ema: f64,
+
+    /// Let that decay begin small, so that the average soon forgets the initial weights; false is the paper's
+    #[arg(long, default_value_t = true, action = ArgAction::Set, value_name = "BOOL")]
+    ema_warmup: bool,
 }
 
 /// The shape of the network.
 #[derive(Args)]
 struct NetworkArgs {
     /// Side of the crops from a folder of pictures
-    #[arg(long, default_value_t = 32)]
+    #[arg(long, default_value_t = 32, value_parser = counting())]
     size: usize,
 
     /// Channels of each level, fine to coarse; attention stands at the second
-    #[arg(long, value_delimiter = ',', default_value = "32,64,128", conflicts_with_all = ["resume", "init"])]
+    #[arg(long, value_delimiter = ',', default_value = "32,64,128", value_parser = counting(), conflicts_with = "init")]
     widths: Vec<usize>,
 
     /// Residual blocks per level
-    #[arg(long, default_value_t = 1, conflicts_with_all = ["resume", "init"])]
+    #[arg(long, default_value_t = 1, value_parser = counting(), conflicts_with = "init")]
     layers: usize,
 
     /// Groups of the group normalisations
-    #[arg(long, default_value_t = 8, conflicts_with_all = ["resume", "init"])]
+    #[arg(long, default_value_t = 8, value_parser = counting(), conflicts_with = "init")]
     groups: usize,
 
     /// Rate of dropout
-    #[arg(long, default_value_t = 0.0, conflicts_with_all = ["resume", "init"])]
-    dropout: f32,
+    #[arg(long, default_value_t = 0.0, value_parser = rate, conflicts_with = "init")]
+    dropout: f64,
 }
 
 /// The two chains and the loss.
 #[derive(Args)]
 struct ProcessArgs {
     /// Length T of the chain
-    #[arg(long = "T", value_name = "T", default_value_t = 1000, conflicts_with_all = ["resume", "init"])]
+    #[arg(long = "T", value_name = "T", default_value_t = 1000, value_parser = whole(1..=1_000_000), conflicts_with = "init")]
     t: usize,
 
-    /// linear, cosine, quad or sigmoid
-    #[arg(long, default_value = "linear", conflicts_with_all = ["resume", "init"])]
+    /// The schedule of β_t
+    #[arg(long, default_value = "linear", conflicts_with = "init")]
     schedule: ScheduleKind,
 
-    /// What the network predicts: eps, x0 or mu_tilde
-    #[arg(long, default_value = "eps", conflicts_with_all = ["resume", "init"])]
+    /// Rescale the schedule so that nothing of the image is left at t = T; the network must not predict eps then
+    #[arg(long, conflicts_with = "init")]
+    zero_snr: bool,
+
+    /// What the network predicts
+    #[arg(long, default_value = "eps", conflicts_with = "init")]
     predict: Prediction,
 
-    /// Variance of the reverse process: beta, beta_tilde, learned or learned_range
-    #[arg(long, default_value = "beta", conflicts_with_all = ["resume", "init"])]
+    /// Variance of the reverse process
+    #[arg(long, default_value = "beta", conflicts_with = "init")]
     variance: Variance,
 
-    /// What is minimised: simple, vlb or hybrid
-    #[arg(long, default_value = "simple", conflicts_with = "resume")]
+    /// What is minimised
+    #[arg(long, default_value = "simple")]
     loss: Loss,
 
-    /// How t is drawn: uniform, or importance (more often where the loss is large)
-    #[arg(long, default_value = "uniform", conflicts_with = "resume")]
+    /// How t is drawn
+    #[arg(long, default_value = "uniform")]
     times: Times,
 }
 
 impl Train {
-    pub(super) fn run(self) -> Result<()> {
-        let run = RunOptions {
+    pub(super) fn run(self, given: &ArgMatches) -> Result<()> {
+        let options = RunOptions {
             out: self.out.clone(),
             steps: self.steps,
-            checkpoint_every: Duration::try_from_secs_f64(self.checkpoint_every * 60.0)
-                .map_err(|e| Error::argument("--checkpoint-every", "minutes", e))?,
-            log_every: self.log_every.max(1),
+            checkpoint_every: Duration::from_secs_f64(self.checkpoint_every * 60.0),
+            log_every: self.log_every,
             precision: self.precision,
         };
-        let mut trainer = if self.resume { Some(Trainer::load(&run.checkpoint())?) } else { None };
-        let given = self.init.as_ref().map(checkpoint::load_pretrained).transpose()?;
-        let unet = trainer.as_ref().map(|t| &t.unet).or(given.as_ref().map(|g| &g.unet));
-        let channels = unet.map_or(3, |unet| unet.config.in_channels);
-        let mut data = load(self.data.as_deref(), self.network.size, channels, self.holdout)?;
-        data.flip = !self.no_flip;
-        let trainer = match &mut trainer {
-            Some(trainer) => trainer,
-            None => trainer.insert(self.fresh(&run, &data, given)?),
+        let (run, mut trainer, data) = if self.resume {
+            self.resumed(options, &|name| given.value_source(name) == Some(ValueSource::CommandLine))?
+        } else {
+            self.fresh(options)?
         };
         if let Some(steps) = self.cooldown {
-            trainer.cool_down(steps, self.steps);
+            if steps > run.options.steps {
+                return Err(Error::argument(
+                    "--cooldown",
+                    format!("at most {} steps", run.options.steps),
+                    steps,
+                ));
+            }
+            trainer.cool_down(steps, run.options.steps);
         }
         let stop = Arc::new(AtomicBool::new(false));
-        let handler = stop.clone();
-        ctrlc::set_handler(move || handler.store(true, Ordering::Relaxed))
-            .map_err(|e| Error::argument("Ctrl-C", "a handler", e))?;
-        println!("{} on {} ({} pictures)", describe(trainer), data.name, data.len());
-
-        let mut progress = Progress::new("training", self.steps.saturating_sub(trainer.adam.steps) as usize);
-        let batch = trainer.options.batch as f64;
-        let mut smooth = None;
-        train::run(trainer, &data, &run, &stop, &mut |report| {
-            let loss = smooth.map_or(report.loss, |s: f64| 0.98 * s + 0.02 * report.loss);
-            smooth = Some(loss);
-            progress.step(format!("steps, {:.1} images/s, loss {loss:.4}", progress.per_second() * batch));
-        })?;
-        progress.finish();
-        println!("{} steps; averaged weights in {}", trainer.adam.steps, run.model().display());
+        stop_on_signals(&stop).map_err(Error::io("signals"))?;
+        show!("{} on {} ({} pictures)", describe(&trainer), data.name, data.len());
+        watched(&run, &mut trainer, &data, &stop)?;
+        show!("{} steps; averaged weights in {}", trainer.adam.steps, run.options.model().display());
         Ok(())
     }
 
     /// A new run, on given weights or its own, which must not overwrite another one.
-    fn fresh(&self, run: &RunOptions, data: &Dataset, given: Option<Pretrained>) -> Result<Trainer> {
-        if run.checkpoint().exists() {
-            let found = run.checkpoint().display().to_string();
+    fn fresh(&self, options: RunOptions) -> Result<(Run, Trainer, Dataset)> {
+        if options.checkpoint().exists() {
+            let found = options.checkpoint().display().to_string();
             return Err(Error::argument("--out", "a folder without a checkpoint, or --resume", found));
         }
-        let adam = AdamOptions {
-            lr: self.lr,
-            warmup: self.warmup,
-            clip: self.clip,
-            ema_decay: self.ema,
-            ..AdamOptions::default()
+        let run = Run::open(options)?;
+        let given = self.init.as_ref().map(checkpoint::load_pretrained).transpose()?;
+        let channels = given.as_ref().map_or(3, |given| given.unet.config.in_channels);
+        let pictures = Pictures {
+            folder: self.data.clone(),
+            size: [self.network.size; 2],
+            holdout: self.holdout,
+            flip: !self.no_flip,
         };
-        let ProcessArgs { loss, times, .. } = self.process;
-        let options = TrainOptions { batch: self.batch.max(1), seed: self.seed, loss, times, adam };
-        let Some(Pretrained { unet, reverse }) = given else {
-            let (config, reverse) = self.shape(data.shape())?;
-            return Ok(Trainer::new(&config, reverse, options));
+        let data = pictures.load(channels)?;
+        let options = TrainOptions {
+            batch: self.batch,
+            seed: self.seed,
+            loss: self.process.loss,
+            times: self.process.times,
+            adam: AdamOptions {
+                lr: self.lr,
+                warmup: self.warmup,
+                clip: self.clip,
+                ema_decay: self.ema,
+                ema_warmup: self.ema_warmup,
+                ..AdamOptions::default()
+            },
         };
-        let (found @ [h, w, _], c) = (data.shape(), unet.config.in_channels);
-        let (h, w) = unet.config.sample_size.unwrap_or((h, w));
-        if found != [h, w, c] {
-            let [expected, found] = [[h, w, c], found].map(|[h, w, c]| format!("images of {h}x{w}x{c}"));
-            return Err(Error::argument("--data", expected, format!("{found} in {}", data.name)));
+        let mut trainer = match given {
+            Some(Pretrained { unet, reverse }) => {
+                options.check(&reverse)?;
+                fits(&unet.config, &data)?;
+                Trainer::from_weights(unet, reverse, options)
+            }
+            None => {
+                let (config, reverse) = self.shape(data.shape())?;
+                options.check(&reverse)?;
+                Trainer::new(&config, reverse, options)
+            }
+        };
+        trainer.record = Some(pictures.record(&data, &run.options));
+        Ok((run, trainer, data))
+    }
+
+    /// Goes on with the run in --out. What is `given` on the command line must be what the run has; what is not comes from
+    /// its checkpoint.
+    fn resumed(&self, options: RunOptions, given: &dyn Fn(&str) -> bool) -> Result<(Run, Trainer, Dataset)> {
+        let path = options.checkpoint();
+        std::fs::metadata(&path).map_err(Error::io(&path))?; // before Run::open makes a folder
+        let mut run = Run::open(options)?;
+        let mut trainer = Trainer::load(&path)?;
+        self.same(&trainer, given)?;
+        let config = &trainer.unet.config;
+        let pictures = match &trainer.record {
+            Some(RunRecord { data, options: before }) => {
+                keep(&mut run.options, before, given);
+                self.same_pictures(data, given)?;
+                let folder = self.data.clone().or(data.folder.as_ref().map(PathBuf::from));
+                let [h, w, _] = data.shape;
+                Pictures { folder, size: [h, w], holdout: data.holdout, flip: data.flip }
+            }
+            None => {
+                let size = config.sample_size.map_or([self.network.size; 2], |(h, w)| [h, w]);
+                let size = if given("size") { [self.network.size; 2] } else { size };
+                Pictures { folder: self.data.clone(), size, holdout: self.holdout, flip: !self.no_flip }
+            }
+        };
+        let data = pictures.load(config.in_channels)?;
+        fits(config, &data)?;
+        let record = pictures.record(&data, &run.options);
+        match &trainer.record {
+            Some(before) => unchanged(&before.data, &record.data)?,
+            None => note!(
+                "warning: {}: does not say which pictures it was trained on; it goes on with {}, {}, {}",
+                path.display(),
+                data.name,
+                pictures.holdout.map_or("all of them".into(), |every| format!("every {every}th held out")),
+                if pictures.flip { "mirrored at random" } else { "not mirrored" },
+            ),
         }
-        Ok(Trainer::from_weights(unet, reverse, options))
+        trainer.record = Some(record);
+        Ok((run, trainer, data))
+    }
+
+    /// What would change the run, if it is given at all, must be as the run has it.
+    fn same(&self, trainer: &Trainer, given: &dyn Fn(&str) -> bool) -> Result<()> {
+        let Trainer { options: o, reverse, unet, .. } = trainer;
+        let (c, n, p) = (&unet.config, &self.network, &self.process);
+        let (T, zero_snr) = (reverse.schedule.T(), reverse.schedule.has_zero_terminal_snr());
+        let kind = ScheduleKind::ALL
+            .into_iter()
+            .find(|&kind| schedule(kind, T, zero_snr).is_ok_and(|schedule| schedule == reverse.schedule));
+        let pairs = [
+            ("batch", self.batch.to_string(), o.batch.to_string()),
+            ("seed", self.seed.to_string(), o.seed.to_string()),
+            ("lr", self.lr.to_string(), o.adam.lr.to_string()),
+            ("warmup", self.warmup.to_string(), o.adam.warmup.to_string()),
+            ("clip", self.clip.to_string(), o.adam.clip.to_string()),
+            ("ema", self.ema.to_string(), o.adam.ema_decay.to_string()),
+            ("ema_warmup", self.ema_warmup.to_string(), o.adam.ema_warmup.to_string()),
+            ("loss", p.loss.to_string(), o.loss.to_string()),
+            ("times", p.times.to_string(), o.times.to_string()),
+            ("widths", list(&n.widths), list(&c.block_out_channels)),
+            ("layers", n.layers.to_string(), c.layers_per_block.to_string()),
+            ("groups", n.groups.to_string(), c.norm_num_groups.to_string()),
+            ("dropout", (n.dropout as f32).to_string(), c.dropout.to_string()),
+            ("t", p.t.to_string(), T.to_string()),
+            ("zero_snr", p.zero_snr.to_string(), zero_snr.to_string()),
+            ("schedule", p.schedule.to_string(), kind.map_or("another".into(), |kind| kind.to_string())),
+            ("predict", p.predict.to_string(), reverse.prediction.to_string()),
+            ("variance", p.variance.to_string(), reverse.variance.to_string()),
+        ];
+        pairs.into_iter().try_for_each(|(name, now, before)| as_before(name, given(name), now, before))
+    }
+
+    /// The same for what makes the pictures. Their folder may have moved; who names it describes them anew, as a whole.
+    fn same_pictures(&self, before: &DataRecord, given: &dyn Fn(&str) -> bool) -> Result<()> {
+        let [h, w, _] = before.shape;
+        let every = |holdout: Option<usize>| holdout.map_or("none".into(), |every| every.to_string());
+        let flips = |flip: bool| if flip { "mirrored images" } else { "no mirrored images" }.to_string();
+        let pairs = [
+            ("size", shown([self.network.size; 2]), shown([h, w])),
+            ("holdout", every(self.holdout), every(before.holdout)),
+            ("no_flip", flips(!self.no_flip), flips(before.flip)),
+        ];
+        let anew = given("data");
+        pairs
+            .into_iter()
+            .try_for_each(|(name, now, before)| as_before(name, anew || given(name), now, before))
     }
 
     /// Network and process, as the arguments describe them, for images of `[h, w, channels]`.
@@ -225,16 +336,131 @@ impl Train {
         let n = &self.network;
         let mut config = UnetConfig::paper(h, channels, &n.widths, n.layers, n.groups);
         config.sample_size = Some((h, w));
-        config.dropout = n.dropout;
+        config.dropout = n.dropout as f32;
         let p = &self.process;
         if p.variance.is_learned() {
             config.out_channels = 2 * channels;
         }
         let config =
             UnetConfig::from_json(&config.to_json()).map_err(Fault::at("--widths, --layers, --groups"))?;
-        let schedule = p.schedule.schedule(p.t)?;
-        Ok((config, Reverse { prediction: p.predict, variance: p.variance, ..Reverse::new(schedule) }))
+        let schedule = schedule(p.schedule, p.t, p.zero_snr)?;
+        let reverse = Reverse { prediction: p.predict, variance: p.variance, ..Reverse::new(schedule) };
+        reverse
+            .check()
+            .map_err(|_| Error::argument("--predict", "v, x0 or mu_tilde with --zero-snr", p.predict))?;
+        Ok((config, reverse))
     }
+}
+
+fn schedule(kind: ScheduleKind, T: usize, zero_snr: bool) -> Result<Schedule> {
+    let schedule = kind.schedule(T)?;
+    if zero_snr { schedule.rescaled_to_zero_snr() } else { Ok(schedule) }
+}
+
+/// Trains, and shows how it goes.
+fn watched(run: &Run, trainer: &mut Trainer, data: &Dataset, stop: &AtomicBool) -> Result<()> {
+    let mut progress =
+        Progress::new("training", run.options.steps.saturating_sub(trainer.adam.steps) as usize);
+    let batch = trainer.options.batch as f64;
+    let mut smooth = None;
+    run.train(trainer, data, stop, &mut |event| match event {
+        Event::Step(report) => {
+            let loss = smooth.map_or(report.loss, |s: f64| 0.98 * s + 0.02 * report.loss);
+            smooth = Some(loss);
+            progress.step(format!("steps, {:.1} images/s, loss {loss:.4}", progress.per_second() * batch));
+        }
+        Event::Warning(warning) => progress.note(format_args!("warning: {warning}")),
+    })?;
+    progress.finish();
+    Ok(())
+}
+
+/// An argument with --resume: absent, or what the run has.
+fn as_before(name: &str, given: bool, now: String, before: String) -> Result<()> {
+    if !given || now == before {
+        return Ok(());
+    }
+    let name = if name == "t" { "--T".to_string() } else { format!("--{}", name.replace('_', "-")) };
+    Err(Error::argument(name, format!("{before}, as the run began"), now))
+}
+
+/// How long, how often and how precisely a resumed run works, unless it is told otherwise: as before.
+fn keep(now: &mut RunOptions, before: &RunOptions, given: &dyn Fn(&str) -> bool) {
+    let RunOptions { out: _, steps, checkpoint_every, log_every, precision } = *before;
+    if !given("steps") {
+        now.steps = steps;
+    }
+    if !given("checkpoint_every") {
+        now.checkpoint_every = checkpoint_every;
+    }
+    if !given("log_every") {
+        now.log_every = log_every;
+    }
+    if !given("precision") {
+        now.precision = precision;
+    }
+}
+
+/// The pictures that a run is trained on.
+struct Pictures {
+    folder: Option<PathBuf>,
+    size: [usize; 2],
+    holdout: Option<usize>,
+    flip: bool,
+}
+
+impl Pictures {
+    fn load(&self, channels: usize) -> Result<Dataset> {
+        let mut data = load(self.folder.as_deref(), self.size[0], channels, self.holdout)?;
+        data.flip = self.flip;
+        Ok(data)
+    }
+
+    /// What a checkpoint keeps of them.
+    fn record(&self, data: &Dataset, options: &RunOptions) -> RunRecord {
+        // so that the run can be resumed from another folder
+        let absolute = |folder: &PathBuf| std::path::absolute(folder).unwrap_or(folder.clone());
+        let data = DataRecord {
+            folder: self.folder.as_ref().map(|folder| absolute(folder).to_string_lossy().into_owned()),
+            shape: data.shape(),
+            holdout: self.holdout,
+            flip: self.flip,
+            pictures: data.len(),
+            fingerprint: String::new(),
+        };
+        RunRecord { data, options: options.clone() }
+    }
+}
+
+/// The pictures of a resumed run must be those it began with.
+fn unchanged(before: &DataRecord, now: &DataRecord) -> Result<()> {
+    if (before.shape, before.pictures, &before.fingerprint) == (now.shape, now.pictures, &now.fingerprint) {
+        return Ok(());
+    }
+    let name = |data: &DataRecord| {
+        let folder = data.folder.as_deref().unwrap_or("Fashion-MNIST");
+        format!("{} pictures with fingerprint {} in {folder}", data.pictures, data.fingerprint)
+    };
+    Err(Error::argument("--data", format!("what the run began with, {}", name(before)), name(now)))
+}
+
+/// The images must be such as the network is made for.
+fn fits(config: &UnetConfig, data: &Dataset) -> Result<()> {
+    let (found @ [h, w, _], c) = (data.shape(), config.in_channels);
+    let (h, w) = config.sample_size.unwrap_or((h, w));
+    if found == [h, w, c] {
+        return Ok(());
+    }
+    let [expected, found] = [[h, w, c], found].map(|[h, w, c]| format!("images of {h}x{w}x{c}"));
+    Err(Error::argument("--data", expected, format!("{found} in {}", data.name)))
+}
+
+fn shown([h, w]: [usize; 2]) -> String {
+    if h == w { h.to_string() } else { format!("{h}x{w}") }
+}
+
+fn list(numbers: &[usize]) -> String {
+    numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
 }
 
 /// Fashion-MNIST, a folder of IDX files, or a folder of pictures without those that are held out.
@@ -254,7 +480,7 @@ fn load(folder: Option<&Path>, size: usize, channels: usize, holdout: Option<usi
 /// A folder of pictures as crops; says on the way what could be used.
 pub(super) fn load_folder(dir: &Path, size: usize, channels: usize) -> Result<Dataset> {
     let (data, report) = data::load_folder(dir, &FolderOptions { channels, ..FolderOptions::new(size) })?;
-    eprintln!("{report}");
+    note!("{report}");
     Ok(data)
 }
 

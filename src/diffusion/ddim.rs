@@ -1,9 +1,28 @@
 //! DDIM (Song, Meng, Ermon 2021): the same network, fewer steps, with as much noise as one likes.
 
 use super::batch::{mix, same_shape};
+use super::respace::evenly;
 use super::sampler::start;
-use super::{Denoiser, Noise, PSample, Reverse, Step};
+use super::{Denoiser, Noise, PSample, Reverse, Schedule, Step};
 use crate::tensor::Batch;
+
+/// Which steps of the long chain are visited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Spacing {
+    /// 1 + k ⌊T/steps⌋: the last is t = 1, the first may lie well below T (Song et al.; diffusers' default)
+    #[default]
+    Leading,
+    /// k T/steps, rounded: the first is T, and from the last one the step is to t = 0. Where ᾱ_T = 0 only this starts
+    /// from what x_T is: noise and nothing else (Lin et al. 2024, section 3.3)
+    Trailing,
+}
+
+impl Spacing {
+    /// What suits a schedule: [`Trailing`](Spacing::Trailing) where ᾱ_T = 0.
+    pub fn of(schedule: &Schedule) -> Self {
+        if schedule.has_zero_terminal_snr() { Self::Trailing } else { Self::Leading }
+    }
+}
 
 /// A DDIM sampler's choices.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -16,29 +35,35 @@ pub struct Ddim {
     /// `use_clipped_model_output`). Without it (diffusers' default) ε̂ stays as the network said it. No
     /// difference when `reverse.clip` is off.
     pub rederive_eps: bool,
+    /// which steps
+    pub spacing: Spacing,
 }
 
 impl Ddim {
-    /// Deterministic, ε̂ as the network said it.
+    /// Deterministic, ε̂ as the network said it, down to t = 1.
     pub fn new(steps: usize) -> Self {
-        Self { steps, eta: 0.0, rederive_eps: false }
+        Self { steps, eta: 0.0, rederive_eps: false, spacing: Spacing::Leading }
     }
 
-    /// The t that are visited, from large to small: 1 + k ⌊T/steps⌋ ("leading" spacing).
+    /// The t that are visited, from large to small.
     ///
     /// # Panics
     /// Unless 1 ≤ steps ≤ T.
     ///
     /// ```
-    /// use ddpm::diffusion::Ddim;
+    /// use ddpm::diffusion::{Ddim, Spacing};
     /// assert_eq!(Ddim::new(4).timesteps(1000), [751, 501, 251, 1]);
+    /// let trailing = Ddim { spacing: Spacing::Trailing, ..Ddim::new(4) };
+    /// assert_eq!(trailing.timesteps(1000), [1000, 750, 500, 250]);
     /// ```
     #[allow(non_snake_case)] // T is the paper's name
     #[track_caller]
     pub fn timesteps(&self, T: usize) -> Vec<usize> {
         assert!((1..=T).contains(&self.steps), "ddim: {} steps of a chain of {T}", self.steps);
-        let stride = T / self.steps;
-        (0..self.steps).rev().map(|k| 1 + k * stride).collect()
+        match self.spacing {
+            Spacing::Leading => (0..self.steps).rev().map(|k| 1 + k * (T / self.steps)).collect(),
+            Spacing::Trailing => evenly(T, self.steps).rev().collect(),
+        }
     }
 }
 
@@ -121,7 +146,7 @@ pub fn ddim_step(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diffusion::{Prediction, Schedule, Variance, oracle::GaussianWorld};
+    use crate::diffusion::{Prediction, Variance, forward::v_target, oracle::GaussianWorld};
     use crate::rng::{normal, stream};
 
     fn world() -> (GaussianWorld, Reverse) {
@@ -151,14 +176,21 @@ mod tests {
         let x_t: Batch = normal((1, 2, 2, 1), &mut stream(1, 0));
         let eps: Batch = normal((1, 2, 2, 1), &mut stream(1, 1));
         let p = reverse.read(eps.clone(), &x_t, &[500]);
-        let answers = [(Prediction::Eps, eps), (Prediction::X0, p.x0_hat), (Prediction::MuTilde, p.mean)];
+        let v = v_target(&reverse.schedule, &p.x0_hat, &[500], &eps);
+        let answers = [
+            (Prediction::Eps, eps),
+            (Prediction::X0, p.x0_hat),
+            (Prediction::MuTilde, p.mean),
+            (Prediction::V, v),
+        ];
+        assert_eq!(answers.each_ref().map(|(prediction, _)| *prediction), Prediction::ALL);
         let z = Batch::zeros(x_t.dim());
-        let [a, b, c] = answers.map(|(prediction, answer)| {
+        let [first, others @ ..] = answers.map(|(prediction, answer)| {
             let reverse = Reverse { prediction, clip: true, ..reverse.clone() };
             let model = |_: &Batch, _: &[usize]| answer.clone();
             ddim_step(&model, &reverse, &Ddim::new(10), &x_t, 500, 400, &z).x_prev
         });
-        assert!((&a - &b).iter().chain(&(&a - &c)).all(|d| d.abs() < 1e-10));
+        assert!(others.iter().all(|other| (&first - other).iter().all(|d| d.abs() < 1e-10)));
     }
 
     #[test]
@@ -167,6 +199,9 @@ mod tests {
             let t = Ddim::new(steps).timesteps(1000);
             assert_eq!((t.len(), t[steps - 1]), (steps, 1));
             assert!(t[0] <= 1000 && t.windows(2).all(|t| t[0] > t[1]));
+            let t = Ddim { spacing: Spacing::Trailing, ..Ddim::new(steps) }.timesteps(1000);
+            assert_eq!((t.len(), t[0]), (steps, 1000));
+            assert!(t[steps - 1] >= 1 && t.windows(2).all(|t| t[0] > t[1]));
         }
     }
 

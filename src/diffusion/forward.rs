@@ -102,6 +102,21 @@ pub(super) fn mu_tilde(schedule: &Schedule, x0: &Batch, x_t: &Batch, t: &[usize]
     mix(t, |t| schedule.posterior_coefs(t).0, x0, |t| schedule.posterior_coefs(t).1, x_t)
 }
 
+/// v_t = √ᾱ_t ε − √(1 − ᾱ_t) x_0 (Salimans & Ho 2022): with √ᾱ_t = cos φ, √(1 − ᾱ_t) = sin φ it is dx_t/dφ.
+#[track_caller]
+pub(super) fn v_target(schedule: &Schedule, x0: &Batch, t: &[usize], eps: &Batch) -> Batch {
+    same_shape("v_target", ("x0", x0), ("eps", eps));
+    one_t_per_image("v_target", x0, t);
+    mix(t, |t| schedule.alpha_bar(t).sqrt(), eps, |t| -(1.0 - schedule.alpha_bar(t)).sqrt(), x0)
+}
+
+/// The v that says the same as a guess of the image: v = (√ᾱ_t x_t − x̂_0)/√(1 − ᾱ_t).
+#[track_caller]
+pub(super) fn v_from_x0(schedule: &Schedule, x_t: &Batch, t: &[usize], x0_hat: &Batch) -> Batch {
+    let noise = |t| (1.0 - schedule.alpha_bar(t)).sqrt();
+    mix(t, |t| schedule.alpha_bar(t).sqrt() / noise(t), x_t, |t| -1.0 / noise(t), x0_hat)
+}
+
 /// log β̃_t (clipped at t = 1) for every pixel, `[N, H, W, C]`.
 pub(super) fn log_beta_tilde(schedule: &Schedule, like: &Batch, t: &[usize]) -> Batch {
     constant_per_image(like, t, |t| schedule.log_beta_tilde_clipped(t))
@@ -130,6 +145,24 @@ mod tests {
         let left = (s.beta(noisy) * s.alpha_bar(50) / s.alpha_bar(noisy)).sqrt();
         assert!((&walk(0) - &jump).iter().all(|d| d.abs() < 1e-12));
         assert!((&walk(noisy) - &jump - left * &eps).iter().all(|d| d.abs() < 1e-12));
+    }
+
+    /// x_t = cos φ x_0 + sin φ ε turns as φ grows; v is how fast, and turned by −φ the pair (x_t, v) is (x_0, ε).
+    #[test]
+    fn v_is_the_velocity() {
+        let (x0, eps) = pair();
+        let at = |phi: f64| {
+            let s = Schedule::from_betas(&[phi.sin().powi(2)]).unwrap(); // ᾱ_1 = cos² φ
+            (q_sample(&s, &x0, &[1, 1], &eps), v_target(&s, &x0, &[1, 1], &eps))
+        };
+        for phi in [0.1f64, 0.8, 1.5] {
+            let (x_t, v) = at(phi);
+            let slope = (at(phi + 1e-6).0 - at(phi - 1e-6).0) / 2e-6;
+            assert!((slope - &v).iter().all(|d| d.abs() < 1e-8), "φ = {phi}");
+            let (x_back, eps_back) = (phi.cos() * &x_t - phi.sin() * &v, phi.sin() * &x_t + phi.cos() * &v);
+            let off = (x_back - &x0).iter().chain(&(eps_back - &eps)).fold(0.0f64, |m, d| m.max(d.abs()));
+            assert!(off < 1e-14, "φ = {phi}: {off}");
+        }
     }
 
     #[test]

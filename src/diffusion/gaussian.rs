@@ -1,14 +1,11 @@
 //! Gaussians: log density, KL divergence, CDF, and the discretised decoder (Eq. 13). In nats.
 
-use super::parse_name;
-use crate::{Error, Result};
+use crate::Error;
+use crate::names::{all, unknown};
 use libm::{erf, erfc};
 use serde::{Deserialize, Serialize};
-use std::{
-    f64::consts::{FRAC_1_SQRT_2, PI},
-    fmt,
-    str::FromStr,
-};
+use std::f64::consts::{FRAC_1_SQRT_2, PI};
+use strum::{Display, EnumString, VariantArray};
 
 /// log N(x; μ, σ²) = −½ [log 2π + log σ² + (x − μ)²/σ²], in nats.
 ///
@@ -84,8 +81,12 @@ fn erfcx(z: f64) -> f64 {
 /// assert!((Decoder::Tanh.log_prob(0.0, 0.3, -6.9) - 1e-12f64.ln()).abs() < 1e-12);
 /// assert!(Decoder::Exact.log_prob(0.0, 0.3, -6.9) < -40_000.0);
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", parse_err_ty = Error, parse_err_fn = unknown::<Decoder>)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum), value(rename_all = "snake_case"))]
 pub enum Decoder {
     /// The exact integral, as a log of differences of Φ that stays finite, with its gradient, in the far tails.
     #[default]
@@ -102,7 +103,7 @@ const FLOOR: f64 = 1e-12;
 
 impl Decoder {
     /// Both, in the order of the help text.
-    pub const ALL: [Self; 2] = [Self::Exact, Self::Tanh];
+    pub const ALL: [Self; 2] = all();
 
     /// log p(x) of the grey level x ∈ {−1, …, 1} under N(mean, σ²), in nats.
     ///
@@ -198,22 +199,6 @@ fn tanh_cdf(z: f64) -> (f64, f64) {
     let scale = (2.0 / PI).sqrt();
     let tanh = (scale * (z + 0.044715 * z.powi(3))).tanh();
     (0.5 * (1.0 + tanh), 0.5 * (1.0 - tanh * tanh) * scale * (1.0 + 3.0 * 0.044715 * z * z))
-}
-
-impl fmt::Display for Decoder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Exact => "exact",
-            Self::Tanh => "tanh",
-        })
-    }
-}
-
-impl FromStr for Decoder {
-    type Err = Error;
-    fn from_str(text: &str) -> Result<Self> {
-        parse_name("decoder", &Self::ALL, text)
-    }
 }
 
 #[cfg(test)]
@@ -324,12 +309,5 @@ mod tests {
             })
             .sum();
         close(kl_normal(m1, v1, m2, v2), kl, 1e-12);
-    }
-
-    #[test]
-    fn an_unknown_decoder() {
-        let error = "tahn".parse::<Decoder>().unwrap_err().to_string();
-        assert_eq!(error, "decoder: expected one of exact, tanh, found 'tahn'");
-        assert_eq!("tanh".parse::<Decoder>().unwrap(), Decoder::Tanh);
     }
 }

@@ -1,48 +1,35 @@
 //! Which t a training step looks at: every one alike (Algorithm 1), or those more often whose loss is large.
 
-use super::parse_name;
-use crate::{Error, Result};
+use crate::Error;
+use crate::names::{all, unknown};
 use ndarray::{Array1, Array2, Axis};
 use ndarray_rand::rand::Rng;
 use serde::{Deserialize, Serialize};
-use std::fmt;
-use std::str::FromStr;
+use strum::{Display, EnumString, VariantArray};
 
 /// How many of the last losses of each t are remembered.
 const HISTORY: usize = 10;
 /// So much of the probability stays uniform, lest a t with a few small losses is never seen again.
 const UNIFORM: f64 = 0.001;
 
-/// How t is drawn in training.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// How t is drawn in training: alike, or by an [`ImportanceSampler`].
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", parse_err_ty = Error, parse_err_fn = unknown::<Times>)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum), value(rename_all = "snake_case"))]
 pub enum Times {
     /// t ~ Uniform{1..T}, line 3 of Algorithm 1
     #[default]
     Uniform,
-    /// p_t ∝ √E\[L_t²\], with each loss divided by T p_t: [`ImportanceSampler`]
+    /// more often where the loss was large, each loss divided by T p_t (Nichol & Dhariwal 2021)
     Importance,
 }
 
 impl Times {
     /// Both, in the order of the help text.
-    pub const ALL: [Self; 2] = [Self::Uniform, Self::Importance];
-}
-
-impl fmt::Display for Times {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Uniform => "uniform",
-            Self::Importance => "importance",
-        })
-    }
-}
-
-impl FromStr for Times {
-    type Err = Error;
-    fn from_str(text: &str) -> Result<Self> {
-        parse_name("times", &Self::ALL, text)
-    }
+    pub const ALL: [Self; 2] = all();
 }
 
 /// Importance sampling of t (Nichol & Dhariwal 2021, Eq. 18): p_t ∝ √E\[L_t²\], where E is the mean over the last ten

@@ -4,13 +4,15 @@
 //! (Algorithm 1). x̂_0 is never clipped in a loss, whatever `reverse.clip` says.
 
 use super::batch::{dims, mse_per_image, scale_per_image};
-use super::forward::mu_tilde;
-use super::{Decoder, Prediction, Reverse, Schedule, Variance, kl_normal, parse_name, q_sample};
+use super::forward::{mu_tilde, v_target};
+use super::{Decoder, Prediction, Reverse, Schedule, Variance, kl_normal, q_sample};
+use crate::Error;
+use crate::names::{all, unknown};
 use crate::tensor::Batch;
-use crate::{Error, Result};
 use ndarray::{Array1, Axis, Zip, concatenate, s};
 use serde::{Deserialize, Serialize};
-use std::{f64::consts::LN_2, fmt, str::FromStr};
+use std::f64::consts::LN_2;
+use strum::{Display, EnumString, VariantArray};
 
 /// Nichol & Dhariwal 2021, section 3.1: λ = 0.001, so that L_vlb hardly disturbs the mean.
 const HYBRID_LAMBDA: f64 = 1e-3;
@@ -51,22 +53,26 @@ pub struct LossGrad {
     pub d_output: Batch,
 }
 
-/// What training minimises (the columns of Table 2).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What training minimises (the columns of Table 2): [`simple_loss`], [`vlb_loss`] or [`hybrid_loss`].
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", parse_err_ty = Error, parse_err_fn = unknown::<Loss>)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum), value(rename_all = "snake_case"))]
 pub enum Loss {
-    /// [`simple_loss`]
+    /// L_simple, the squared error of what is predicted, at every t alike (Eq. 14)
     #[default]
     Simple,
-    /// [`vlb_loss`]
+    /// L_vlb, the term of the bound, in bits per dimension (Eq. 5)
     Vlb,
-    /// [`hybrid_loss`]
+    /// L_simple + 0.001 L_vlb, which teaches a learned variance (Nichol & Dhariwal 2021, Eq. 16)
     Hybrid,
 }
 
 impl Loss {
     /// Every loss, in the order of the help text.
-    pub const ALL: [Self; 3] = [Self::Simple, Self::Vlb, Self::Hybrid];
+    pub const ALL: [Self; 3] = all();
 
     /// Loss and gradient; shapes, units and panics as in the function that the variant names.
     #[track_caller]
@@ -85,7 +91,7 @@ impl Loss {
     }
 }
 
-/// L_simple = ‖target − output‖²/D, where the target is ε (Eq. 14), x_0 or μ̃_t, as `reverse.prediction` says.
+/// L_simple = ‖target − output‖²/D, where the target is ε (Eq. 14), x_0, μ̃_t or v, as `reverse.prediction` says.
 ///
 /// d_output = 2 (output − target)/D. Channels of a learned variance get no gradient: L_simple can't see them.
 ///
@@ -114,6 +120,7 @@ pub fn simple_loss(reverse: &Reverse, output: &Batch, batch: &NoisyBatch) -> Los
         Prediction::Eps => eps,
         Prediction::X0 => x0,
         Prediction::MuTilde => &mu_tilde(&reverse.schedule, x0, x_t, t),
+        Prediction::V => &v_target(&reverse.schedule, x0, t, eps),
     };
     let loss = mse_per_image(target, &prediction);
     let d_prediction = (prediction - target) * (2.0 / dims(x0) as f64);
@@ -208,6 +215,8 @@ fn d_mean_d_output(reverse: &Reverse, t: usize) -> f64 {
         // μ_θ = c_1 x̂_0 + c_2 x_t                                           (Eq. 7)
         Prediction::X0 => s.posterior_coefs(t).0,
         Prediction::MuTilde => 1.0,
+        // μ_θ = c_1 (√ᾱ_t x_t − √(1 − ᾱ_t) v_θ) + c_2 x_t
+        Prediction::V => -s.posterior_coefs(t).0 * (1.0 - s.alpha_bar(t)).sqrt(),
     }
 }
 
@@ -230,23 +239,6 @@ fn join(prediction: Batch, v: Option<Batch>) -> Batch {
     }
 }
 
-impl fmt::Display for Loss {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Simple => "simple",
-            Self::Vlb => "vlb",
-            Self::Hybrid => "hybrid",
-        })
-    }
-}
-
-impl FromStr for Loss {
-    type Err = Error;
-    fn from_str(text: &str) -> Result<Self> {
-        parse_name("loss", &Self::ALL, text)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -261,9 +253,12 @@ mod tests {
         batch: NoisyBatch,
     }
 
-    /// Grey levels (some at the edges), and an output near the truth, so that the decoder is not lost in its tails.
     fn case(prediction: Prediction, variance: Variance) -> Case {
-        let schedule = Schedule::linear_scaled(100).unwrap();
+        case_of(Schedule::linear_scaled(100).unwrap(), prediction, variance)
+    }
+
+    /// Grey levels (some at the edges), and an output near the truth, so that the decoder is not lost in its tails.
+    fn case_of(schedule: Schedule, prediction: Prediction, variance: Variance) -> Case {
         let reverse = Reverse { schedule, prediction, variance, clip: true };
         let z: Batch = normal((4, 2, 2, 1), &mut stream(1, 0));
         let x0 = z.mapv(|z| ((z + 1.0) * 127.5).round().clamp(0.0, 255.0) / 127.5 - 1.0);
@@ -274,6 +269,7 @@ mod tests {
             Prediction::Eps => eps.clone(),
             Prediction::X0 => x0.clone(),
             Prediction::MuTilde => mu_tilde(&reverse.schedule, x0, x_t, t),
+            Prediction::V => v_target(&reverse.schedule, x0, t, eps),
         };
         let off = 0.02 * normal::<f64, _>(x0.dim(), &mut stream(1, 2));
         let shift = if variance == Variance::Learned { -4.0 } else { 0.0 };
@@ -283,7 +279,13 @@ mod tests {
     }
 
     fn all_cases() -> impl Iterator<Item = Case> {
-        Prediction::ALL.into_iter().flat_map(|p| Variance::ALL.into_iter().map(move |v| case(p, v)))
+        let usual = Schedule::linear_scaled(100).unwrap();
+        let to_noise = usual.rescaled_to_zero_snr().unwrap();
+        let pairs = Prediction::ALL.into_iter().flat_map(|p| Variance::ALL.map(|v| (p, v)));
+        pairs.flat_map(move |(p, v)| {
+            let ends_in_noise = (p != Prediction::Eps).then(|| case_of(to_noise.clone(), p, v));
+            [case_of(usual.clone(), p, v)].into_iter().chain(ends_in_noise)
+        })
     }
 
     impl Case {
@@ -356,6 +358,23 @@ mod tests {
         }
     }
 
+    /// An error of v is one of x̂_0 divided by −√(1 − ᾱ_t), and one of ε̂ divided by √ᾱ_t: what L_simple weighs when v is
+    /// predicted is (SNR + 1) times the error of x̂_0 (Salimans & Ho 2022, section 4).
+    #[test]
+    fn the_simple_loss_of_v_weighs_both_errors() {
+        let case = case(Prediction::V, Variance::Beta);
+        let (s, NoisyBatch { x0, t, eps, x_t }) = (&case.reverse.schedule, &case.batch);
+        let loss = case.loss(Loss::Simple, &case.output, Decoder::Exact).loss;
+        let reverse = Reverse { clip: false, ..case.reverse.clone() };
+        let x0_mse = mse_per_image(x0, &reverse.read(case.output.clone(), x_t, t).x0_hat);
+        let eps_mse = mse_per_image(eps, &reverse.eps_hat(case.output.clone(), x_t, t).0);
+        for (n, &t) in t.iter().enumerate() {
+            for value in [(s.snr(t) + 1.0) / s.snr(t) * eps_mse[n], (s.snr(t) + 1.0) * x0_mse[n]] {
+                assert!((value / loss[n] - 1.0).abs() < 1e-9, "t = {t}: {value} and {}", loss[n]);
+            }
+        }
+    }
+
     #[test]
     fn the_hybrid_loss_teaches_the_mean_by_simple_alone() {
         let case = case(Prediction::Eps, Variance::LearnedRange);
@@ -379,16 +398,5 @@ mod tests {
     fn shapes_must_agree() {
         let case = case(Prediction::Eps, Variance::Beta);
         simple_loss(&case.reverse, &Batch::zeros((4, 2, 2, 3)), &case.batch);
-    }
-
-    #[test]
-    fn names_round_trip() {
-        for loss in Loss::ALL {
-            assert_eq!(loss.to_string().parse::<Loss>().unwrap(), loss);
-        }
-        assert_eq!(
-            "mse".parse::<Loss>().unwrap_err().to_string(),
-            "loss: expected one of simple, vlb, hybrid, found 'mse'"
-        );
     }
 }

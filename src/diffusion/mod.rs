@@ -22,6 +22,20 @@
 //!
 #![doc = include_str!("../../notebooks/notation.md")]
 //!
+//! # Four ways to say the same
+//!
+//! Given x_t, a network may be asked for any of these; each gives x̂_0, and x̂_0 gives μ_θ = μ̃_t(x_t, x̂_0).
+//!
+//! | [`Prediction`] | its target | x̂_0 | |
+//! |---|---|---|---|
+//! | `Eps` | ε | (x_t − √(1 − ᾱ_t) ε̂)/√ᾱ_t | Eqs. 11, 15; the paper's choice |
+//! | `X0` | x_0 | as it is | |
+//! | `MuTilde` | μ̃_t | (μ_θ − c_2 x_t)/c_1 | Eq. 8; the first rows of Table 2 |
+//! | `V` | √ᾱ_t ε − √(1 − ᾱ_t) x_0 | √ᾱ_t x_t − √(1 − ᾱ_t) v̂ | Salimans & Ho 2022 |
+//!
+//! Where a schedule ends with ᾱ_T = 0 ([`Schedule::rescaled_to_zero_snr`]), x_T is ε and the first row divides by 0:
+//! [`Reverse::check`] refuses it. The other rows hold at every t.
+//!
 //! # A model is a function
 //!
 //! [`Denoiser`] is all this module knows of a network: a batch and one t per image in, a batch out. The exact
@@ -55,8 +69,10 @@ mod respace;
 mod reverse;
 mod sampler;
 mod schedule;
+#[cfg(test)]
+mod zero_snr;
 
-pub use ddim::{Ddim, ddim_sample, ddim_step};
+pub use ddim::{Ddim, Spacing, ddim_sample, ddim_step};
 pub use elbo::{Elbo, ElboOptions, L_0, L_T, L_simple, L_t_minus_1, bits_per_dim, elbo, elbo_variants};
 pub use estimate::{Estimate, TimeSteps};
 pub use forward::{QPosterior, q_mean_variance, q_posterior, q_sample, q_step};
@@ -72,15 +88,3 @@ pub use sampler::{
 };
 pub(crate) use schedule::linspace;
 pub use schedule::{Schedule, ScheduleKind};
-
-use crate::{Error, Result};
-use std::fmt::Display;
-
-/// The one of `all` whose printed name is `text`: the other half of `Display`, for every choice on the
-/// command line.
-pub(crate) fn parse_name<T: Display + Copy>(what: &str, all: &[T], text: &str) -> Result<T> {
-    all.iter().copied().find(|item| item.to_string() == text).ok_or_else(|| {
-        let names: Vec<_> = all.iter().map(T::to_string).collect();
-        Error::argument(what, format!("one of {}", names.join(", ")), format!("'{text}'"))
-    })
-}

@@ -5,13 +5,16 @@ use crate::tensor::Batch;
 use ndarray::{Axis, concatenate};
 
 /// A network that was trained on T steps, as the denoiser of a chain of fewer: step t′ of the short chain is step
-/// `times[t′ − 1]` of the long one. It predicts ε, whatever the network predicts.
+/// `times[t′ − 1]` of the long one. It predicts ε, whatever the network predicts; or v, if the short chain ends with
+/// ᾱ = 0, where ε says nothing of the image.
 #[derive(Clone, Debug)]
 pub struct Respaced<'a, M: ?Sized> {
     model: &'a M,
     /// the long chain
     reverse: Reverse,
     times: Vec<usize>,
+    /// of the short chain
+    prediction: Prediction,
 }
 
 /// The chain that visits K = `steps` of the T times: T/K, 2T/K, …, T, rounded. Its last step goes from T/K to 0.
@@ -40,7 +43,7 @@ pub fn respace<'a, M: Denoiser + ?Sized>(
 ) -> (Respaced<'a, M>, Reverse) {
     let last = reverse.schedule.T();
     assert!((1..=last).contains(&steps), "respace: {steps} of {last} steps, 1..={last} possible");
-    let times: Vec<usize> = (1..=steps).map(|i| (2 * i * last + steps) / (2 * steps)).collect(); // rounded
+    let times: Vec<usize> = evenly(last, steps).collect();
     let alpha_bar: Vec<f64> = times.iter().map(|&t| reverse.schedule.alpha_bar(t)).collect();
     let before = std::iter::once(&1.0).chain(&alpha_bar);
     let betas: Vec<f64> = alpha_bar.iter().zip(before).map(|(now, before)| 1.0 - now / before).collect();
@@ -49,8 +52,15 @@ pub fn respace<'a, M: Denoiser + ?Sized>(
         Variance::LearnedRange => Variance::LearnedRange,
         Variance::Beta | Variance::BetaTilde | Variance::Learned => Variance::BetaTilde,
     };
-    let short = Reverse { schedule, prediction: Prediction::Eps, variance, clip: reverse.clip };
-    (Respaced { model, reverse: reverse.clone(), times }, short)
+    let prediction = if schedule.has_zero_terminal_snr() { Prediction::V } else { Prediction::Eps };
+    let short = Reverse { schedule, prediction, variance, clip: reverse.clip };
+    (Respaced { model, reverse: reverse.clone(), times, prediction }, short)
+}
+
+/// T/K, 2T/K, …, T, rounded.
+#[allow(non_snake_case)] // T and K are the documentation's names
+pub(super) fn evenly(T: usize, K: usize) -> impl DoubleEndedIterator<Item = usize> {
+    (1..=K).map(move |i| (2 * i * T + K) / (2 * K))
 }
 
 impl<M: ?Sized> Respaced<'_, M> {
@@ -63,10 +73,14 @@ impl<M: ?Sized> Respaced<'_, M> {
 impl<M: Denoiser + ?Sized> Denoiser for Respaced<'_, M> {
     fn predict(&self, x_t: &Batch, t: &[usize]) -> Batch {
         let t: Vec<usize> = t.iter().map(|&t| self.times[t - 1]).collect();
-        let (eps_hat, v) = self.reverse.eps_hat(self.model.predict(x_t, &t), x_t, &t);
+        let output = self.model.predict(x_t, &t);
+        let (answer, v) = match self.prediction {
+            Prediction::V => self.reverse.v_hat(output, x_t, &t),
+            _ => self.reverse.eps_hat(output, x_t, &t),
+        };
         match v.filter(|_| self.reverse.variance == Variance::LearnedRange) {
-            Some(v) => concatenate![Axis(3), eps_hat, v],
-            None => eps_hat,
+            Some(v) => concatenate![Axis(3), answer, v],
+            None => answer,
         }
     }
 }
@@ -74,7 +88,7 @@ impl<M: Denoiser + ?Sized> Denoiser for Respaced<'_, M> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diffusion::{Ddim, ddim_step, oracle::GaussianWorld};
+    use crate::diffusion::{Ddim, ddim_step, forward::v_target, oracle::GaussianWorld};
     use crate::rng::{normal, stream};
 
     fn world() -> (GaussianWorld, Reverse) {
@@ -122,18 +136,23 @@ mod tests {
         }
     }
 
-    /// The same denoiser asked for ε, x_0 or μ̃ makes the same short chain.
+    /// The same denoiser asked for ε, x_0, μ̃ or v makes the same short chain.
     #[test]
     fn the_prediction_does_not_matter() {
         let (world, reverse) = world();
         let reverse = Reverse { clip: false, ..reverse };
         let x_t: Batch = normal((1, 2, 2, 1), &mut stream(2, 0));
         let want = respace(&world, &reverse, 10).0.predict(&x_t, &[6]);
-        for prediction in [Prediction::X0, Prediction::MuTilde] {
+        for prediction in Prediction::ALL {
             let asked = Reverse { prediction, ..reverse.clone() };
             let answer = |x: &Batch, t: &[usize]| {
                 let p = reverse.p_mean_variance(&world, x, t);
-                if prediction == Prediction::X0 { p.x0_hat } else { p.mean }
+                match prediction {
+                    Prediction::Eps => world.predict(x, t),
+                    Prediction::X0 => p.x0_hat,
+                    Prediction::MuTilde => p.mean,
+                    Prediction::V => v_target(&reverse.schedule, &p.x0_hat, t, &world.predict(x, t)),
+                }
             };
             let got = respace(&answer, &asked, 10).0.predict(&x_t, &[6]);
             assert!((got - &want).iter().all(|d| d.abs() < 1e-9), "{prediction}");

@@ -1,13 +1,14 @@
 //! The reverse chain p_θ: from what a network says to a Gaussian over x_{t−1} (Eqs. 1, 11, 15).
 
+use super::Schedule;
 use super::batch::{constant_per_image, mix, one_t_per_image, same_shape};
-use super::forward::{log_beta_tilde, mu_tilde};
-use super::{Schedule, parse_name};
+use super::forward::{log_beta_tilde, mu_tilde, v_from_x0};
+use crate::names::{all, unknown};
 use crate::tensor::Batch;
 use crate::{Error, Result};
 use ndarray::{Zip, s};
 use serde::{Deserialize, Serialize};
-use std::{fmt, str::FromStr};
+use strum::{Display, EnumString, VariantArray};
 
 /// A model as the mathematics sees it: a noisy batch and one t per image in, the network's raw output out.
 ///
@@ -40,8 +41,16 @@ impl<F: Fn(&Batch, &[usize]) -> Batch> Denoiser for F {
 }
 
 /// What the first C channels of the network's output mean (section 3.2; the rows of Table 2).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// Given x_t the four say the same in other words. What differs is which error the loss weighs, and where the words
+/// fail: ε says nothing of the image where all of x_t is noise, x_0 nothing of the noise where there is hardly any. v is
+/// the one where the other is not, and both in between.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", parse_err_ty = Error, parse_err_fn = unknown::<Prediction>)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum), value(rename_all = "snake_case"))]
 pub enum Prediction {
     /// the noise: x̂_0 = (x_t − √(1 − ᾱ_t) ε̂)/√ᾱ_t, μ_θ = μ̃_t(x_t, x̂_0) (Eq. 11)
     #[default]
@@ -50,11 +59,23 @@ pub enum Prediction {
     X0,
     /// the posterior mean: μ_θ itself, x̂_0 = (μ_θ − c_2 x_t)/c_1
     MuTilde,
+    /// the velocity v = √ᾱ_t ε − √(1 − ᾱ_t) x_0: x̂_0 = √ᾱ_t x_t − √(1 − ᾱ_t) v̂, μ_θ = μ̃_t(x_t, x̂_0)
+    /// (Salimans & Ho 2022)
+    V,
+}
+
+impl Prediction {
+    /// Every prediction, in the order of the help text.
+    pub const ALL: [Self; 4] = all();
 }
 
 /// The variance σ_t² of a reverse step.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", parse_err_ty = Error, parse_err_fn = unknown::<Variance>)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum), value(rename_all = "snake_case"))]
 pub enum Variance {
     /// σ_t² = β_t, best for x_0 ~ N(0, I) (the paper's; β̃_2 at t = 1)
     #[default]
@@ -69,6 +90,9 @@ pub enum Variance {
 }
 
 impl Variance {
+    /// Every variance, in the order of the help text.
+    pub const ALL: [Self; 4] = all();
+
     /// Whether the network's output has 2C channels.
     pub fn is_learned(self) -> bool {
         matches!(self, Self::Learned | Self::LearnedRange)
@@ -85,7 +109,7 @@ pub struct Reverse {
     /// σ_t²
     pub variance: Variance,
     /// whether x̂_0 is clipped to [−1, 1]: yes in sampling and in the official bits/dim, never in a loss. Clipping
-    /// moves μ_θ for [`Prediction::Eps`] and [`Prediction::X0`]; with [`Prediction::MuTilde`] only x̂_0.
+    /// moves μ_θ, but for [`Prediction::MuTilde`], where it moves only x̂_0.
     pub clip: bool,
 }
 
@@ -115,6 +139,28 @@ impl Reverse {
         Self { schedule, prediction: Prediction::Eps, variance: Variance::Beta, clip: true }
     }
 
+    /// Whether the network's answer can be read at every t: to be asked of a process that comes from outside.
+    ///
+    /// # Errors
+    /// When ε is predicted and ᾱ_T = 0. Then x_T = ε, so that the network has nothing to find out there, and x̂_0 is
+    /// 0/0 (Eq. 15). The other three predictions have an x̂_0 at every t.
+    ///
+    /// ```
+    /// use ddpm::diffusion::{Prediction, Reverse, Schedule};
+    /// let eps = Reverse::new(Schedule::cosine(50).rescaled_to_zero_snr()?);
+    /// let error = eps.check().unwrap_err().to_string();
+    /// assert_eq!(error, "prediction: expected v, x0 or mu_tilde, since alpha_bar_T = 0, found eps");
+    /// Reverse { prediction: Prediction::V, ..eps }.check()?;
+    /// # Ok::<(), ddpm::Error>(())
+    /// ```
+    pub fn check(&self) -> Result<()> {
+        if self.prediction == Prediction::Eps && self.schedule.has_zero_terminal_snr() {
+            let expected = "v, x0 or mu_tilde, since alpha_bar_T = 0";
+            return Err(Error::argument("prediction", expected, self.prediction));
+        }
+        Ok(())
+    }
+
     /// p_θ(x_{t−1} | x_t): asks the model and reads its answer.
     ///
     /// # Shapes
@@ -122,7 +168,7 @@ impl Reverse {
     ///
     /// # Panics
     /// When `t` has not N entries, one is not a step, or the output has not C channels (2C if the variance is
-    /// learned).
+    /// learned); at t = T of a process that does not pass [`check`](Reverse::check).
     #[track_caller]
     pub fn p_mean_variance(
         &self,
@@ -143,8 +189,8 @@ impl Reverse {
         let (output, v) = self.split(output, x_t);
         let x0_hat = self.x0_hat(&output, x_t, t);
         let mean = match self.prediction {
-            Prediction::Eps | Prediction::X0 => mu_tilde(&self.schedule, &x0_hat, x_t, t),
             Prediction::MuTilde => output,
+            Prediction::Eps | Prediction::X0 | Prediction::V => mu_tilde(&self.schedule, &x0_hat, x_t, t),
         };
         PMeanVariance { mean, log_variance: self.log_variance(v, x_t, t), x0_hat }
     }
@@ -188,17 +234,21 @@ impl Reverse {
     }
 
     /// x̂_0 from the prediction (Eq. 15), clipped if so chosen.
+    #[track_caller]
     fn x0_hat(&self, output: &Batch, x_t: &Batch, t: &[usize]) -> Batch {
         let x0_hat = self.x0_hat_unclipped(output, x_t, t);
         if self.clip { x0_hat.mapv_into(|x| x.clamp(-1.0, 1.0)) } else { x0_hat }
     }
 
-    fn x0_hat_unclipped(&self, output: &Batch, x_t: &Batch, t: &[usize]) -> Batch {
+    #[track_caller]
+    pub(super) fn x0_hat_unclipped(&self, output: &Batch, x_t: &Batch, t: &[usize]) -> Batch {
         let s = &self.schedule;
         match self.prediction {
             Prediction::X0 => output.clone(),
             // x̂_0 = (x_t − √(1 − ᾱ_t) ε̂) / √ᾱ_t
             Prediction::Eps => {
+                let lost = t.iter().find(|&&t| s.alpha_bar(t) == 0.0);
+                assert_eq!(lost, None, "x0_hat: ε says nothing of the image where ᾱ_t = 0");
                 let noise = |t| ((1.0 - s.alpha_bar(t)) / s.alpha_bar(t)).sqrt();
                 mix(t, |t| 1.0 / s.alpha_bar(t).sqrt(), x_t, |t| -noise(t), output)
             }
@@ -206,6 +256,10 @@ impl Reverse {
             Prediction::MuTilde => {
                 let (c1, c2) = (|t| s.posterior_coefs(t).0, |t| s.posterior_coefs(t).1);
                 mix(t, |t| 1.0 / c1(t), output, |t| -c2(t) / c1(t), x_t)
+            }
+            // x̂_0 = √ᾱ_t x_t − √(1 − ᾱ_t) v̂
+            Prediction::V => {
+                mix(t, |t| s.alpha_bar(t).sqrt(), x_t, |t| -(1.0 - s.alpha_bar(t)).sqrt(), output)
             }
         }
     }
@@ -229,8 +283,26 @@ impl Reverse {
             Prediction::X0 | Prediction::MuTilde => {
                 self.eps_from_x0(x_t, t, &self.x0_hat_unclipped(&output, x_t, t))
             }
+            // ε̂ = √(1 − ᾱ_t) x_t + √ᾱ_t v̂
+            Prediction::V => {
+                let s = &self.schedule;
+                mix(t, |t| (1.0 - s.alpha_bar(t)).sqrt(), x_t, |t| s.alpha_bar(t).sqrt(), &output)
+            }
         };
         (eps_hat, v)
+    }
+
+    /// The same in the words of v.
+    #[track_caller]
+    pub(super) fn v_hat(&self, output: Batch, x_t: &Batch, t: &[usize]) -> (Batch, Option<Batch>) {
+        let (output, v) = self.split(output, x_t);
+        let v_hat = match self.prediction {
+            Prediction::V => output,
+            Prediction::Eps | Prediction::X0 | Prediction::MuTilde => {
+                v_from_x0(&self.schedule, x_t, t, &self.x0_hat_unclipped(&output, x_t, t))
+            }
+        };
+        (v_hat, v)
     }
 
     /// log σ_t² for every pixel, from the schedule or from the output's second half `v`.
@@ -253,55 +325,10 @@ impl Reverse {
     }
 }
 
-impl Prediction {
-    /// Every prediction, in the order of the help text.
-    pub const ALL: [Self; 3] = [Self::Eps, Self::X0, Self::MuTilde];
-}
-
-impl fmt::Display for Prediction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Eps => "eps",
-            Self::X0 => "x0",
-            Self::MuTilde => "mu_tilde",
-        })
-    }
-}
-
-impl FromStr for Prediction {
-    type Err = Error;
-    fn from_str(text: &str) -> Result<Self> {
-        parse_name("prediction", &Self::ALL, text)
-    }
-}
-
-impl Variance {
-    /// Every variance, in the order of the help text.
-    pub const ALL: [Self; 4] = [Self::Beta, Self::BetaTilde, Self::Learned, Self::LearnedRange];
-}
-
-impl fmt::Display for Variance {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Beta => "beta",
-            Self::BetaTilde => "beta_tilde",
-            Self::Learned => "learned",
-            Self::LearnedRange => "learned_range",
-        })
-    }
-}
-
-impl FromStr for Variance {
-    type Err = Error;
-    fn from_str(text: &str) -> Result<Self> {
-        parse_name("variance", &Self::ALL, text)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diffusion::q_sample;
+    use crate::diffusion::{forward::v_target, q_sample};
     use crate::rng::{normal, stream};
 
     const T: [usize; 2] = [2, 900];
@@ -319,16 +346,26 @@ mod tests {
         Zip::from(a).and(b).for_each(|a, b| assert!((a - b).abs() < 1e-10, "{a} and {b}"));
     }
 
-    /// A network that knows the answer says the same in all three ways: x̂_0 = x_0 and μ_θ = μ̃_t.
+    /// A network that knows the answer says the same in all four ways: x̂_0 = x_0, ε̂ = ε and μ_θ = μ̃_t.
     #[test]
-    fn the_three_predictions_agree() {
+    fn the_four_predictions_agree() {
         let (reverse, x0, eps, x_t) = setup();
         let truth = mu_tilde(&reverse.schedule, &x0, &x_t, &T);
-        let answers = [(Prediction::Eps, &eps), (Prediction::X0, &x0), (Prediction::MuTilde, &truth)];
+        let v = v_target(&reverse.schedule, &x0, &T, &eps);
+        let answers = [
+            (Prediction::Eps, &eps),
+            (Prediction::X0, &x0),
+            (Prediction::MuTilde, &truth),
+            (Prediction::V, &v),
+        ];
+        assert_eq!(answers.map(|(prediction, _)| prediction), Prediction::ALL);
         for (prediction, answer) in answers {
-            let p = Reverse { prediction, ..reverse.clone() }.read(answer.clone(), &x_t, &T);
+            let reverse = Reverse { prediction, ..reverse.clone() };
+            let p = reverse.read(answer.clone(), &x_t, &T);
             close(&p.x0_hat, &x0);
             close(&p.mean, &truth);
+            close(&reverse.eps_hat(answer.clone(), &x_t, &T).0, &eps);
+            close(&reverse.v_hat(answer.clone(), &x_t, &T).0, &v);
         }
         close(&reverse.eps_from_x0(&x_t, &T, &x0), &eps);
     }
@@ -416,26 +453,6 @@ mod tests {
         let p = clipped.read(Batch::from_elem(x_t.dim(), 7.0), &x_t, &T);
         assert!(p.x0_hat.iter().all(|&x| x == 1.0));
         close(&p.mean, &mu_tilde(&clipped.schedule, &Batch::ones(x_t.dim()), &x_t, &T));
-    }
-
-    #[test]
-    fn names_round_trip() {
-        for p in Prediction::ALL {
-            assert_eq!(p.to_string().parse::<Prediction>().unwrap(), p);
-            assert_eq!(serde_json::to_string(&p).unwrap(), format!("\"{p}\""));
-        }
-        for v in Variance::ALL {
-            assert_eq!(v.to_string().parse::<Variance>().unwrap(), v);
-            assert_eq!(serde_json::to_string(&v).unwrap(), format!("\"{v}\""));
-        }
-        assert_eq!(
-            "v".parse::<Prediction>().unwrap_err().to_string(),
-            "prediction: expected one of eps, x0, mu_tilde, found 'v'"
-        );
-        assert_eq!(
-            "small".parse::<Variance>().unwrap_err().to_string(),
-            "variance: expected one of beta, beta_tilde, learned, learned_range, found 'small'"
-        );
     }
 
     #[test]

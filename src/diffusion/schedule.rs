@@ -1,9 +1,10 @@
 //! The variance schedule: β_t, α_t, ᾱ_t, β̃_t for t = 1..=T (sections 2 and 4).
 
-use super::parse_name;
+use crate::names::{all, unknown};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::{f64::consts::PI, fmt, str::FromStr};
+use std::f64::consts::PI;
+use strum::{Display, EnumString, VariantArray};
 
 /// β_1 of the paper's schedule, section 4.
 const BETA_FIRST: f64 = 1e-4;
@@ -88,23 +89,27 @@ impl Schedule {
         Self::known_good((1..=T).map(|t| (1.0 - f(t) / f(t - 1)).min(BETA_MAX)).collect())
     }
 
-    /// From a table of β_1 … β_T.
+    /// From a table of β_1 … β_T. β_T may be 1: then nothing of the image is left in x_T.
     ///
     /// # Errors
-    /// When there is none, or one is not inside (0, 1).
+    /// When there is none, one is not inside (0, 1), or rounding leaves no noise at t = 1 (ᾱ_1 = 1) or nothing of the
+    /// image before the last step (ᾱ_t = 0).
     ///
     /// ```
     /// use ddpm::diffusion::Schedule;
-    /// let error = Schedule::from_betas(&[0.1, 1.2]).unwrap_err();
-    /// assert_eq!(error.to_string(), "betas: expected 0 < beta < 1, found beta_2 = 1.2");
+    /// let error = Schedule::from_betas(&[1.0, 0.1]).unwrap_err();
+    /// assert_eq!(error.to_string(), "betas: expected beta = 1 at the last step only, found beta_1 = 1");
     /// ```
     pub fn from_betas(betas: &[f64]) -> Result<Self> {
         if betas.is_empty() {
             return Err(Error::argument("betas", "at least one", "none"));
         }
+        let last = betas.len() - 1;
         // written as "not inside", so that NaN is outside
-        if let Some(i) = betas.iter().position(|&beta| !(beta > 0.0 && beta < 1.0)) {
-            return Err(Error::argument("betas", "0 < beta < 1", format!("beta_{} = {}", i + 1, betas[i])));
+        let outside = |(i, &beta): (usize, &f64)| !(beta > 0.0 && (beta < 1.0 || i == last && beta == 1.0));
+        if let Some(i) = betas.iter().enumerate().position(outside) {
+            let expected = if betas[i] == 1.0 { "beta = 1 at the last step only" } else { "0 < beta < 1" };
+            return Err(Error::argument("betas", expected, format!("beta_{} = {}", i + 1, betas[i])));
         }
         let mut beta = vec![0.0];
         beta.extend(betas);
@@ -114,7 +119,55 @@ impl Schedule {
             *product *= 1.0 - beta;
             Some(*product)
         }));
+        // rounding can undo what the betas promise: at the first step, and in a product of many factors
+        if alpha_bar[1] == 1.0 {
+            return Err(Error::argument(
+                "betas",
+                "1 - beta_1 < 1 in f64",
+                format!("beta_1 = {:e}", betas[0]),
+            ));
+        }
+        if let Some(t) = alpha_bar[..=last].iter().position(|&alpha_bar| alpha_bar == 0.0) {
+            let expected = "alpha_bar > 0 before the last step";
+            return Err(Error::argument("betas", expected, format!("alpha_bar_{t} = 0")));
+        }
         Ok(Self { beta, alpha_bar })
+    }
+
+    /// The same chain with zero terminal SNR: √ᾱ_t shifted so that √ᾱ_T = 0 and scaled so that √ᾱ_1 stays,
+    /// √ᾱ′_t = (√ᾱ_t − √ᾱ_T) √ᾱ_1/(√ᾱ_1 − √ᾱ_T) (Lin et al. 2024, Algorithm 1; diffusers' `rescale_betas_zero_snr`).
+    ///
+    /// Samplers start from pure noise, but x_T of the usual schedules still shows how bright the image is: a network that
+    /// was trained with that can't make images of another brightness from noise that has none. Here β_T = 1, so x_T = ε,
+    /// L_T = 0 and SNR(T) = 0, and a network must not predict ε ([`Reverse::check`](super::Reverse::check)).
+    ///
+    /// # Errors
+    /// When T = 1, where √ᾱ_1 can't both stay and be 0; or if two √ᾱ_t are so close that their difference is lost.
+    ///
+    /// ```
+    /// use ddpm::diffusion::Schedule;
+    /// let paper = Schedule::linear(1000);
+    /// let rescaled = paper.rescaled_to_zero_snr()?;
+    /// assert_eq!((rescaled.alpha_bar(1000), rescaled.beta(1000)), (0.0, 1.0));
+    /// assert!((rescaled.alpha_bar(1) - paper.alpha_bar(1)).abs() < 1e-15);
+    /// # Ok::<(), ddpm::Error>(())
+    /// ```
+    pub fn rescaled_to_zero_snr(&self) -> Result<Self> {
+        if self.T() == 1 {
+            return Err(Error::argument("zero SNR", "a chain of at least 2 steps", 1));
+        }
+        let root = |t: usize| self.alpha_bar[t].sqrt();
+        let (first, last) = (root(1), root(self.T()));
+        let scale = first / (first - last);
+        let alpha_bar: Vec<f64> = (1..=self.T()).map(|t| ((root(t) - last) * scale).powi(2)).collect();
+        let before = std::iter::once(&1.0).chain(&alpha_bar);
+        let betas: Vec<f64> = alpha_bar.iter().zip(before).map(|(now, before)| 1.0 - now / before).collect();
+        Self::from_betas(&betas)
+    }
+
+    /// Whether nothing of the image is left in x_T: ᾱ_T = 0.
+    pub fn has_zero_terminal_snr(&self) -> bool {
+        self.alpha_bar[self.T()] == 0.0
     }
 
     #[track_caller]
@@ -204,13 +257,13 @@ impl Schedule {
         (c1, c2)
     }
 
-    /// Signal-to-noise ratio ᾱ_t / (1 − ᾱ_t) of x_t; infinite at t = 0.
+    /// Signal-to-noise ratio ᾱ_t / (1 − ᾱ_t) of x_t; infinite at t = 0, and 0 where ᾱ_t = 0.
     #[track_caller]
     pub fn snr(&self, t: usize) -> f64 {
         self.alpha_bar(t) / (1.0 - self.alpha_bar(t))
     }
 
-    /// log SNR, natural.
+    /// log SNR, natural; −∞ where ᾱ_t = 0.
     #[track_caller]
     pub fn log_snr(&self, t: usize) -> f64 {
         self.snr(t).ln()
@@ -219,7 +272,8 @@ impl Schedule {
     /// The weight of Eq. 12, w_t = β_t² / (2 σ_t² α_t (1 − ᾱ_t)), for a reverse variance σ_t²:
     /// L_{t−1} = w_t ‖ε − ε_θ‖² + D C_t, in nats.
     ///
-    /// [`L_simple`](super::L_simple) is this sum with w_t := 1.
+    /// [`L_simple`](super::L_simple) is this sum with w_t := 1. Where ᾱ_T = 0 the weight of t = T is infinite: there ε
+    /// says nothing of the mean.
     ///
     /// ```
     /// use ddpm::diffusion::Schedule;
@@ -260,7 +314,7 @@ fn sigmoid_betas(n: usize) -> Vec<f64> {
     linspace(-6.0, 6.0, n).map(|s| BETA_FIRST + (BETA_LAST - BETA_FIRST) / (1.0 + (-s).exp())).collect()
 }
 
-/// A schedule's name on the command line and in a checkpoint's configuration.
+/// A schedule's name on the command line and in a checkpoint's configuration: that of a function of [`Schedule`].
 ///
 /// ```
 /// use ddpm::diffusion::{Schedule, ScheduleKind};
@@ -269,23 +323,27 @@ fn sigmoid_betas(n: usize) -> Vec<f64> {
 /// assert_eq!(kind.schedule(50)?, Schedule::cosine(50));
 /// # Ok::<(), ddpm::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", parse_err_ty = Error, parse_err_fn = unknown::<ScheduleKind>)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum), value(rename_all = "snake_case"))]
 pub enum ScheduleKind {
-    /// [`Schedule::linear`]; the paper's
+    /// β_t rises in equal steps, the paper's
     #[default]
     Linear,
-    /// [`Schedule::cosine`]
+    /// ᾱ_t falls as a squared cosine, for any T (Nichol & Dhariwal 2021)
     Cosine,
-    /// [`Schedule::quad`]
+    /// √β_t rises in equal steps
     Quad,
-    /// [`Schedule::sigmoid`]
+    /// β_t rises along a sigmoid
     Sigmoid,
 }
 
 impl ScheduleKind {
     /// Every kind, in the order of the help text.
-    pub const ALL: [Self; 4] = [Self::Linear, Self::Cosine, Self::Quad, Self::Sigmoid];
+    pub const ALL: [Self; 4] = all();
 
     /// The schedule of this kind with T steps, safe for any T: at T ≠ 1000 the β of linear, quad and sigmoid are
     /// multiplied by 1000/T, as in [`Schedule::linear_scaled`].
@@ -301,24 +359,6 @@ impl ScheduleKind {
             Self::Cosine if T == 0 => Err(Error::argument("T", "at least 1 step", 0)),
             Self::Cosine => Ok(Schedule::cosine(T)),
         }
-    }
-}
-
-impl fmt::Display for ScheduleKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Linear => "linear",
-            Self::Cosine => "cosine",
-            Self::Quad => "quad",
-            Self::Sigmoid => "sigmoid",
-        })
-    }
-}
-
-impl FromStr for ScheduleKind {
-    type Err = Error;
-    fn from_str(text: &str) -> Result<Self> {
-        parse_name("schedule", &Self::ALL, text)
     }
 }
 
@@ -387,10 +427,8 @@ mod tests {
     }
 
     #[test]
-    fn names_round_trip_and_build() {
+    fn every_kind_builds() {
         for kind in ScheduleKind::ALL {
-            assert_eq!(kind.to_string().parse::<ScheduleKind>().unwrap(), kind);
-            assert_eq!(serde_json::to_string(&kind).unwrap(), format!("\"{kind}\""));
             let s = kind.schedule(100).unwrap();
             assert!(s.alpha_bar(100) < 2e-3, "{kind}: {}", s.alpha_bar(100));
             assert!((1..=100).all(|t| s.beta(t) >= s.beta(t - 1)), "{kind} rises");
@@ -402,20 +440,61 @@ mod tests {
     fn errors_say_what_was_found() {
         let error = |r: Result<Schedule>| r.unwrap_err().to_string();
         assert_eq!(error(Schedule::from_betas(&[])), "betas: expected at least one, found none");
-        assert_eq!(error(Schedule::from_betas(&[0.0])), "betas: expected 0 < beta < 1, found beta_1 = 0");
+        for (beta, found) in [(0.0, "0"), (f64::NAN, "NaN"), (1.2, "1.2"), (-1.0, "-1")] {
+            let last = format!("betas: expected 0 < beta < 1, found beta_2 = {found}");
+            assert_eq!(error(Schedule::from_betas(&[0.1, beta])), last);
+            let inside = format!("betas: expected 0 < beta < 1, found beta_1 = {found}");
+            assert_eq!(error(Schedule::from_betas(&[beta, 0.1])), inside);
+        }
         assert_eq!(
-            error(Schedule::from_betas(&[f64::NAN])),
-            "betas: expected 0 < beta < 1, found beta_1 = NaN"
+            error(Schedule::from_betas(&[1e-20, 0.5])),
+            "betas: expected 1 - beta_1 < 1 in f64, found beta_1 = 1e-20"
+        );
+        assert_eq!(
+            error(Schedule::from_betas(&[0.999; 200])),
+            "betas: expected alpha_bar > 0 before the last step, found alpha_bar_108 = 0"
+        );
+        assert_eq!(
+            error(Schedule::cosine(1).rescaled_to_zero_snr()),
+            "zero SNR: expected a chain of at least 2 steps, found 1"
+        );
+        let hardly_any = Schedule::from_betas(&[0.5, 1e-20, 0.5]).unwrap(); // 1 − 1e-20 is 1
+        assert_eq!(
+            error(hardly_any.rescaled_to_zero_snr()),
+            "betas: expected 0 < beta < 1, found beta_2 = 0"
         );
         assert_eq!(error(ScheduleKind::Cosine.schedule(0)), "T: expected at least 1 step, found 0");
         assert_eq!(
             error(ScheduleKind::Quad.schedule(20)),
             "T: expected more than 20 steps, as the last beta is 20/T, found 20"
         );
-        assert_eq!(
-            "cosin".parse::<ScheduleKind>().unwrap_err().to_string(),
-            "schedule: expected one of linear, cosine, quad, sigmoid, found 'cosin'"
-        );
+    }
+
+    /// Algorithm 1 of Lin et al.: the ends are what they should be, and √ᾱ is an affine function of what it was.
+    #[test]
+    fn a_rescaled_schedule_ends_in_noise() {
+        for kind in ScheduleKind::ALL {
+            for steps in [21, 40, 1000] {
+                let (old, new) = (kind.schedule(steps).unwrap(), kind.schedule(steps).unwrap());
+                let new = new.rescaled_to_zero_snr().unwrap();
+                assert!(new.has_zero_terminal_snr() && !old.has_zero_terminal_snr());
+                assert_eq!((new.alpha_bar(steps), new.beta(steps), new.alpha(steps)), (0.0, 1.0, 0.0));
+                assert_eq!((new.snr(steps), new.log_snr(steps)), (0.0, f64::NEG_INFINITY));
+                assert_eq!(new.posterior_coefs(steps), (new.alpha_bar(steps - 1).sqrt(), 0.0));
+                assert_eq!(new.beta_tilde(steps), 1.0 - new.alpha_bar(steps - 1));
+                assert_eq!(new.weight(steps, 1.0), f64::INFINITY);
+                let root = |s: &Schedule, t: usize| s.alpha_bar(t).sqrt();
+                let slope = root(&old, 1) / (root(&old, 1) - root(&old, steps));
+                for t in 1..=steps {
+                    let expected = slope * (root(&old, t) - root(&old, steps));
+                    assert!((root(&new, t) - expected).abs() < 1e-13, "{kind} {steps}, t = {t}");
+                    assert!(new.beta(t) > new.beta(t - 1), "{kind} {steps}: β rises at t = {t}");
+                }
+                // done twice it is done once
+                let twice = new.rescaled_to_zero_snr().unwrap();
+                assert!((1..=steps).all(|t| (twice.beta(t) - new.beta(t)).abs() < 1e-11), "{kind} {steps}");
+            }
+        }
     }
 
     #[test]

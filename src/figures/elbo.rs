@@ -119,12 +119,13 @@ pub fn cumulative(models: &[ElboTerms]) -> Chart {
 
 /// What each step counts: the share of its weight w_t (Eq. 12) among all, beside the equal shares in L_simple (Eq. 14).
 ///
-/// `weights` are the pairs (t, w_t) of each named variant of the bound; t ≥ 2, since L_0 has no such weight.
+/// `weights` are the pairs (t, w_t) of each named variant of the bound; t ≥ 2, since L_0 has no such weight. One that
+/// is not finite (t = T where ᾱ_T = 0) is left out.
 pub fn weights(variants: &[(&str, &[(usize, f64)])]) -> Figure {
     let mut chart = Chart::new("t", "share of the total weight, %").title("What step t counts in the loss");
     chart = chart.scales(Scale::Log, Scale::Log);
     for (name, weights) in variants {
-        let total: f64 = weights.iter().map(|(_, w)| w).sum();
+        let total: f64 = weights.iter().map(|(_, w)| w).filter(|w| w.is_finite()).sum();
         let (t, share): (Vec<_>, Vec<_>) =
             weights.iter().map(|&(t, w)| (t as f64, 100.0 * w / total)).unzip();
         chart = chart.line(format!("L with {name}"), &t, &share);

@@ -245,6 +245,27 @@ fn a_chart_survives_whatever_numbers_it_gets() {
     }
 }
 
+/// ᾱ_T = 0: a log SNR of −∞, an infinite weight of the last step, and no L_T.
+#[test]
+fn a_chain_that_ends_in_pure_noise_is_drawn() {
+    let mut alpha_bar = alpha_bar();
+    *alpha_bar.last_mut().unwrap() = 0.0;
+    let [mut infinite, _] = step_weights();
+    let finite = infinite[..infinite.len() - 1].to_vec();
+    infinite.last_mut().unwrap().1 = f64::INFINITY;
+    let mut terms = terms();
+    terms.iter_mut().for_each(|terms| (terms.L_T.mean, terms.L_T.std_error) = (0.0, 0.0));
+    let shares = |w: &[(usize, f64)]| weights(&[("σ^{2} = β", w)]).to_svg().unwrap();
+    let schedules = schedules(&[ScheduleCurve { name: "rescaled".into(), alpha_bar }]).to_svg().unwrap();
+    for svg in [&schedules, &shares(&infinite), &decomposition(&terms).to_svg().unwrap()] {
+        well_formed(svg);
+        assert!(!svg.contains("NaN") && !svg.contains("inf"));
+    }
+    // the other steps keep their shares: the curve is there
+    let blue = |w: &[(usize, f64)]| shares(w).matches("#0072B2").count();
+    assert_eq!(blue(&infinite), blue(&finite));
+}
+
 #[test]
 fn a_line_is_cut_at_the_edge_of_a_given_range() {
     let chart = |y: [f64; 2]| {

@@ -277,7 +277,7 @@ pub fn train(
         });
         let loss = loss / options.batch as f64;
         if !loss.is_finite() {
-            return Err(Error::NonFiniteLoss { step: step + 1, loss });
+            return Err(Error::NonFiniteLoss { step: step + 1, loss, kept: None });
         }
         adam.step(&mut model, &grad);
         progress(step + 1, loss);

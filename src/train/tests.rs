@@ -1,8 +1,14 @@
+use super::checkpoint::{HEADER, LOSSES};
 use super::*;
-use crate::data::Images;
-use crate::diffusion::Variance;
+use crate::checkpoint::{self as files, Precision, Tensors};
+use crate::data::{Dataset, Images};
+use crate::diffusion::{Schedule, Variance};
+use crate::params::Params;
 use ndarray::Array4;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 fn data() -> Dataset {
     let pixels = Array4::from_shape_fn((5, 4, 4, 1), |(n, i, j, _)| (40 * n + 10 * i + j) as u8);
@@ -77,9 +83,9 @@ fn error_after(change: impl FnOnce(&mut Tensors)) -> String {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("c");
     trainer().save(&path).unwrap();
-    let mut file = checkpoint::read(&path).unwrap();
+    let mut file = files::read(&path).unwrap();
     change(&mut file);
-    checkpoint::write(&path, &file, Precision::F32).unwrap();
+    files::write(&path, &file, Precision::F32).unwrap();
     let error = Trainer::load(&path).unwrap_err().to_string();
     let prefix = format!("{}: ", path.display());
     error.strip_prefix(&prefix).unwrap_or_else(|| panic!("no path in: {error}")).to_string()
@@ -108,7 +114,10 @@ fn every_wrong_part_has_its_message() {
         error_with(r#"\"trained_betas\": null"#, r#"\"trained_betas\": [1.5]"#),
         "expected a schedule, found betas: expected 0 < beta < 1, found beta_1 = 1.5"
     );
-    assert_eq!(error_with(r#""batch":3"#, r#""batch":0"#), "expected a batch of at least one image, found 0");
+    assert_eq!(
+        error_with(r#""batch":3"#, r#""batch":0"#),
+        "expected options that can be used, found batch: expected 1 to 65536 images, found 0"
+    );
     assert_eq!(
         error_with(r#"fixed_large"#, r#"learned"#),
         "'out_channels': expected 2 for variance learned, found 1"
@@ -146,13 +155,194 @@ fn an_absent_checkpoint_is_named() {
     assert!(matches!(&error, Error::Io { path, .. } if path == Path::new("no/checkpoint")), "{error}");
 }
 
-#[test]
-fn a_damaged_log_is_an_error() {
+/// A folder with a run of `steps` steps in it.
+fn run(out: &Path, steps: u64) -> RunOptions {
+    let options = RunOptions {
+        out: out.to_path_buf(),
+        steps,
+        checkpoint_every: Duration::from_secs(3600),
+        log_every: 2,
+        precision: Precision::F32,
+    };
+    let run = Run::open(options.clone()).unwrap();
+    run.train(&mut trainer(), &data(), &AtomicBool::new(false), &mut |event| {
+        assert!(matches!(event, Event::Step(_)), "{event:?}");
+    })
+    .unwrap();
+    options
+}
+
+/// Goes on with a run after its log was changed: what it warned of, and the steps of its log at the end.
+fn after_the_log(change: impl FnOnce(&str) -> Vec<u8>) -> (Vec<String>, Vec<u64>) {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("loss.csv");
-    std::fs::write(&path, "step,loss,grad_norm,lr,seconds\n50,much,1,1,1\n").unwrap();
-    let error = LossLog::open(&path, 50, 50).err().expect("an error").to_string();
-    assert!(error.contains("loss.csv: expected a loss log, found "), "{error}");
+    let options = RunOptions { steps: 8, ..run(dir.path(), 6) };
+    std::fs::write(options.log(), change(&std::fs::read_to_string(options.log()).unwrap())).unwrap();
+    let mut warnings = Vec::new();
+    let mut trainer = Trainer::load(&options.checkpoint()).unwrap();
+    let run = Run::open(options).unwrap();
+    run.train(&mut trainer, &data(), &AtomicBool::new(false), &mut |event| {
+        if let Event::Warning(warning) = event {
+            warnings.push(warning.replace(&dir.path().display().to_string(), ""));
+        }
+    })
+    .unwrap();
+    let csv = std::fs::read(run.options.log()).unwrap();
+    let steps = log::read_log(Path::new("loss.csv"), &csv).unwrap().iter().map(|row| row.step).collect();
+    (warnings, steps)
+}
+
+/// A spreadsheet may have saved it: what can still be read is kept, and nothing keeps the run from going on.
+#[test]
+fn a_log_that_somebody_edited_never_stops_a_run() {
+    type Change = fn(&str) -> Vec<u8>;
+    let harmless: [Change; 4] = [
+        |log| log.into(),
+        |log| log.replace('\n', "\r\n").into(),
+        |log| format!("\u{feff}{log}").into(),
+        |log| log.replace('\n', ",\n").into(),
+    ];
+    for change in harmless {
+        assert_eq!(after_the_log(change), (vec![], vec![2, 4, 6, 8]));
+    }
+    let (warnings, steps) = after_the_log(|_| vec![]);
+    assert_eq!((warnings.len(), steps), (0, vec![8]), "an emptied log begins anew");
+    let damages: [(Change, &str, &[u64]); 3] = [
+        (|log| log.replace(',', ";").into(), "it is now /loss.csv.1, nothing is kept", &[8]),
+        (
+            |log| log.trim_end().rsplit_once(',').unwrap().0.into(),
+            "it is now /loss.csv.1, what it says up to step 4 is kept",
+            &[2, 4, 8],
+        ),
+        (|log| format!("{log}2,1,1,1,1\n").into(), "step 2 again or out of order", &[2, 4, 6, 8]),
+    ];
+    for (change, message, rows) in damages {
+        let (warnings, steps) = after_the_log(change);
+        assert!(warnings[0].starts_with("/loss.csv: expected a loss log, found "), "{warnings:?}");
+        assert!(warnings.len() == 1 && warnings[0].contains(message), "{warnings:?}");
+        assert_eq!(steps, rows);
+    }
+}
+
+#[test]
+fn a_damaged_log_of_a_shipped_network_is_an_error() {
+    let error = log::read_log(Path::new("loss.csv"), b"step,loss,grad_norm,lr,seconds\n50,much,1,1,1\n");
+    let error = error.unwrap_err().to_string();
+    assert!(error.starts_with("loss.csv: expected a loss log, found "), "{error}");
+}
+
+#[test]
+fn a_folder_belongs_to_one_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = run(dir.path(), 1);
+    let living = Run::open(options.clone()).unwrap();
+    let error = Run::open(options.clone()).unwrap_err();
+    let expected = format!(
+        "{}: expected a folder that no other process trains in, found process {}",
+        dir.path().display(),
+        std::process::id()
+    );
+    assert_eq!(error.to_string(), expected);
+    drop(living);
+    Run::open(options.clone()).unwrap();
+    let error = Run::open(RunOptions { log_every: 0, ..options }).unwrap_err().to_string();
+    assert_eq!(error, "log_every: expected at least one step, found 0");
+}
+
+/// The checkpoint, and beside it a network that can be sampled, stand in the folder while the run lives.
+#[test]
+fn every_checkpoint_comes_with_its_model() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = RunOptions { steps: 3, checkpoint_every: Duration::ZERO, ..run(dir.path(), 0) };
+    let run = Run::open(options.clone()).unwrap();
+    run.train(&mut trainer(), &data(), &AtomicBool::new(false), &mut |event| {
+        // each step but the first finds what was saved after the one before
+        let Event::Step(report) = event else { panic!("{event:?}") };
+        let saved = Trainer::load(&options.checkpoint()).unwrap();
+        assert_eq!(saved.adam.steps, report.step - 1);
+        assert_eq!(saved.adam.ema.slices(), files::load_pretrained(options.model()).unwrap().unet.slices());
+    })
+    .unwrap();
+}
+
+/// A device that refuses the checkpoint does not end the run, and neither does one that refuses the log.
+#[cfg(unix)]
+#[test]
+fn a_file_that_cannot_be_written_on_the_way_is_a_warning() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = RunOptions { steps: 4, checkpoint_every: Duration::ZERO, ..run(dir.path(), 0) };
+    std::fs::remove_file(options.checkpoint()).unwrap();
+    std::fs::create_dir(options.checkpoint()).unwrap(); // a folder in its place
+    let (mut steps, mut warnings) = (0, Vec::new());
+    let run = Run::open(options.clone()).unwrap();
+    run.train(&mut trainer(), &data(), &AtomicBool::new(false), &mut |event| match event {
+        Event::Step(report) => {
+            steps = report.step;
+            if steps == 3 {
+                std::fs::remove_dir(options.checkpoint()).unwrap();
+            }
+        }
+        Event::Warning(warning) => warnings.push(warning),
+    })
+    .unwrap();
+    assert_eq!((steps, warnings.len()), (4, 2), "{warnings:?}");
+    assert!(warnings[0].ends_with("; the run goes on and tries again later"), "{warnings:?}");
+    assert_eq!(Trainer::load(&options.checkpoint()).unwrap().adam.steps, 4);
+}
+
+/// What a run was told comes back, and a checkpoint of the first edition, which lacks it, still loads.
+#[test]
+fn the_record_of_a_run_survives() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c");
+    let mut trainer = trainer();
+    let data = DataRecord {
+        folder: Some("pictures".into()),
+        shape: [4, 4, 1],
+        holdout: Some(5),
+        flip: false,
+        pictures: 5,
+        fingerprint: "0123456789abcdef".into(),
+    };
+    let options = RunOptions { out: "".into(), ..run(&dir.path().join("run"), 0) };
+    trainer.record = Some(RunRecord { data, options });
+    trainer.options.adam.ema_warmup = true;
+    trainer.save(&path).unwrap();
+    let back = Trainer::load(&path).unwrap();
+    assert_eq!((back.record, back.options), (trainer.record, trainer.options));
+
+    let mut file = files::read(&path).unwrap();
+    let header = file.metadata.get_mut(HEADER).unwrap();
+    let mut old: serde_json::Value = serde_json::from_str(header).unwrap();
+    old.as_object_mut().unwrap().remove("record").unwrap();
+    old["options"]["adam"].as_object_mut().unwrap().remove("ema_warmup").unwrap();
+    *header = old.to_string();
+    files::write(&path, &file, Precision::F32).unwrap();
+    let back = Trainer::load(&path).unwrap();
+    assert_eq!((back.record, back.options.adam.ema_warmup), (None, false));
+}
+
+#[test]
+fn options_that_make_no_sense_together_are_named() {
+    let check = |change: &dyn Fn(&mut TrainOptions)| {
+        let mut options = trainer().options;
+        change(&mut options);
+        options.check(&Reverse::new(Schedule::linear(30))).unwrap_err().to_string()
+    };
+    assert_eq!(check(&|o| o.batch = 0), "batch: expected 1 to 65536 images, found 0");
+    assert_eq!(check(&|o| o.batch = 1 << 20), "batch: expected 1 to 65536 images, found 1048576");
+    assert_eq!(
+        check(&|o| o.loss = Loss::Hybrid),
+        "loss: expected simple or vlb where the variance is not learned, found hybrid with variance beta"
+    );
+    assert_eq!(check(&|o| o.adam.lr = f64::NAN), "lr: expected a positive number, found NaN");
+}
+
+#[test]
+#[should_panic(expected = "Trainer: batch: expected 1 to 65536 images, found 0")]
+fn a_trainer_with_such_options_is_a_bug() {
+    let Trainer { unet, reverse, mut options, .. } = trainer();
+    options.batch = 0;
+    Trainer::from_weights(unet, reverse, options);
 }
 
 /// A whole training step lowers the loss of the very images it was taken on.

@@ -39,6 +39,32 @@ pub fn golden_files(prefix: &str) -> Vec<Golden> {
     paths.into_iter().map(Golden::open).collect()
 }
 
+/// The file of this name, without its ending. Panics if there is none.
+pub fn golden_file(name: &str) -> Golden {
+    Golden::open(golden_dir().join(name).with_extension("safetensors"))
+}
+
+/// The networks `unet_*`, whatever else their names say: those whose metadata have a `recipe` for the weights, or those
+/// that hold them.
+pub fn golden_unets(by_recipe: bool) -> Vec<Golden> {
+    let mut files = golden_files("unet_");
+    files.retain(|file| file.metadata.contains_key("recipe") == by_recipe);
+    assert!(!files.is_empty(), "{}: no unet_* with by_recipe = {by_recipe}", golden_dir().display());
+    files
+}
+
+/// A reference file of the project's own, wherever `DDPM_GOLDEN` points: another folder need not have it.
+pub fn own_golden(name: &str) -> Golden {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    Golden::open(folder.join(name).with_extension("safetensors"))
+}
+
+/// The β of a part of a file of trajectories: `<part>/betas` where it has them, else those of the long chain.
+pub fn betas_of(file: &Golden, part: &str) -> Vec<f64> {
+    let own = format!("{part}/betas");
+    file.vec(if file.has(&own) { &own } else { "long/betas" })
+}
+
 /// One reference file.
 pub struct Golden {
     pub path: PathBuf,
@@ -182,6 +208,18 @@ pub fn max_error<'a>(
     (error, want.iter().map(|w| w.abs()).fold(0.0, f64::max))
 }
 
+/// A text as its words with `#` for each number, and the numbers.
+pub fn numbers_of(text: &str) -> (String, Vec<f64>) {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let digit = |c: char| c.is_ascii_digit() || c == '.';
+    let numbers = text.split(|c| !digit(c)).filter_map(|number| number.parse().ok()).collect();
+    let mut words = text.replace(digit, "#");
+    while words.contains("##") {
+        words = words.replace("##", "#");
+    }
+    (words, numbers)
+}
+
 /// Output `i` of SplitMix64 in counter form.
 pub fn splitmix64(seed: u64, i: u64) -> u64 {
     let mut z = seed.wrapping_add((i + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
@@ -200,10 +238,21 @@ pub fn recipe_uniform(seed: u64, n: usize) -> Vec<f64> {
     (0..n as u64).map(|i| (splitmix64(seed, i) >> 11) as f64 * 2f64.powi(-53)).collect()
 }
 
-/// The recipe weights of the CIFAR-10 shape, by key and shape.
-pub fn recipe_weights(shapes: &BTreeMap<String, Vec<usize>>, seed: u64) -> BTreeMap<String, ArrayD<f32>> {
+/// Keys and shapes of a network by recipe: the file `<name>_keys.json` beside it.
+pub fn recipe_shapes(golden: &Golden) -> BTreeMap<String, Vec<usize>> {
+    let name = golden.path.file_stem().unwrap().to_string_lossy();
+    let keys = fs::read_to_string(golden.path.with_file_name(format!("{name}_keys.json"))).unwrap();
+    let keys: Value = serde_json::from_str(&keys).unwrap();
+    serde_json::from_value(keys["tensors"].clone()).unwrap()
+}
+
+/// Its weights; the metadata say what stands before a key in the name that is hashed.
+pub fn recipe_weights(golden: &Golden) -> BTreeMap<String, ArrayD<f32>> {
+    let seed: u64 = golden.meta("seed").parse().unwrap();
+    let (_, prefix) = golden.meta("recipe").split_once("the name hashed is '").unwrap();
+    let (prefix, _) = prefix.split_once('\'').unwrap();
     let tensor = |(key, shape): (&String, &Vec<usize>)| {
-        let u = recipe_uniform(fnv1a64(&format!("cifar/{key}")) ^ seed, shape.iter().product());
+        let u = recipe_uniform(fnv1a64(&format!("{prefix}{key}")) ^ seed, shape.iter().product());
         let fan_in: usize = shape[1..].iter().product();
         let scale = |u: f64| {
             let v = 2.0 * u - 1.0;
@@ -216,7 +265,7 @@ pub fn recipe_weights(shapes: &BTreeMap<String, Vec<usize>>, seed: u64) -> BTree
         let numbers = u.into_iter().map(|u| scale(u) as f32).collect();
         (key.clone(), ArrayD::from_shape_vec(shape.clone(), numbers).unwrap())
     };
-    shapes.iter().map(tensor).collect()
+    recipe_shapes(golden).iter().map(tensor).collect()
 }
 
 /// n recipe numbers from N(0, 1): Box–Muller over pairs of uniforms.

@@ -2,6 +2,7 @@
 
 use super::machine;
 use super::stopwatch::{Clock, Stopwatch};
+use crate::cli::say::show;
 use ddpm::matmul::simd::simd;
 use ddpm::{Error, Result};
 use serde::Serialize;
@@ -86,7 +87,7 @@ impl Report {
         };
         let clock = if report.stopwatch.clock == Clock::Cpu { "CPU" } else { "wall" };
         let cpu = report.cpu.as_deref().unwrap_or("unknown CPU");
-        println!("{cpu}, --threads {threads}, {clock} time, kernel {}; {}", report.simd, report.peak());
+        show!("{cpu}, --threads {threads}, {clock} time, kernel {}; {}", report.simd, report.peak());
         report
     }
 
@@ -113,7 +114,7 @@ impl Report {
             peak_share: gflops / timing.peak,
             rss_mib: machine::peak_memory(),
         };
-        println!("{row}");
+        show!("{row}");
         self.rows.push(row);
         Ok(())
     }

@@ -5,6 +5,7 @@ use super::bound::loss_curve;
 use super::studio::{JUDGED, Studio, garments};
 use crate::cli::model::{as_batch, image_shape};
 use crate::cli::progress::Progress;
+use crate::cli::say::show;
 use ddpm::Result;
 use ddpm::checkpoint::{ABLATION, Pretrained, Shipped};
 use ddpm::data::to_u8;
@@ -64,11 +65,11 @@ pub(super) fn table(studio: &Studio) -> Result<()> {
     };
     let rows = ABLATION.iter().zip(&curves).map(watched).collect::<Result<Vec<_>>>()?;
     progress.finish();
-    println!("{:5}{:48}{:>18}{:>10}{:>12}", "", "objective", "bits/dim", "Fréchet", "confidence");
+    show!("{:5}{:48}{:>18}{:>10}{:>12}", "", "objective", "bits/dim", "Fréchet", "confidence");
     for r in &rows {
         let bits = format!("{:.3} ± {:.3}", r.bits_per_dim, r.std_error);
         let note = if r.bits_per_dim < RAW { "" } else { "  worse than raw pixels" };
-        println!(
+        show!(
             "{:5}{:48}{bits:>18}{:>10.2}{:>12.3}{note}",
             symbol(&r.predicts),
             r.objective,
@@ -76,7 +77,7 @@ pub(super) fn table(studio: &Studio) -> Result<()> {
             r.confidence
         );
     }
-    println!();
+    show!("");
     let charts = curves.iter().zip(&rows).map(|(curve, row)| panel(curve, row)).collect();
     studio.save("ablation.png", &Chart::panels(charts, 3, (560, 440)))?;
     studio.save_csv("ablation.csv", rows)

@@ -3,6 +3,7 @@
 use super::studio::{Studio, garments};
 use crate::cli::elbo::{evaluate, table, variants, weights, write_all};
 use crate::cli::model::{as_batch, variance_name};
+use crate::cli::say::show;
 use ddpm::Result;
 use ddpm::checkpoint::{GARMENTS, PAINTINGS, Shipped};
 use ddpm::diffusion::{ElboOptions, Schedule, ScheduleKind, rate_distortion};
@@ -42,7 +43,7 @@ pub(super) fn decomposition(studio: &Studio) -> Result<()> {
     let images = garments(IMAGES);
     let variants = variants(&model.reverse);
     let bounds = evaluate(model, &variants, &as_batch(&images), &ElboOptions::default(), studio.seed);
-    println!("{}\n", table(&images.name, &variants, &bounds));
+    show!("{}\n", table(&images.name, &variants, &bounds));
     let weights: Vec<_> = variants.iter().map(|v| (variance_name(v), weights(v))).collect();
     let weights: Vec<(&str, &[(usize, f64)])> =
         weights.iter().map(|(name, w)| (*name, w.as_slice())).collect();

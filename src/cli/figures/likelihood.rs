@@ -3,6 +3,7 @@
 use super::studio::{Studio, paintings};
 use crate::cli::elbo::{evaluate, variants};
 use crate::cli::model::as_batch;
+use crate::cli::say::show;
 use ddpm::checkpoint::Pretrained;
 use ddpm::data::{Images, fashion_mnist_excerpt, fashion_mnist_test};
 use ddpm::diffusion::{Elbo, ElboOptions, Reverse, TimeSteps};
@@ -70,9 +71,9 @@ pub(super) fn table(studio: &Studio) -> Result<()> {
     }
     for row in &rows {
         let error = row.std_error.map_or(String::new(), |e| format!(" ± {e:.3}"));
-        println!("{:34} {:24} {:.3}{error} bits/dim", row.data, row.model, row.bits_per_dim);
+        show!("{:34} {:24} {:.3}{error} bits/dim", row.data, row.model, row.bits_per_dim);
     }
-    println!();
+    show!("");
     for (model, test, train) in QUOTED {
         rows.push(Row::quoted(model, "CIFAR10, test", test));
         rows.extend(train.map(|bits| Row::quoted(model, "CIFAR10, training", bits)));

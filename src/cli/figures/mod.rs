@@ -11,6 +11,7 @@ mod studio;
 
 pub(super) use neighbours::Excerpt;
 
+use crate::cli::say::{note, show};
 use clap::{Args, ValueEnum};
 use ddpm::{Error, Result};
 use std::path::PathBuf;
@@ -97,14 +98,10 @@ impl Figures {
                 let started = Instant::now();
                 name.make(&studio)?;
                 let shown = name.to_possible_value().expect("every name can be written");
-                eprintln!(
-                    "{:32} {:.1} s\n",
-                    format!("= {}", shown.get_name()),
-                    started.elapsed().as_secs_f64()
-                );
+                note!("{:32} {:.1} s\n", format!("= {}", shown.get_name()), started.elapsed().as_secs_f64());
             }
         }
-        println!("figures in {}, {:.0} s", studio.out.display(), started.elapsed().as_secs_f64());
+        show!("figures in {}, {:.0} s", studio.out.display(), started.elapsed().as_secs_f64());
         Ok(())
     }
 }

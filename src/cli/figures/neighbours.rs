@@ -2,6 +2,7 @@
 
 use super::studio::{Studio, paintings};
 use crate::cli::sample::draw;
+use crate::cli::say::show;
 use clap::Args;
 use ddpm::Result;
 use ddpm::checkpoint;
@@ -107,7 +108,7 @@ impl Excerpt {
         let (x0, _) = draw(&checkpoint::shipped()?, SAMPLES, &[], self.seed);
         let excerpt = excerpt(&train, &to_u8(&x0), &Classifier::shipped()?);
         data::idx::write_images(&self.out, &excerpt.pixels)?;
-        println!("{} images in {}", excerpt.len(), self.out.display());
+        show!("{} images in {}", excerpt.len(), self.out.display());
         Ok(())
     }
 }

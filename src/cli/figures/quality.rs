@@ -2,6 +2,7 @@
 
 use super::studio::{JUDGED, Judge, Studio};
 use crate::cli::sample::fast;
+use crate::cli::say::show;
 use ddpm::Result;
 use ddpm::data::{FASHION_MNIST_CLASSES, to_u8};
 use ddpm::figures::{Chart, Figure, Scale};
@@ -68,13 +69,13 @@ fn classes(studio: &Studio, judge: &Judge) -> Result<()> {
         FASHION_MNIST_CLASSES.iter().zip(counts).map(|(name, n)| (name.to_string(), json!(n))).collect()
     };
     let (test_histogram, test_confidence) = (judge.test.histogram(), judge.test.confidence());
-    println!("{:12}{:>10}{:>12}", "class", "samples", "test images");
+    show!("{:12}{:>10}{:>12}", "class", "samples", "test images");
     for (name, (n, m)) in
         FASHION_MNIST_CLASSES.iter().zip(samples.histogram().into_iter().zip(test_histogram))
     {
-        println!("{name:12}{n:>10}{m:>12}");
+        show!("{name:12}{n:>10}{m:>12}");
     }
-    println!("{:12}{:>10.3}{test_confidence:>12.3}\n", "confidence", samples.confidence());
+    show!("{:12}{:>10.3}{test_confidence:>12.3}\n", "confidence", samples.confidence());
     let value = json!({
         "classifier_test_accuracy": judge.test.accuracy(&labels),
         "samples": { "images": JUDGED, "classes": histogram(samples.histogram()), "confidence": samples.confidence(), "frechet": frechet },

@@ -6,6 +6,8 @@ mod process;
 mod setup;
 
 use crate::cli::course::stem;
+use crate::cli::numbers::whole;
+use crate::cli::say::note;
 use clap::Args;
 use ddpm::{Error, Result};
 use place::Place;
@@ -24,7 +26,7 @@ pub(super) struct Lab {
     task: Task,
 
     /// Notebooks to run at the same time [default: half of the cores, since each uses several]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole(1..=1024))]
     jobs: Option<usize>,
 
     /// Don't open a browser; print the address
@@ -93,7 +95,7 @@ fn open(place: &Place, no_browser: bool) -> Result<()> {
     }
     // without this the first Ctrl-C, at which JupyterLab asks whether it is meant, would end this process alone
     ctrlc::set_handler(|| ()).map_err(|e| Error::argument("Ctrl-C", "a handler", e))?;
-    eprintln!("JupyterLab: Ctrl-C twice stops it");
+    note!("JupyterLab: Ctrl-C twice stops it");
     let status = command.status().map_err(Error::io(&jupyter))?;
     // a server that was stopped by a signal has done its work
     if status.code().is_none_or(|code| code == 0) {
@@ -152,9 +154,9 @@ fn run_all(
         let verdict =
             end.and_then(|took| compare(&stored, &folder.join(format!("{name}.ipynb"))).map(|()| took));
         match verdict {
-            Ok(took) => eprintln!("{name:24} {:4} s", took.as_secs()),
+            Ok(took) => note!("{name:24} {:4} s", took.as_secs()),
             Err(error) => {
-                eprintln!("{name:24} FAILED\n{error}");
+                note!("{name:24} FAILED\n{error}");
                 failed.push(name);
             }
         }
@@ -168,6 +170,6 @@ fn html(place: &Place, folder: &Path) -> Result<()> {
     let mut command = Command::new(place.python("python"));
     command.arg(place.course.kernel("pages.py")).arg(&place.course.notebooks).arg(&folder);
     start(&mut command, &place.log("html"), "html")?.finish()?;
-    eprintln!("{}: begins here", folder.join("index.html").display());
+    note!("{}: begins here", folder.join("index.html").display());
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use super::place::Place;
 use super::process::{output, start};
+use crate::cli::say::note;
 use ddpm::{Error, Result};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -35,10 +36,10 @@ pub(super) fn undo(place: &Place) -> Result<()> {
         std::fs::remove_file(&stamp).map_err(Error::io(&stamp))?;
     }
     match std::fs::remove_dir(&place.lab) {
-        Ok(()) => eprintln!("{}: removed", place.lab.display()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => eprintln!("nothing was installed"),
+        Ok(()) => note!("{}: removed", place.lab.display()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => note!("nothing was installed"),
         Err(error) => {
-            eprintln!("{}: what is installed is removed, the folder stays: {error}", place.lab.display())
+            note!("{}: what is installed is removed, the folder stays: {error}", place.lab.display())
         }
     }
     Ok(())
@@ -46,9 +47,9 @@ pub(super) fn undo(place: &Place) -> Result<()> {
 
 /// One step: says how long it may take, runs, and says how long it took.
 fn step(place: &Place, name: &str, takes: &str, command: &mut Command) -> Result<()> {
-    eprintln!("{name}: {takes} …");
+    note!("{name}: {takes} …");
     let took = start(command, &place.log(name), name)?.finish()?;
-    eprintln!("{name}: done in {} s", took.as_secs());
+    note!("{name}: done in {} s", took.as_secs());
     Ok(())
 }
 
@@ -113,7 +114,7 @@ fn evcxr(place: &Place) -> Result<()> {
         command.args(what).arg(&root);
         match step(place, "evcxr binary", "a minute", &mut command) {
             Ok(()) => return Ok(()),
-            Err(error) => eprintln!("{error}\nevcxr binary: not to be had; it is compiled instead"),
+            Err(error) => note!("{error}\nevcxr binary: not to be had; it is compiled instead"),
         }
     }
     let build = place.lab.join("build"); // kept until it succeeds, so that a second try goes on from there

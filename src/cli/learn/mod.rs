@@ -3,6 +3,7 @@
 mod workbook;
 
 use super::course::Exercise;
+use crate::cli::say::show;
 use clap::{Args, Subcommand};
 use ddpm::Result;
 use std::path::PathBuf;
@@ -63,9 +64,9 @@ impl Learn {
 fn list(book: &Workbook) -> Result<()> {
     for (index, exercise) in book.exercises.iter().enumerate() {
         let mark = if book.solved(index) { "✓" } else { " " };
-        println!("{mark} {:24} {}", exercise.name, book.path(index).display());
+        show!("{mark} {:24} {}", exercise.name, book.path(index).display());
     }
-    println!("{}", standing(book));
+    show!("{}", standing(book));
     Ok(())
 }
 
@@ -78,11 +79,11 @@ fn standing(book: &Workbook) -> String {
 fn next(book: &mut Workbook) -> Result<()> {
     while let Some(index) = book.first_open() {
         if !book.check(index)? {
-            println!("\n{}\nedit {}", title(&book.exercises[index]), book.path(index).display());
+            show!("\n{}\nedit {}", title(&book.exercises[index]), book.path(index).display());
             break;
         }
     }
-    println!("{}", standing(book));
+    show!("{}", standing(book));
     Ok(())
 }
 
@@ -93,7 +94,7 @@ fn title(exercise: &Exercise) -> &str {
 /// Checks what is saved, until it is interrupted.
 fn watch(book: &mut Workbook) -> Result<()> {
     next(book)?;
-    println!("waiting for a file to be saved; Ctrl-C ends");
+    show!("waiting for a file to be saved; Ctrl-C ends");
     let saved = |book: &Workbook| -> Vec<Option<SystemTime>> {
         let time = |index| std::fs::metadata(book.path(index)).and_then(|file| file.modified()).ok();
         (0..book.exercises.len()).map(time).collect()
@@ -103,7 +104,7 @@ fn watch(book: &mut Workbook) -> Result<()> {
         std::thread::sleep(GLANCE);
         let now = saved(book);
         if let Some(index) = (0..now.len()).find(|&index| now[index] != before[index]) {
-            println!("\n{}", book.path(index).display());
+            show!("\n{}", book.path(index).display());
             if book.check(index)? {
                 next(book)?;
             }

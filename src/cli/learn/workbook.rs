@@ -1,6 +1,7 @@
 //! The folder of exercises: a small Cargo package with a program for each.
 
 use crate::cli::course::{Course, Exercise};
+use crate::cli::say::note;
 use ddpm::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -126,7 +127,7 @@ impl Workbook {
         let mut command = Command::new("cargo");
         command.args(["run", "--quiet", "--bin"]).args(arguments).current_dir(&self.folder);
         if !self.folder.join("target").exists() {
-            eprintln!("compiling the crate, once: a minute or two");
+            note!("compiling the crate, once: a minute or two");
         }
         let status = command.status().map_err(Error::io("cargo"))?;
         Ok(status.success())

@@ -1,0 +1,180 @@
+//! A run: a folder in which one process at a time trains.
+
+use super::log::LossLog;
+use super::{StepReport, Trainer};
+use crate::checkpoint::{self, Precision};
+use crate::data::Dataset;
+use crate::error::{Error, Result};
+use crate::files;
+use serde::{Deserialize, Serialize};
+use std::fs::{File, TryLockError};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// So often the end of a run tries to save, so far apart: a device that is full now may not be in a moment.
+const TRIES: (u32, Duration) = (3, Duration::from_secs(5));
+
+/// Where a run keeps its files, and how often.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunOptions {
+    /// the folder
+    #[serde(skip)]
+    pub out: PathBuf,
+    /// stop after this many steps in all
+    pub steps: u64,
+    /// a checkpoint at least this often
+    pub checkpoint_every: Duration,
+    /// a row of the loss log every so many steps
+    pub log_every: u64,
+    /// how the averaged weights are stored
+    pub precision: Precision,
+}
+
+impl RunOptions {
+    /// Where a run's checkpoint lies.
+    pub fn checkpoint(&self) -> PathBuf {
+        self.out.join("checkpoint.safetensors")
+    }
+
+    /// Where the loss log lies.
+    pub fn log(&self) -> PathBuf {
+        self.out.join("loss.csv")
+    }
+
+    /// Where the averaged weights lie, as a diffusers folder.
+    pub fn model(&self) -> PathBuf {
+        self.out.join("model")
+    }
+}
+
+/// What a run tells while it lasts.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A step was taken.
+    Step(&'a StepReport),
+    /// Something went wrong that does not end the run.
+    Warning(String),
+}
+
+/// A folder that belongs to this process as long as the value lives: no other one can train in it.
+#[derive(Debug)]
+pub struct Run {
+    /// where, how long, how often
+    pub options: RunOptions,
+    /// the system drops the lock with the process, however that ends; `None` where folders can't be locked
+    _lock: Option<File>,
+}
+
+impl Run {
+    /// Makes the folder if there is none, locks it, tries whether it can be written to, and sweeps away what a killed
+    /// save has left.
+    ///
+    /// # Errors
+    /// Another process trains in it ([`Error::Locked`] with its number), or it can't be written to.
+    pub fn open(options: RunOptions) -> Result<Run> {
+        if options.log_every == 0 {
+            return Err(Error::argument("log_every", "at least one step", 0));
+        }
+        std::fs::create_dir_all(&options.out).map_err(Error::io(&options.out))?;
+        let lock = lock(&options.out)?;
+        [&options.out, &options.model()].into_iter().try_for_each(|folder| files::sweep(folder))?;
+        files::check_dir(&options.out)?;
+        Ok(Run { options, _lock: lock })
+    }
+
+    /// Trains until `options.steps`, or until `stop`. Checkpoint, averaged weights and log are written on the way and at
+    /// the end; one that can't be written on the way is a warning, and is tried again at the next turn.
+    ///
+    /// # Errors
+    /// The loss is not finite (the last checkpoint stays), or a file can't be written at the end.
+    pub fn train(
+        &self,
+        trainer: &mut Trainer,
+        data: &Dataset,
+        stop: &AtomicBool,
+        observe: &mut dyn FnMut(Event),
+    ) -> Result<()> {
+        let options = &self.options;
+        let (mut log, warning) =
+            LossLog::open(&options.log(), trainer.adam.steps, options.log_every, trainer.open_row);
+        warning.into_iter().for_each(|warning| observe(Event::Warning(warning)));
+        let (mut saved, mut kept) =
+            (Instant::now(), options.checkpoint().exists().then_some(trainer.adam.steps));
+        while trainer.adam.steps < options.steps && !stop.load(Ordering::Relaxed) {
+            let report = match trainer.step(data) {
+                Ok(report) => report,
+                Err(error) => {
+                    log.write()?; // how it came to that
+                    return Err(error.with_kept(kept));
+                }
+            };
+            log.add(&report);
+            observe(Event::Step(&report));
+            if saved.elapsed() >= options.checkpoint_every {
+                match self.save(trainer, &log) {
+                    Ok(()) => kept = Some(trainer.adam.steps),
+                    Err(error @ Error::Io { .. }) => {
+                        observe(Event::Warning(format!("{error}; the run goes on and tries again later")));
+                    }
+                    Err(error) => return Err(error),
+                }
+                saved = Instant::now();
+            }
+        }
+        self.save_at_the_end(trainer, &log, observe)
+    }
+
+    /// Each file on its own: a log that can't be written does not keep the weights from the disk.
+    fn save(&self, trainer: &mut Trainer, log: &LossLog) -> Result<()> {
+        let options = &self.options;
+        trainer.open_row = log.open_row();
+        let log = log.write();
+        trainer.save(&options.checkpoint())?;
+        let Trainer { adam, reverse, .. } = trainer;
+        checkpoint::save_pretrained(&adam.ema, reverse, options.model(), options.precision)?;
+        log
+    }
+
+    fn save_at_the_end(
+        &self,
+        trainer: &mut Trainer,
+        log: &LossLog,
+        observe: &mut dyn FnMut(Event),
+    ) -> Result<()> {
+        let (tries, pause) = TRIES;
+        for _ in 1..tries {
+            match self.save(trainer, log) {
+                Err(error @ Error::Io { .. }) => {
+                    observe(Event::Warning(format!("{error}; trying again in {} s", pause.as_secs())));
+                    std::thread::sleep(pause);
+                }
+                done => return done,
+            }
+        }
+        self.save(trainer, log)
+    }
+}
+
+/// Locks a folder by a file in it, which holds the number of the process that has the lock.
+fn lock(folder: &Path) -> Result<Option<File>> {
+    let path = folder.join(".lock");
+    let open = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+    let mut file = open.map_err(Error::io(&path))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut process = String::new();
+            // where locks also forbid reading, its number remains unknown
+            let process = file.read_to_string(&mut process).ok().and_then(|_| process.trim().parse().ok());
+            return Err(Error::Locked { path: folder.to_path_buf(), process });
+        }
+        // some file systems know no locks: better a run without one than none
+        Err(TryLockError::Error(e)) if e.kind() == std::io::ErrorKind::Unsupported => return Ok(None),
+        Err(TryLockError::Error(e)) => return Err(Error::io(&path)(e)),
+    }
+    // the number is for people: a full device, which can't hold it, is no reason to stop
+    let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+    Ok(Some(file))
+}
