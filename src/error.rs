@@ -132,6 +132,26 @@ pub enum Fault {
         /// the type it has
         found: String,
     },
+    /// A number of a tensor can't be used, or can't be stored.
+    #[error("'{key}' at {place:?}: expected {expected}, found {found}")]
+    Number {
+        /// the tensor's key
+        key: String,
+        /// the number's place in the tensor
+        place: Vec<usize>,
+        /// what would do
+        expected: String,
+        /// the number
+        found: f32,
+    },
+    /// A file's contents are not what its checksum says.
+    #[error("damaged: it says {stored}, its contents give {found}")]
+    Damaged {
+        /// the checksum in the file
+        stored: String,
+        /// the one of its contents
+        found: String,
+    },
     /// A configuration's value can't be used.
     #[error("'{key}': expected {expected}, found {found}")]
     Value {

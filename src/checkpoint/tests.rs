@@ -2,7 +2,10 @@ use super::*;
 use crate::nn::Linear;
 use crate::nn::gradient_check::shaken;
 use crate::rng::stream;
-use ndarray::array;
+use half::{bf16, f16};
+use ndarray::{ArrayD, IxDyn, array};
+use safetensors::tensor::{Dtype, TensorView};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 fn reverse() -> Reverse {
@@ -45,7 +48,7 @@ fn bits(model: &Unet) -> Vec<u32> {
 fn f32_survives_to_the_bit() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("numbers");
-    let numbers = [0.0, -0.0, 1e-45, -1e-40, f32::MIN_POSITIVE, 0.1, f32::MAX, f32::INFINITY, f32::NAN];
+    let numbers = [0.0, -0.0, 1e-45, -1e-40, f32::MIN_POSITIVE, 0.1, f32::MAX, f32::MIN, -1.5];
     let mut file = Tensors::default();
     file.tensors.insert("a".into(), ArrayD::from_shape_vec(vec![3, 3], numbers.to_vec()).unwrap());
     file.metadata.insert("key".into(), "value".into());
@@ -180,6 +183,91 @@ fn error_after(change: impl FnOnce(&mut BTreeMap<String, ArrayD<f32>>)) -> Strin
     let error = load_pretrained(dir.path()).unwrap_err().to_string();
     let prefix = format!("{}: ", path.display());
     error.strip_prefix(&prefix).unwrap_or_else(|| panic!("no path in: {error}")).to_string()
+}
+
+/// One byte changed, anywhere and to anything: no file of ours is then loaded with other numbers, nor with the same ones.
+#[test]
+fn every_changed_byte_is_noticed() {
+    let bytes = several();
+    parse(&bytes).unwrap();
+    for at in 0..bytes.len() {
+        let blank = |byte: u8| bytes[at] ^ byte;
+        for mask in
+            (0..8).map(|bit| 1 << bit).chain([0xff, blank(b' '), blank(b'\n'), blank(b'0'), blank(b'"')])
+        {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= mask;
+            let noticed = mask == 0 || parse(&damaged).is_err();
+            assert!(noticed, "byte {at}: {:#04x} became {:#04x}", bytes[at], damaged[at]);
+        }
+    }
+}
+
+/// Damage to a number, to a remark, and to either half of the checksum's own entry; no checksum is none to be wrong.
+#[test]
+fn what_damage_is_called() {
+    let bytes = several();
+    let changed = |from: &[u8], to: &[u8]| {
+        let at = bytes.windows(from.len()).position(|window| window == from).expect("it is there");
+        let mut changed = bytes.clone();
+        changed[at..at + to.len()].copy_from_slice(to);
+        parse(&changed)
+    };
+    let says = |result: Result<Tensors, Fault>| match result.unwrap_err() {
+        fault @ Fault::Damaged { .. } => fault.to_string(),
+        other => panic!("{other}"),
+    };
+    let text = says(changed(&2f32.to_le_bytes(), &2.5f32.to_le_bytes()));
+    assert!(text.starts_with("damaged: it says ddpm_checksum crc32:"), "{text}");
+    assert!(text.contains(", its contents give ddpm_checksum crc32:"), "{text}");
+    says(changed(b"quotes", b"Quotes"));
+    says(changed(b"crc32:", b"crc33:"));
+    assert!(says(changed(b"ddpm_checksum", b"ddpm_cHecksum")).contains("it says ddpm_cHecksum"));
+    // as a tool writes it that does not know of checksums
+    changed(b"\"ddpm_checksum\":\"crc32:", b"\"mmpd_checksum\":\"32crc:").unwrap();
+}
+
+/// The header's keys are in order, whatever order a map has them in.
+#[test]
+fn the_same_tensors_make_the_same_file() {
+    assert!((0..20).all(|_| several() == several()));
+}
+
+#[test]
+fn numbers_that_are_none_are_not_saved() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("w");
+    std::fs::write(&path, "old").unwrap();
+    for (x, precision, message) in [
+        (f32::NAN, Precision::F32, "a finite number, found NaN"),
+        (f32::INFINITY, Precision::Bf16, "a finite number, found inf"),
+        (f32::NEG_INFINITY, Precision::F16, "a finite number, found -inf"),
+        (65520.0, Precision::F16, "a number that f16 can hold, found 65520"),
+        (f32::MAX, Precision::Bf16, &format!("a number that bf16 can hold, found {}", f32::MAX)),
+    ] {
+        let mut file = Tensors::default();
+        file.tensors.insert("a.weight".into(), array![[0.0, 1.0], [x, 2.0]].into_dyn());
+        let error = write(&path, &file, precision).unwrap_err().to_string();
+        assert_eq!(error, format!("{}: 'a.weight' at [1, 0]: expected {message}", path.display()));
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+    }
+    let mut file = Tensors::default();
+    file.tensors.insert("a".into(), array![65519.0, -65519.0].into_dyn()); // these round to ±65504
+    write(&path, &file, Precision::F16).unwrap();
+}
+
+/// Files of others have no checksum, and may hold anything.
+#[test]
+fn numbers_that_are_none_are_not_loaded() {
+    for (dtype, bytes, found) in [
+        (Dtype::F32, &f32::NAN.to_le_bytes()[..], "NaN"),
+        (Dtype::F16, &f16::NEG_INFINITY.to_le_bytes(), "-inf"),
+        (Dtype::F64, &1e300f64.to_le_bytes(), "inf"),
+    ] {
+        let mut file = parse(&one(dtype, &[1, 1], bytes)).unwrap();
+        let error = take(&mut file.tensors, "a", &[1, 1]).unwrap_err().to_string();
+        assert_eq!(error, format!("'a' at [0, 0]: expected a finite number, found {found}"));
+    }
 }
 
 #[test]

@@ -119,8 +119,8 @@ impl Trainer {
         checkpoint::fill(&mut trainer.adam.m, "adam_m.", &mut file.tensors)?;
         checkpoint::fill(&mut trainer.adam.v, "adam_v.", &mut file.tensors)?;
         if let Some(ImportanceSampler { losses, seen }) = &mut trainer.importance {
-            take(losses, LOSSES, &mut file)?;
-            take(seen, SEEN, &mut file)?;
+            restore(losses, LOSSES, &mut file)?;
+            restore(seen, SEEN, &mut file)?;
         }
         checkpoint::nothing_left(&file.tensors)?;
         Ok(trainer)
@@ -128,13 +128,8 @@ impl Trainer {
 }
 
 /// Fills an array, of the shape it has, with the tensor of that key as it is.
-fn take<D: Dimension>(array: &mut Array<f32, D>, key: &str, file: &mut Tensors) -> Result<(), Fault> {
-    let missing = || Fault::MissingKey { key: key.into() };
-    let found = file.tensors.remove(key).ok_or_else(missing)?;
-    if found.shape() != array.shape() {
-        let (expected, found) = (array.shape().to_vec(), found.shape().to_vec());
-        return Err(Fault::WrongShape { key: key.into(), expected, found });
-    }
+fn restore<D: Dimension>(array: &mut Array<f32, D>, key: &str, file: &mut Tensors) -> Result<(), Fault> {
+    let found = checkpoint::take(&mut file.tensors, key, array.shape())?;
     array.assign(&found.into_dimensionality::<D>().expect("as many axes"));
     Ok(())
 }
