@@ -107,10 +107,12 @@ pub enum Fault {
         key: String,
     },
     /// A checkpoint or configuration has a key that nothing here uses.
-    #[error("unknown key '{key}'")]
+    #[error("unknown key '{key}'{}", nearest.as_ref().map_or(String::new(), |name| format!("; is it '{name}'?")))]
     UnknownKey {
         /// the key
         key: String,
+        /// the known key that is most like it
+        nearest: Option<String>,
     },
     /// A tensor has the wrong shape.
     #[error("'{key}': expected shape {expected:?}, found {found:?}")]
@@ -169,8 +171,8 @@ impl Fault {
     ///
     /// ```
     /// use ddpm::{Fault, unet::UnetConfig};
-    /// let error = UnetConfig::from_json("{}").map_err(Fault::at("model/config.json")).unwrap_err();
-    /// assert_eq!(error.to_string(), "model/config.json: missing key 'block_out_channels'");
+    /// let error = UnetConfig::from_json(r#"{"in_chanels": 3}"#).map_err(Fault::at("model/config.json")).unwrap_err();
+    /// assert_eq!(error.to_string(), "model/config.json: unknown key 'in_chanels'; is it 'in_channels'?");
     /// ```
     pub fn at(path: impl AsRef<Path>) -> impl FnOnce(Fault) -> Error {
         let path = path.as_ref().to_path_buf();

@@ -142,6 +142,7 @@ pub mod params;
 pub mod prelude;
 pub mod quality;
 pub mod rng;
+mod schema;
 pub mod tensor;
 pub mod train;
 pub mod unet;

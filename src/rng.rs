@@ -9,6 +9,7 @@ use ndarray_rand::RandomExt;
 use ndarray_rand::rand::{Rng, SeedableRng};
 use ndarray_rand::rand_distr::{Distribution, StandardNormal};
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
 
 /// The `n`-th random stream of a seed: ChaCha8 with the counter's high word set to `n`.
 ///
@@ -22,6 +23,32 @@ pub fn stream(seed: u64, n: u64) -> ChaCha8Rng {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(n);
     rng
+}
+
+/// What a stream is for. Each domain has 2⁶² streams of its own, so that what is drawn in one never meets what is drawn in
+/// another, though both have the same seed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Domain {
+    /// Samples, evaluations and everything else; in the first edition also training, whose runs go on as they began.
+    #[default]
+    Common = 0,
+    /// The draws of a training's steps.
+    Training = 1,
+}
+
+impl Domain {
+    /// The `n`-th random stream of a seed in this domain: [`stream`] of n + 2⁶² · domain.
+    ///
+    /// ```
+    /// use ddpm::rng::{Domain, stream};
+    /// assert_eq!(Domain::Common.stream(1, 7), stream(1, 7));
+    /// assert_ne!(Domain::Training.stream(1, 7), stream(1, 7));
+    /// ```
+    pub fn stream(self, seed: u64, n: u64) -> ChaCha8Rng {
+        debug_assert!(n < 1 << 62, "the streams of a domain end at 2⁶², found {n}");
+        stream(seed, (self as u64) << 62 | n)
+    }
 }
 
 /// An array of independent draws from N(0, 1).
@@ -49,6 +76,18 @@ mod tests {
         let mean = z.mean().unwrap();
         let var = z.mapv(|v| v * v).mean().unwrap() - mean * mean;
         assert!(mean.abs() < 0.015 && (var - 1.0).abs() < 0.02, "mean {mean}, variance {var}");
+    }
+
+    /// Images 0 to 3 of a training at its first steps, and the noise of four images at every step of a chain.
+    #[test]
+    fn domains_do_not_meet() {
+        let first = |mut rng: ChaCha8Rng| rng.random::<u64>();
+        let training: Vec<u64> = (0..4000).map(|n| first(Domain::Training.stream(1, n))).collect();
+        let noise = (0..4u64).flat_map(|image| (0..=1000).map(move |t| image << 32 | t));
+        let noise: std::collections::HashSet<u64> =
+            noise.map(|n| first(Domain::Common.stream(1, n))).collect();
+        assert!(training.iter().all(|draw| !noise.contains(draw)));
+        assert!((0..4000).any(|n| noise.contains(&first(stream(1, n)))), "they would, without domains");
     }
 
     /// The stream is part of the crate's results: figures and trained weights depend on it.

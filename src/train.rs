@@ -25,7 +25,7 @@ pub use step::{Group, StepReport, loss_and_gradient};
 use crate::diffusion::{ImportanceSampler, Loss, Reverse, Times};
 use crate::error::{Error, Result};
 use crate::optim::{Adam, AdamOptions, Cooldown};
-use crate::rng::stream;
+use crate::rng::{Domain, stream};
 use crate::unet::{Unet, UnetConfig};
 use serde::{Deserialize, Serialize};
 
@@ -82,6 +82,8 @@ pub struct Trainer {
     pub importance: Option<ImportanceSampler>,
     /// what its run was told beside the options, if it is part of one
     pub record: Option<RunRecord>,
+    /// where its draws come from; runs of the first edition share their streams with samples of the same seed
+    pub domain: Domain,
     /// the unfinished row of its log
     open_row: Option<log::OpenRow>,
 }
@@ -106,7 +108,16 @@ impl Trainer {
         let importance =
             (options.times == Times::Importance).then(|| ImportanceSampler::new(reverse.schedule.T()));
         let adam = Adam::new(&unet, options.adam);
-        Trainer { unet, adam, options, reverse, importance, record: None, open_row: None }
+        Trainer {
+            unet,
+            adam,
+            options,
+            reverse,
+            importance,
+            record: None,
+            domain: Domain::Training,
+            open_row: None,
+        }
     }
 
     /// Lets the step size fall to nothing over the `steps` that end with step `end`.

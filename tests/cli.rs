@@ -226,7 +226,7 @@ fn wrong_arguments_are_named_and_nothing_panics() {
     fails(at, &["elbo", "--images", "1", "--times", "1000"], "--times: expected 1 to 999");
     fails(at, &["elbo", "--data", "empty"], "empty");
     fails(at, &["interpolate", "--depths", "1001"], "--depths: expected 0 to 1000, found 1001");
-    fails(at, &["interpolate", "--a", "10000"], "--images: expected 1 to 10000 images, found 10001");
+    fails(at, &["interpolate", "--a", "10000"], "--a: expected 0 to 9999, found 10000");
     fails(at, &["train", "--data", "nowhere"], "nowhere");
     fails(at, &["train", "--data", "empty"], "empty");
     fails(at, &["train", "--resume", "--out", "nowhere"], "nowhere/checkpoint.safetensors");
@@ -419,4 +419,38 @@ fn living(dir: &Path, arguments: &[&str]) -> std::process::Child {
     std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert!(line.contains("parameters"), "{line}");
     child
+}
+
+/// A checkpoint that the first edition wrote goes on to the bits that the first edition went on to; what it does not
+/// remember is said.
+#[test]
+fn a_checkpoint_of_the_first_edition_goes_on_to_the_same_bits() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    std::fs::create_dir_all(at.join("pictures")).unwrap();
+    for n in 0..4u32 {
+        let picture =
+            image::RgbImage::from_fn(9, 8, |x, y| image::Rgb([20 * x, 25 * y, 60 * n].map(|v| v as u8)));
+        picture.save(at.join(format!("pictures/{n}.png"))).unwrap();
+    }
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/first_edition");
+    std::fs::create_dir(at.join("run")).unwrap();
+    std::fs::copy(shipped.join("step_4.safetensors"), at.join("run/checkpoint.safetensors")).unwrap();
+    let resume = "train --resume --data pictures --holdout 4 --no-flip --steps 8 --out run";
+    let output = ddpm(at, &resume.split(' ').collect::<Vec<_>>());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("run/checkpoint.safetensors: does not say which pictures it was trained on; it goes on with pictures, training, every 4th held out, not mirrored"), "{said}");
+
+    let read = |path: &Path| ddpm::checkpoint::read(path).unwrap().tensors;
+    let got = read(&at.join("run/model").join(ddpm::checkpoint::WEIGHTS));
+    let want = read(&shipped.join("average_of_step_8.safetensors"));
+    // the portable kernels round differently
+    use ddpm::matmul::simd::Simd;
+    let bound = if Simd::detect().unwrap() == Simd::Portable { 1e-5 } else { 0.0 };
+    assert!(got.keys().eq(want.keys()));
+    for (key, want) in &want {
+        let worst = got[key].iter().zip(want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst <= bound, "{key}: off by {worst}");
+    }
 }

@@ -71,7 +71,7 @@ pub(super) fn all_numbers(key: &str, tensor: &ArrayD<f32>, precision: Precision)
 pub fn nothing_left(tensors: &BTreeMap<String, ArrayD<f32>>) -> Result<(), Fault> {
     match tensors.keys().next() {
         None => Ok(()),
-        Some(key) => Err(Fault::UnknownKey { key: key.clone() }),
+        Some(key) => Err(Fault::UnknownKey { key: key.clone(), nearest: None }),
     }
 }
 

@@ -1,7 +1,13 @@
 use super::*;
+use crate::Error;
+use crate::diffusion::{Reverse, Schedule};
+use crate::error::Fault;
+use crate::files::write_atomically;
 use crate::nn::Linear;
 use crate::nn::gradient_check::shaken;
+use crate::params::Params;
 use crate::rng::stream;
+use crate::unet::{Unet, UnetConfig};
 use half::{bf16, f16};
 use ndarray::{ArrayD, IxDyn, array};
 use safetensors::tensor::{Dtype, TensorView};
@@ -284,31 +290,160 @@ fn missing_unknown_and_misshapen_tensors() {
     assert_eq!(error, "'conv_in.weight': expected shape [4, 1, 3, 3], found [3, 3, 1, 4]");
 }
 
-/// Such a network would not fit into any memory: the file says so first.
+/// Memory for such a network is not asked for: the file says first that it has fewer numbers.
 #[test]
 fn a_configuration_larger_than_its_file() {
     let dir = tempfile::tempdir().unwrap();
     save_pretrained(&unet(), &reverse(), dir.path(), Precision::F32).unwrap();
     let weights = std::fs::read(dir.path().join(WEIGHTS)).unwrap();
-    let right = unet().config;
-    for wrong in [
-        UnetConfig { block_out_channels: vec![4, 4_000_000_000], ..right.clone() },
-        UnetConfig { layers_per_block: 4_000_000_000, ..right.clone() },
-        UnetConfig { in_channels: 4_000_000_000, out_channels: 4_000_000_000, ..right },
-    ] {
-        let error = parse_pretrained(&wrong.to_json(), None, &weights).unwrap_err().to_string();
-        assert!(error.contains(" numbers, as configured, found "), "{error}");
-    }
+    let wrong = UnetConfig { layers_per_block: 1000, ..unet().config };
+    let error = parse_pretrained(&wrong.to_json(), None, &weights).unwrap_err().to_string();
+    assert!(error.contains(" numbers, as configured, found "), "{error}");
 }
 
 #[test]
 fn absent_files_are_named() {
     let dir = tempfile::tempdir().unwrap();
-    let error = load_pretrained(dir.path()).unwrap_err();
-    assert!(matches!(&error, Error::Io { path, .. } if *path == dir.path().join(CONFIG)), "{error}");
+    let says = || load_pretrained(dir.path()).unwrap_err().to_string();
+    let expected =
+        "expected config.json, model_index.json with unet/config.json, or a run with model/config.json";
+    assert_eq!(says(), format!("{}: {expected}, found none of them", dir.path().display()));
     std::fs::write(dir.path().join(CONFIG), unet().config.to_json()).unwrap();
-    let error = load_pretrained(dir.path()).unwrap_err();
-    assert!(matches!(&error, Error::Io { path, .. } if *path == dir.path().join(WEIGHTS)), "{error}");
+    assert_eq!(says(), format!("{}: expected {WEIGHTS}, found none", dir.path().display()));
+    std::fs::write(dir.path().join("diffusion_pytorch_model.bin"), "pickle").unwrap();
+    assert!(says().contains("use_safetensors=False"), "{}", says());
+    let error = load_pretrained(dir.path().join("nowhere")).unwrap_err();
+    assert!(matches!(&error, Error::Io { path, .. } if path.ends_with("nowhere")), "{error}");
+}
+
+/// A saved network, its files moved about as others lay them out.
+struct Moved(tempfile::TempDir);
+
+impl Moved {
+    fn new() -> Moved {
+        let dir = tempfile::tempdir().unwrap();
+        save_pretrained(&unet(), &reverse(), dir.path(), Precision::F32).unwrap();
+        Moved(dir)
+    }
+
+    fn at(&self, name: &str) -> std::path::PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn to(&self, from: &str, to: &str) {
+        std::fs::create_dir_all(self.at(to).parent().unwrap()).unwrap();
+        std::fs::rename(self.at(from), self.at(to)).unwrap();
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.at(name), text).unwrap();
+    }
+
+    /// The same network and process are read, and nothing had to be assumed.
+    fn is_whole(&self, folder: &str) {
+        let found = load_pretrained(self.at(folder)).unwrap();
+        assert_eq!((bits(&found.unet), found.reverse), (bits(&unet()), reverse()));
+        assert_eq!(found.warnings, [""; 0]);
+    }
+
+    fn error(&self) -> String {
+        load_pretrained(self.0.path()).unwrap_err().to_string()
+    }
+}
+
+const INDEX: &str = r#"{"_class_name": "DDPMPipeline", "unet": ["diffusers", "UNet2DModel"],
+    "scheduler": ["diffusers", "DDPMScheduler"]}"#;
+
+#[test]
+fn pipelines_and_runs_are_folders_too() {
+    let flat = Moved::new();
+    flat.write("model_index.json", INDEX);
+    flat.is_whole("");
+
+    let pipeline = Moved::new();
+    pipeline.write("model_index.json", INDEX);
+    [CONFIG, WEIGHTS].iter().for_each(|name| pipeline.to(name, &format!("unet/{name}")));
+    pipeline.to(SCHEDULER, &format!("scheduler/{SCHEDULER}"));
+    pipeline.is_whole("");
+    pipeline.is_whole("unet");
+    pipeline.write(
+        "model_index.json",
+        &INDEX.replace(r#""unet":"#, r#""vqvae": ["diffusers", "VQModel"], "unet":"#),
+    );
+    let expected =
+        r#"'vqvae': expected a pipeline of a U-Net and a scheduler alone, found ["diffusers","VQModel"]"#;
+    assert!(pipeline.error().ends_with(expected), "{}", pipeline.error());
+
+    let run = Moved::new();
+    [CONFIG, WEIGHTS, SCHEDULER].iter().for_each(|name| run.to(name, &format!("model/{name}")));
+    run.is_whole("");
+    run.is_whole("model");
+}
+
+#[test]
+fn weights_in_half_precision_and_in_parts() {
+    let half = Moved::new();
+    half.to(WEIGHTS, "diffusion_pytorch_model.fp16.safetensors");
+    half.is_whole("");
+
+    let parts = Moved::new();
+    let whole = read(&parts.at(WEIGHTS)).unwrap();
+    std::fs::remove_file(parts.at(WEIGHTS)).unwrap();
+    let name = |number: usize| format!("diffusion_pytorch_model-0000{number}-of-00002.safetensors");
+    let mut map = BTreeMap::new();
+    let mut files = [Tensors::default(), Tensors::default()];
+    for (i, (key, tensor)) in whole.tensors.into_iter().enumerate() {
+        map.insert(key.clone(), name(i % 2 + 1));
+        files[i % 2].tensors.insert(key, tensor);
+    }
+    for (i, file) in files.iter().enumerate() {
+        write(&parts.at(&name(i + 1)), file, Precision::F32).unwrap();
+    }
+    let list = |map: &BTreeMap<String, String>| {
+        let index = serde_json::json!({"metadata": {"total_size": 1}, "weight_map": map});
+        parts.write("diffusion_pytorch_model.safetensors.index.json", &index.to_string());
+    };
+    list(&map);
+    parts.is_whole("");
+
+    let key = "conv_in.bias".to_string();
+    let right = map.remove(&key).unwrap();
+    list(&map);
+    assert!(parts.error().ends_with(&format!("{right}: unknown key 'conv_in.bias'")), "{}", parts.error());
+    map.insert("conv_in.scale".into(), right.clone());
+    map.insert(key.clone(), right.clone());
+    list(&map);
+    assert!(parts.error().ends_with(&format!("{right}: missing key 'conv_in.scale'")), "{}", parts.error());
+    map.insert("conv_in.scale".into(), "../elsewhere.safetensors".into());
+    list(&map);
+    assert!(parts.error().contains("expected the name of a file beside the list"), "{}", parts.error());
+}
+
+#[test]
+fn what_had_to_be_assumed_or_was_changed_is_said() {
+    let moved = Moved::new();
+    let config = std::fs::read_to_string(moved.at(CONFIG)).unwrap();
+    // the same meaning in other words is no change
+    moved.write(CONFIG, &config.replace("\n", " ").replace(r#""act_fn": "silu","#, ""));
+    moved.is_whole("");
+    moved.write(CONFIG, &config.replace(r#""freq_shift": 1"#, r#""freq_shift": 0"#));
+    let found = load_pretrained(moved.0.path()).unwrap();
+    assert_eq!(found.warnings.len(), 1);
+    assert!(
+        found.warnings[0].contains("config.json: was changed after the weights"),
+        "{}",
+        found.warnings[0]
+    );
+
+    moved.write(CONFIG, &config);
+    let scheduler = std::fs::read_to_string(moved.at(SCHEDULER)).unwrap();
+    moved.write(SCHEDULER, &scheduler.replace(r#""clip_sample": true"#, r#""clip_sample": false"#));
+    let found = load_pretrained(moved.0.path()).unwrap();
+    assert!(found.warnings[0].contains("scheduler_config.json: was changed after"), "{}", found.warnings[0]);
+    assert!(!found.reverse.clip);
+    std::fs::remove_file(moved.at(SCHEDULER)).unwrap();
+    let found = load_pretrained(moved.0.path()).unwrap();
+    assert!(found.warnings[0].ends_with("linear, T = 1000, ε, σ² = β"), "{}", found.warnings[0]);
 }
 
 #[test]

@@ -2,12 +2,13 @@
 
 use super::numbers::{positive, whole};
 use super::progress::Progress;
-use crate::cli::say::show;
+use crate::cli::say::{note, show};
 use clap::Args;
-use ddpm::Result;
-use ddpm::data::{self, Dataset, Split};
+use ddpm::data::{self, Dataset, Split, idx};
+use ddpm::files::check_file;
 use ddpm::optim::{AdamOptions, Cooldown};
 use ddpm::quality::{self, ClassifierOptions};
+use ddpm::{Error, Result};
 use std::path::PathBuf;
 
 /// Train the classifier that judges samples, and say how often it is right on the test set
@@ -41,8 +42,23 @@ pub(super) struct Classifier {
 
 impl Classifier {
     pub(super) fn run(self) -> Result<()> {
+        check_file(&self.out)?;
         let images = data::fashion_mnist(self.data.as_deref(), Split::Train)?;
-        let test = data::fashion_mnist_test();
+        let test = match self.data.as_deref() {
+            None => Some(data::fashion_mnist_test()),
+            Some(dir) if idx::has_split(dir, Split::Test) => {
+                Some(data::fashion_mnist(Some(dir), Split::Test)?)
+            }
+            Some(dir) => {
+                note!("{}: has no test images (t10k-…); judged on the training images alone", dir.display());
+                None
+            }
+        };
+        if let Some(test) = test.iter().find(|test| test.shape() != images.shape()) {
+            let [expected, found] =
+                [&images, test].map(|i| format!("images of {:?} in {}", i.shape(), i.name));
+            return Err(Error::argument("--data", expected, found));
+        }
         let adam = AdamOptions {
             lr: self.lr,
             warmup: 200,
@@ -60,7 +76,7 @@ impl Classifier {
         })?;
         progress.finish();
         model.save(&self.out)?;
-        for images in [&images, &test] {
+        for images in std::iter::once(&images).chain(&test) {
             let labels = images.labels.as_deref().unwrap_or(&[]);
             let accuracy = model.judge(&images.pixels).accuracy(labels);
             show!("{}: {:.2} % right", images.name, 100.0 * accuracy);

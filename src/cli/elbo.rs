@@ -1,6 +1,7 @@
 //! `ddpm elbo`: the bound, term by term, and the rate–distortion curve.
 
-use super::model::{ModelArgs, as_batch, test_images, variance_name};
+use super::data::{as_batch, test_data};
+use super::model::{ModelArgs, variance_name};
 use super::numbers::{counting, whole};
 use super::progress::Progress;
 use crate::cli::say::show;
@@ -11,7 +12,7 @@ use ddpm::diffusion::{
 };
 use ddpm::figures::elbo::{ElboTerms, Term};
 use ddpm::figures::{self, Figure};
-use ddpm::files::write_atomically;
+use ddpm::files::{check_folder, write_atomically};
 use ddpm::tensor::Batch;
 use ddpm::{Error, Result};
 use ndarray::Array1;
@@ -60,6 +61,7 @@ pub(super) struct ElboCommand {
 
 impl ElboCommand {
     pub(super) fn run(self) -> Result<()> {
+        check_folder(&self.out)?;
         let model = self.model.load()?;
         let T = model.reverse.schedule.T();
         let time_steps = match self.times {
@@ -73,7 +75,11 @@ impl ElboCommand {
                 ));
             }
         };
-        let images = test_images(self.data.as_deref(), self.holdout, &model, self.images)?;
+        let images = test_data(self.data.as_deref(), self.holdout, &model, self.images)?;
+        if self.images > images.len() {
+            return Err(Error::argument("--images", format!("1 to {} images", images.len()), self.images));
+        }
+        let images = images.first(self.images);
         let variants = if self.model.variance.is_some() {
             vec![model.reverse.clone()]
         } else {
@@ -81,9 +87,9 @@ impl ElboCommand {
         };
         let options = ElboOptions { time_steps, decoder: self.decoder, ..ElboOptions::default() };
         let bounds = evaluate(&model, &variants, &as_batch(&images), &options, self.seed);
+        write_all(&self.out, &images.name, &variants, &bounds)?;
         show!("{}", table(&images.name, &variants, &bounds));
-        std::fs::create_dir_all(&self.out).map_err(Error::io(&self.out))?;
-        write_all(&self.out, &images.name, &variants, &bounds)
+        Ok(())
     }
 }
 

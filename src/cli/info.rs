@@ -4,6 +4,7 @@ use super::model::{ModelArgs, image_shape};
 use crate::cli::say::show;
 use clap::Args;
 use ddpm::Result;
+use ddpm::files::{check_file, write_atomically};
 use ddpm::params::Params;
 use std::path::PathBuf;
 
@@ -21,6 +22,7 @@ pub(super) struct Info {
 
 impl Info {
     pub(super) fn run(self) -> Result<()> {
+        self.json.iter().try_for_each(|path| check_file(path))?;
         let model = self.model.load()?;
         let [h, w, c] = image_shape(&model);
         let flops = model.unet.flops(h, w);
@@ -51,7 +53,7 @@ impl Info {
                 "clip": reverse.clip,
                 "shapes": shapes.collect::<serde_json::Map<_, _>>(),
             });
-            ddpm::files::write_atomically(&path, format!("{value:#}\n").as_bytes())?;
+            write_atomically(&path, format!("{value:#}\n").as_bytes())?;
         }
         Ok(())
     }

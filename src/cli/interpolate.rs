@@ -1,6 +1,7 @@
 //! `ddpm interpolate`: two images, mixed at several depths of the chain (Figs. 8 and 9).
 
-use super::model::{ModelArgs, as_batch, test_images};
+use super::data::{as_batch, test_data};
+use super::model::ModelArgs;
 use super::progress::Progress;
 use crate::cli::say::show;
 use clap::Args;
@@ -51,6 +52,7 @@ pub(super) const PAIR: (usize, usize) = (0, 1);
 
 impl Interpolate {
     pub(super) fn run(self) -> Result<()> {
+        Figure::check_path(&self.out)?;
         let model = self.model.load()?;
         let T = model.reverse.schedule.T();
         let depths = self.depths.unwrap_or_else(|| paper_depths(T));
@@ -60,8 +62,15 @@ impl Interpolate {
         if depths.is_empty() {
             return Err(Error::argument("--depths", "at least one depth", "none"));
         }
-        let images = as_batch(&test_images(self.data.as_deref(), None, &model, self.a.max(self.b) + 1)?);
-        let (a, b) = (images.index_axis(Axis(0), self.a), images.index_axis(Axis(0), self.b));
+        let count = self.a.max(self.b).saturating_add(1);
+        let images = test_data(self.data.as_deref(), None, &model, count)?;
+        for (name, number) in [("--a", self.a), ("--b", self.b)] {
+            if number >= images.len() {
+                return Err(Error::argument(name, format!("0 to {}", images.len() - 1), number));
+            }
+        }
+        let images = as_batch(&images.select(&[self.a, self.b]));
+        let (a, b) = (images.index_axis(Axis(0), 0), images.index_axis(Axis(0), 1));
         coarse_to_fine(&model.unet, &model.reverse, a, b, &depths, &|t| t, self.seed).save(&self.out)?;
         show!("{}", self.out.display());
         Ok(())

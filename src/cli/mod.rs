@@ -3,6 +3,7 @@
 mod bench;
 mod classifier;
 mod course;
+mod data;
 mod elbo;
 mod figures;
 mod info;

@@ -51,6 +51,7 @@ pub(super) struct Sample {
 
 impl Sample {
     pub(super) fn run(self) -> Result<()> {
+        [Some(&self.out), self.steps_out.as_ref()].into_iter().flatten().try_for_each(Figure::check_path)?;
         let model = self.model.load()?;
         let T = model.reverse.schedule.T();
         few_enough(self.n, image_shape(&model))?;

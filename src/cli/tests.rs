@@ -117,6 +117,37 @@ fn numeric_arguments() -> Vec<(String, String)> {
     found
 }
 
+/// Every output of every command: tried before the work, where it can't be written.
+#[test]
+fn every_output_is_tried_before_the_work() {
+    let place = place();
+    std::fs::write(place.path().join("file"), "").expect("a file");
+    let outputs = ["out", "steps-out", "json", "html"];
+    let mut count = 0;
+    for command in Arguments::command().get_subcommands() {
+        for name in command.get_arguments().filter_map(Arg::get_long).filter(|name| outputs.contains(name)) {
+            count += 1;
+            if command.get_name() == "lab" {
+                continue; // it would install first what the pages are made with
+            }
+            // a file stands where a folder would have to be
+            let mut line = line(command.get_name(), name, "file/x.png");
+            if name == "steps-out" {
+                line = line.replace("--ddim=2\n", "");
+            }
+            let (code, said) = outcome(place.path(), &line);
+            assert_eq!(code, Some(1), "{line}: {said}");
+            assert!(said.starts_with("error: file/x.png: "), "{line}: {said}");
+        }
+    }
+    assert!(count >= 9, "{count} outputs");
+    for command in ["sample", "interpolate"] {
+        let (code, said) = outcome(place.path(), &line(command, "out", "x.tiff"));
+        assert_eq!(code, Some(1), "{said}");
+        assert_eq!(said, "error: x.tiff: expected a file name that ends in .png or .svg, found '.tiff'\n");
+    }
+}
+
 /// Pictures, an IDX set of three images and a small network.
 fn place() -> tempfile::TempDir {
     let place = tempfile::tempdir().expect("a folder");

@@ -1,19 +1,21 @@
 //! `ddpm train`.
 
+use super::data::{ImageSize, training_data};
+use super::model;
 use super::numbers::{counting, not_negative, positive, rate, time, whole};
 use super::progress::Progress;
 use super::signals::stop_on_signals;
 use crate::cli::say::{note, show};
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args};
-use ddpm::checkpoint::{self, Precision, Pretrained};
-use ddpm::data::{self, Dataset, FolderOptions, Split};
+use ddpm::checkpoint::{Precision, Pretrained};
+use ddpm::data::Dataset;
 use ddpm::diffusion::{Loss, Prediction, Reverse, Schedule, ScheduleKind, Times, Variance};
 use ddpm::optim::AdamOptions;
 use ddpm::train::{DataRecord, Event, Run, RunOptions, RunRecord, TrainOptions, Trainer};
 use ddpm::unet::UnetConfig;
 use ddpm::{Error, Fault, Result};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -113,9 +115,9 @@ pub(super) struct Train {
 /// The shape of the network.
 #[derive(Args)]
 struct NetworkArgs {
-    /// Side of the crops from a folder of pictures
-    #[arg(long, default_value_t = 32, value_parser = counting())]
-    size: usize,
+    /// Side of the crops from a folder of pictures, or height and width, 48x64
+    #[arg(long, default_value_t = ImageSize([32, 32]))]
+    size: ImageSize,
 
     /// Channels of each level, fine to coarse; attention stands at the second
     #[arg(long, value_delimiter = ',', default_value = "32,64,128", value_parser = counting(), conflicts_with = "init")]
@@ -205,11 +207,11 @@ impl Train {
             return Err(Error::argument("--out", "a folder without a checkpoint, or --resume", found));
         }
         let run = Run::open(options)?;
-        let given = self.init.as_ref().map(checkpoint::load_pretrained).transpose()?;
+        let given = self.init.as_deref().map(model::load).transpose()?;
         let channels = given.as_ref().map_or(3, |given| given.unet.config.in_channels);
         let pictures = Pictures {
             folder: self.data.clone(),
-            size: [self.network.size; 2],
+            size: self.network.size.0,
             holdout: self.holdout,
             flip: !self.no_flip,
         };
@@ -229,7 +231,7 @@ impl Train {
             },
         };
         let mut trainer = match given {
-            Some(Pretrained { unet, reverse }) => {
+            Some(Pretrained { unet, reverse, .. }) => {
                 options.check(&reverse)?;
                 fits(&unet.config, &data)?;
                 Trainer::from_weights(unet, reverse, options)
@@ -262,8 +264,8 @@ impl Train {
                 Pictures { folder, size: [h, w], holdout: data.holdout, flip: data.flip }
             }
             None => {
-                let size = config.sample_size.map_or([self.network.size; 2], |(h, w)| [h, w]);
-                let size = if given("size") { [self.network.size; 2] } else { size };
+                let size = config.sample_size.map_or(self.network.size.0, |(h, w)| [h, w]);
+                let size = if given("size") { self.network.size.0 } else { size };
                 Pictures { folder: self.data.clone(), size, holdout: self.holdout, flip: !self.no_flip }
             }
         };
@@ -321,7 +323,7 @@ impl Train {
         let every = |holdout: Option<usize>| holdout.map_or("none".into(), |every| every.to_string());
         let flips = |flip: bool| if flip { "mirrored images" } else { "no mirrored images" }.to_string();
         let pairs = [
-            ("size", shown([self.network.size; 2]), shown([h, w])),
+            ("size", self.network.size.to_string(), ImageSize([h, w]).to_string()),
             ("holdout", every(self.holdout), every(before.holdout)),
             ("no_flip", flips(!self.no_flip), flips(before.flip)),
         ];
@@ -341,8 +343,10 @@ impl Train {
         if p.variance.is_learned() {
             config.out_channels = 2 * channels;
         }
-        let config =
-            UnetConfig::from_json(&config.to_json()).map_err(Fault::at("--widths, --layers, --groups"))?;
+        UnetConfig { sample_size: None, ..config.clone() }
+            .check()
+            .map_err(Fault::at("--widths, --layers, --groups"))?;
+        config.check_size(h, w).map_err(Fault::at("--size, --widths"))?;
         let schedule = schedule(p.schedule, p.t, p.zero_snr)?;
         let reverse = Reverse { prediction: p.predict, variance: p.variance, ..Reverse::new(schedule) };
         reverse
@@ -411,7 +415,7 @@ struct Pictures {
 
 impl Pictures {
     fn load(&self, channels: usize) -> Result<Dataset> {
-        let mut data = load(self.folder.as_deref(), self.size[0], channels, self.holdout)?;
+        let mut data = training_data(self.folder.as_deref(), self.size, channels, self.holdout)?;
         data.flip = self.flip;
         Ok(data)
     }
@@ -426,7 +430,7 @@ impl Pictures {
             holdout: self.holdout,
             flip: self.flip,
             pictures: data.len(),
-            fingerprint: String::new(),
+            fingerprint: data.fingerprint(),
         };
         RunRecord { data, options: options.clone() }
     }
@@ -447,7 +451,10 @@ fn unchanged(before: &DataRecord, now: &DataRecord) -> Result<()> {
 /// The images must be such as the network is made for.
 fn fits(config: &UnetConfig, data: &Dataset) -> Result<()> {
     let (found @ [h, w, _], c) = (data.shape(), config.in_channels);
-    let (h, w) = config.sample_size.unwrap_or((h, w));
+    let (h, w) = match config.sample_size {
+        Some(size) => size,
+        None => config.check_size(h, w).map(|()| (h, w)).map_err(Fault::at("--size"))?,
+    };
     if found == [h, w, c] {
         return Ok(());
     }
@@ -455,54 +462,8 @@ fn fits(config: &UnetConfig, data: &Dataset) -> Result<()> {
     Err(Error::argument("--data", expected, format!("{found} in {}", data.name)))
 }
 
-fn shown([h, w]: [usize; 2]) -> String {
-    if h == w { h.to_string() } else { format!("{h}x{w}") }
-}
-
 fn list(numbers: &[usize]) -> String {
     numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
-}
-
-/// Fashion-MNIST, a folder of IDX files, or a folder of pictures without those that are held out.
-fn load(folder: Option<&Path>, size: usize, channels: usize, holdout: Option<usize>) -> Result<Dataset> {
-    match folder {
-        Some(dir) if !is_idx(dir)? => match holdout {
-            Some(every) => Ok(split_folder(dir, size, channels, every)?.0),
-            None => load_folder(dir, size, channels),
-        },
-        _ if holdout.is_some() => {
-            Err(Error::argument("--holdout", "a folder of pictures", "IDX files, which have a test set"))
-        }
-        _ => Ok(Dataset::from_images(&data::fashion_mnist(folder, Split::Train)?)),
-    }
-}
-
-/// A folder of pictures as crops; says on the way what could be used.
-pub(super) fn load_folder(dir: &Path, size: usize, channels: usize) -> Result<Dataset> {
-    let (data, report) = data::load_folder(dir, &FolderOptions { channels, ..FolderOptions::new(size) })?;
-    note!("{report}");
-    Ok(data)
-}
-
-/// The same in two parts, `(train, held_out)`, every `every`-th picture held out.
-pub(super) fn split_folder(
-    dir: &Path,
-    size: usize,
-    channels: usize,
-    every: usize,
-) -> Result<(Dataset, Dataset)> {
-    let data = load_folder(dir, size, channels)?;
-    let n = data.len();
-    if !(2..=n).contains(&every) {
-        return Err(Error::argument("--holdout", format!("2 to {n}, of {n} pictures"), every));
-    }
-    Ok(data.split(every))
-}
-
-/// Whether a folder holds IDX files rather than pictures.
-pub(super) fn is_idx(dir: &Path) -> Result<bool> {
-    let entries = std::fs::read_dir(dir).map_err(Error::io(dir))?;
-    Ok(entries.flatten().any(|e| e.file_name().to_string_lossy().contains("idx3")))
 }
 
 fn describe(trainer: &Trainer) -> String {

@@ -86,6 +86,30 @@ impl Dataset {
         self.shape
     }
 
+    /// How many pictures each class has, from label 0 to the largest one; `None` unless every picture has a label.
+    pub fn classes(&self) -> Option<Vec<usize>> {
+        let labels: Vec<u8> = self.pictures.iter().map(|picture| picture.label).collect::<Option<_>>()?;
+        let mut counts = vec![0; labels.iter().max().map_or(0, |&largest| usize::from(largest) + 1)];
+        labels.into_iter().for_each(|label| counts[usize::from(label)] += 1);
+        Some(counts)
+    }
+
+    /// A checksum of all that draws depend on but `flip`: the pictures in their order, their scales and labels. A run that
+    /// is resumed on pictures with another one would not compute what it would have computed.
+    pub fn fingerprint(&self) -> String {
+        let mut hasher = crc32fast::Hasher::new();
+        let number = |hasher: &mut crc32fast::Hasher, n: usize| hasher.update(&(n as u64).to_le_bytes());
+        self.shape.iter().for_each(|&side| number(&mut hasher, side));
+        for Picture { scales, label } in &self.pictures {
+            number(&mut hasher, label.map_or(256, usize::from)); // no label is 256
+            for scale in scales {
+                scale.shape().iter().for_each(|&side| number(&mut hasher, side));
+                hasher.update(scale.as_slice().expect("pictures are contiguous"));
+            }
+        }
+        format!("{:08x}", hasher.finalize())
+    }
+
     /// One random example, for training.
     pub fn draw(&self, rng: &mut impl Rng) -> Example {
         let picture = &self.pictures[rng.random_range(0..self.pictures.len())];
@@ -233,6 +257,40 @@ mod tests {
         let draws = |seed| (0..50).map(|n| data.draw(&mut stream(seed, n))).collect::<Vec<_>>();
         assert_eq!(draws(1), draws(1));
         assert_ne!(draws(1), draws(2));
+    }
+
+    /// Changed pixels, labels, shapes and orders have another fingerprint; the name and the flips don't matter.
+    #[test]
+    fn a_fingerprint_is_of_the_pictures() {
+        let fingerprint = |change: &dyn Fn(&mut Dataset)| {
+            let mut data = pictures();
+            change(&mut data);
+            data.fingerprint()
+        };
+        let same = fingerprint(&|_| ());
+        assert_eq!(same, "ed32f24f", "part of checkpoints: it must not change");
+        let plain = |data: &mut Dataset| (data.flip, data.name) = (false, "another".into());
+        assert_eq!(fingerprint(&plain), same);
+        let changes: [&dyn Fn(&mut Dataset); 6] = [
+            &|data| data.pictures[4].scales[1][[8, 6, 0]] ^= 1,
+            &|data| data.pictures[2].label = None,
+            &|data| data.pictures.swap(0, 1),
+            &|data| drop(data.pictures.pop()),
+            &|data| drop(data.pictures[0].scales.pop()),
+            &|data| data.shape = [3, 2, 1],
+        ];
+        let all: std::collections::HashSet<_> = changes.iter().map(|change| fingerprint(change)).collect();
+        assert!(all.len() == changes.len() && !all.contains(&same), "{all:?}");
+    }
+
+    #[test]
+    fn labels_say_how_many_classes_there_are() {
+        let mut data = pictures();
+        assert_eq!(data.classes(), Some(vec![1; 5]));
+        data.pictures[1].label = Some(6);
+        assert_eq!(data.classes(), Some(vec![1, 0, 1, 1, 1, 0, 1]));
+        data.pictures[0].label = None;
+        assert_eq!(data.classes(), None);
     }
 
     #[test]

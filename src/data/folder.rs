@@ -1,7 +1,7 @@
 //! A folder of pictures: JPEG, PNG and WebP of any size, at several scales.
 //!
 //! A crop of 32 pixels out of a large painting is a patch of paint; the whole painting shrunk to 32 pixels is a
-//! composition. So a picture is kept at *octaves*: its short side shrunk to `size`, 2·`size`, 4·`size`, … pixels,
+//! composition. So a picture is kept at *octaves*: shrunk until it just covers `size`, 2·`size`, 4·`size`, … pixels,
 //! never enlarged. At the first the crop holds nearly the whole picture, at each further one a quarter of the area.
 //! That also bounds the memory of a folder of photographs.
 
@@ -23,17 +23,17 @@ const MAX_FILE: u64 = 256 << 20;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FolderOptions {
     /// Height and width of an example.
-    pub size: usize,
+    pub size: [usize; 2],
     /// 1: grey, 3: RGB.
     pub channels: usize,
-    /// The number of scales: the short side is shrunk to `size`, 2·`size`, 4·`size`, … as far as the picture reaches.
+    /// The number of scales: shrunk to cover `size`, 2·`size`, 4·`size`, …, as far as the picture reaches.
     pub octaves: u32,
 }
 
 impl FolderOptions {
     /// RGB crops of `size`×`size` at three octaves.
     pub fn new(size: usize) -> Self {
-        FolderOptions { size, channels: 3, octaves: 3 }
+        FolderOptions { size: [size, size], channels: 3, octaves: 3 }
     }
 }
 
@@ -65,8 +65,8 @@ impl std::fmt::Display for LoadReport {
 /// If the folder can't be read, `options` make no sense, or not one picture is left.
 pub fn load_folder(folder: &Path, options: &FolderOptions) -> Result<(Dataset, LoadReport)> {
     let FolderOptions { size, channels, octaves } = *options;
-    if !(1..=MAX_SIDE as usize).contains(&size) {
-        return Err(Error::argument("size", format!("1..={MAX_SIDE}"), size));
+    if let Some(side) = size.iter().find(|side| !(1..=MAX_SIDE as usize).contains(side)) {
+        return Err(Error::argument("size", format!("1..={MAX_SIDE}"), side));
     }
     if channels != 1 && channels != 3 {
         return Err(Error::argument("channels", "1 or 3", channels));
@@ -87,7 +87,8 @@ pub fn load_folder(folder: &Path, options: &FolderOptions) -> Result<(Dataset, L
     if pictures.is_empty() {
         return Err(Error::format(folder, "at least one usable JPEG, PNG or WebP picture", report));
     }
-    Ok((Dataset::from_pictures(folder.display().to_string(), [size, size, channels], pictures), report))
+    let [h, w] = size;
+    Ok((Dataset::from_pictures(folder.display().to_string(), [h, w, channels], pictures), report))
 }
 
 /// All files below `folder`, sorted; subfolders that can't be read are reported, links in a circle followed once.
@@ -191,20 +192,22 @@ fn on_white(picture: &DynamicImage) -> DynamicImage {
 /// The picture at its octaves, coarsest first, `[H, W, channels]` each.
 pub(super) fn scales(picture: &DynamicImage, options: &FolderOptions) -> Result<Vec<Array3<u8>>, String> {
     let (w, h) = (picture.width() as usize, picture.height() as usize);
-    let (short, size) = (w.min(h), options.size);
-    if short < size {
-        return Err(format!("too small: {w}x{h} pixels, crops are {size}x{size}"));
+    let [rows, columns] = options.size;
+    if h < rows || w < columns {
+        return Err(format!("too small: {w}x{h} pixels, crops are {columns}x{rows}"));
     }
-    let sides =
-        (0..options.octaves).map_while(|octave| size.checked_shl(octave).filter(|&side| side <= short));
-    Ok(sides.map(|side| shrink(picture, side)).collect())
+    let sizes = (0..options.octaves.min(usize::BITS)).map(|octave| options.size.map(|side| side << octave));
+    let covered = sizes.take_while(|&[rows, columns]| rows <= h && columns <= w);
+    Ok(covered.map(|size| shrink(picture, size)).collect())
 }
 
-/// The picture with its short side shrunk to `side` pixels, by Lanczos' filter.
-fn shrink(picture: &DynamicImage, side: usize) -> Array3<u8> {
+/// The picture shrunk until it just covers so many rows and columns, by Lanczos' filter.
+fn shrink(picture: &DynamicImage, [rows, columns]: [usize; 2]) -> Array3<u8> {
     let (w, h) = (picture.width() as usize, picture.height() as usize);
-    let long = |length: usize| ((length * side) as f64 / w.min(h) as f64).round() as u32;
-    let (new_w, new_h) = (long(w), long(h));
+    // the side that is covered exactly, and its length in the picture
+    let (side, length) = if rows * w >= columns * h { (rows, h) } else { (columns, w) };
+    let shrunk = |old: usize| ((old * side) as f64 / length as f64).round() as u32;
+    let (new_w, new_h) = (shrunk(w), shrunk(h));
     let (shape, bytes) = match picture {
         DynamicImage::ImageLuma8(grey) => {
             (1, imageops::resize(grey, new_w, new_h, imageops::FilterType::Lanczos3).into_raw())

@@ -44,12 +44,13 @@ impl Split {
 /// Fashion-MNIST from `folder`, or from [`DEBIAN_FOLDER`] if that is `None`: 60,000 or 10,000 images `[N, 28, 28, 1]`.
 ///
 /// The files are `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and the same with `t10k`, with or without `.gz`,
-/// with `-` or `.` before `idx`. MNIST and its other relatives load too.
+/// with `-` or `.` before `idx`. MNIST and its other relatives load too, and are named by their folder.
 ///
 /// # Errors
-/// If a file is missing (the error says how to get it), is not IDX or is cut short, or if there is not one label
+/// If a file is missing (the error says how to get it), is not IDX or is cut short, if it has no images, or not one label
 /// per image.
 pub fn fashion_mnist(folder: Option<&Path>, split: Split) -> Result<Images> {
+    let name = folder.map_or("Fashion-MNIST".into(), name_of);
     let folder = folder.unwrap_or(Path::new(DEBIAN_FOLDER));
     let image_path = find(folder, split, "images", 3)?;
     let label_path = find(folder, split, "labels", 1)?;
@@ -58,16 +59,52 @@ pub fn fashion_mnist(folder: Option<&Path>, split: Split) -> Result<Images> {
         return Err(Error::format(label_path, format!("{} labels", pixels.dim().0), labels.len()));
     }
     let part = if split == Split::Train { "training" } else { "test" };
-    Ok(Images::new(format!("Fashion-MNIST, {part}"), pixels, Some(labels)))
+    Ok(Images::new(format!("{name}, {part}"), pixels, Some(labels)))
+}
+
+/// The last part of a folder's path, which says whose images these are; `.` and links are looked through.
+fn name_of(folder: &Path) -> String {
+    let real = folder.canonicalize().unwrap_or(folder.to_path_buf());
+    real.file_name().map_or(folder.display().to_string(), |name| name.to_string_lossy().into_owned())
+}
+
+/// Whether a folder holds IDX images rather than pictures: whether a file has one of the names that
+/// [`fashion_mnist`] looks for.
+///
+/// # Errors
+/// It can't be read; or it has neither, and a folder in it has IDX images: then the error names that.
+pub fn is_idx_folder(folder: &Path) -> Result<bool> {
+    let has = |folder: &Path| [Split::Train, Split::Test].iter().any(|&split| has_split(folder, split));
+    let entries = std::fs::read_dir(folder).map_err(Error::io(folder))?;
+    if has(folder) {
+        return Ok(true);
+    }
+    // where archives are unpacked, the files are often one folder further in
+    match entries.flatten().map(|entry| entry.path()).find(|path| path.is_dir() && has(path)) {
+        Some(inner) => {
+            Err(Error::format(folder, "IDX files or pictures", format!("IDX files in {}", inner.display())))
+        }
+        None => Ok(false),
+    }
+}
+
+/// Whether a folder holds the images of that half of a data set.
+pub fn has_split(folder: &Path, split: Split) -> bool {
+    names(split, "images", 3).any(|name| folder.join(name).is_file())
+}
+
+/// The usual names of a file, those without `.gz` first.
+fn names(split: Split, what: &str, dimensions: u32) -> impl Iterator<Item = String> {
+    let prefix = split.prefix();
+    let name = move |dot: &str, gz: &str| format!("{prefix}-{what}{dot}idx{dimensions}-ubyte{gz}");
+    [name("-", ""), name("-", ".gz"), name(".", ""), name(".", ".gz")].into_iter()
 }
 
 /// The first of the usual names that exists.
 fn find(folder: &Path, split: Split, what: &str, dimensions: u32) -> Result<PathBuf> {
     let prefix = split.prefix();
-    let mut names = ["-", "."].iter().flat_map(|dot| {
-        ["", ".gz"].map(|gz| folder.join(format!("{prefix}-{what}{dot}idx{dimensions}-ubyte{gz}")))
-    });
-    names.find(|path| path.is_file()).ok_or_else(|| {
+    let mut paths = names(split, what, dimensions).map(|name| folder.join(name));
+    paths.find(|path| path.is_file()).ok_or_else(|| {
         Error::format(
             folder,
             format!(
@@ -119,6 +156,10 @@ pub fn write_images(path: &Path, images: &Array4<u8>) -> Result<()> {
 
 pub(super) fn parse_images(bytes: &[u8], path: &Path) -> Result<Array4<u8>> {
     let ([n, rows, columns], values) = parse(bytes, path)?;
+    if n * rows * columns == 0 {
+        let found = format!("{n} images of {rows}x{columns}");
+        return Err(Error::format(path, "at least one image of at least one pixel", found));
+    }
     let found = values.len();
     Array4::from_shape_vec((n, rows, columns, 1), values)
         .map_err(|_| Error::format(path, format!("{n}x{rows}x{columns} pixels"), found))
@@ -218,6 +259,39 @@ mod tests {
                 assert_eq!(loaded.pixels, Array4::from_shape_vec((2, 3, 2, 1), TWO.to_vec()).unwrap());
                 assert_eq!(loaded.labels, Some(vec![9, 0]));
             }
+        }
+    }
+
+    #[test]
+    fn images_are_named_by_their_folder() {
+        let outer = folder(&[]);
+        let mnist = outer.path().join("mnist");
+        std::fs::create_dir(&mnist).unwrap();
+        std::fs::write(mnist.join("t10k-images-idx3-ubyte"), idx(&[2, 3, 2], &TWO)).unwrap();
+        std::fs::write(mnist.join("t10k-labels-idx1-ubyte"), idx(&[2], &[1, 26])).unwrap();
+        assert_eq!(fashion_mnist(Some(&mnist), Split::Test).unwrap().name, "mnist, test");
+        assert!(is_idx_folder(&mnist).unwrap());
+        let text = message(is_idx_folder(outer.path()));
+        assert!(
+            text.contains("expected IDX files or pictures, found IDX files in ") && text.ends_with("mnist")
+        );
+    }
+
+    #[test]
+    fn a_picture_whose_name_speaks_of_idx_is_a_picture() {
+        let folder = folder(&[("my-idx3-holiday.png", b"")]);
+        assert!(!is_idx_folder(folder.path()).unwrap());
+        assert!(message(is_idx_folder(Path::new("/nowhere"))).starts_with("/nowhere: "));
+    }
+
+    #[test]
+    fn images_of_nothing_are_refused() {
+        for shape in [[0, 28, 28], [3, 0, 28], [3, 28, 0]] {
+            let text = message(parse_images(&idx(&shape, &[]), Path::new("x")));
+            assert!(
+                text.starts_with("x: expected at least one image of at least one pixel, found "),
+                "{text}"
+            );
         }
     }
 

@@ -1,6 +1,7 @@
 //! Animated GIF: sampling, training, anything in motion.
 
 use super::grid::enlarged_rgb;
+use crate::files::write_atomically;
 use crate::{Error, Result};
 use image::codecs::gif::{GifEncoder, Repeat};
 use image::{Delay, DynamicImage, Frame, RgbImage};
@@ -78,14 +79,14 @@ impl Gif {
         if !extension.eq_ignore_ascii_case("gif") {
             return Err(Error::format(path, "a file name that ends in .gif", format!("'.{extension}'")));
         }
-        std::fs::write(path, self.to_gif()?).map_err(Error::io(path))
+        write_atomically(path, &self.to_gif()?)
     }
 
     /// Shows the animation in a Rust notebook.
     pub fn evcxr_display(&self) {
         match self.to_gif() {
             Ok(gif) => super::show("image/gif", &gif),
-            Err(e) => println!("{e}"),
+            Err(e) => super::print(&e.to_string()),
         }
     }
 }

@@ -54,6 +54,7 @@ pub use loss_curve::{LossCurve, loss_curves};
 pub use rate_distortion::{RatePoint, rate_distortion};
 pub use schedule::{ScheduleCurve, schedules};
 
+use crate::files::{check_file, write_atomically};
 use crate::{Error, Result};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use canvas::Canvas;
@@ -136,33 +137,58 @@ impl Figure {
     /// If the extension is another one, or the file can't be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_ascii_lowercase();
-        let bytes = match extension.as_str() {
-            "png" => self.to_png()?,
-            "svg" => self.to_svg()?.into_bytes(),
-            _ => {
-                return Err(Error::format(
-                    path,
-                    "a file name that ends in .png or .svg",
-                    format!("'.{extension}'"),
-                ));
-            }
+        let bytes = match Format::of(path)? {
+            Format::Png => self.to_png()?,
+            Format::Svg => self.to_svg()?.into_bytes(),
         };
-        std::fs::write(path, bytes).map_err(Error::io(path))
+        write_atomically(path, &bytes)
+    }
+
+    /// Tries whether [`save`](Figure::save) could write a figure there: before hours of work for it.
+    ///
+    /// # Errors
+    /// As [`save`](Figure::save).
+    pub fn check_path(path: impl AsRef<Path>) -> Result<()> {
+        Format::of(path.as_ref())?;
+        check_file(path.as_ref())
     }
 
     /// Shows the figure in a Rust notebook: evcxr calls this for the last expression of a cell.
     pub fn evcxr_display(&self) {
         match self.to_png() {
             Ok(png) => show("image/png", &png),
-            Err(e) => println!("{e}"),
+            Err(e) => print(&e.to_string()),
+        }
+    }
+}
+
+/// How a figure is stored.
+enum Format {
+    Png,
+    Svg,
+}
+
+impl Format {
+    /// The extension says it.
+    fn of(path: &Path) -> Result<Format> {
+        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_ascii_lowercase();
+        match extension.as_str() {
+            "png" => Ok(Format::Png),
+            "svg" => Ok(Format::Svg),
+            _ => Err(Error::format(path, "a file name that ends in .png or .svg", format!("'.{extension}'"))),
         }
     }
 }
 
 /// Prints binary content for the notebook.
 fn show(mime: &str, bytes: &[u8]) {
-    println!("{}", notebook_block(mime, bytes));
+    print(&notebook_block(mime, bytes));
+}
+
+/// A cell's output is what it prints.
+#[expect(clippy::print_stdout, reason = "evcxr reads it, and is there as long as the cell")]
+fn print(text: &str) {
+    println!("{text}");
 }
 
 /// The lines that evcxr takes for rich output.

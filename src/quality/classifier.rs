@@ -1,8 +1,9 @@
-//! A small convolutional classifier: ten kinds of garments, and the features by which it tells them apart.
+//! A small convolutional classifier: K classes of images, for the shipped one ten kinds of garments, and the features by
+//! which it tells them apart.
 //!
 //! ```text
 //! [N, 28, 28, 1] ─ conv 3×3 ─ GN, SiLU ─ conv, stride 2 ─ GN, SiLU ─ conv, stride 2 ─ GN, SiLU ─ [N, 7, 7, 64]
-//!   as rows [N, 3136] ─ linear ─ SiLU ─ features [N, 32] ─ linear ─ logits [N, 10]
+//!   as rows [N, 3136] ─ linear ─ SiLU ─ features [N, 32] ─ linear ─ logits [N, K]
 //! ```
 
 use crate::checkpoint::{self, Tensors};
@@ -21,8 +22,6 @@ use std::path::Path;
 
 /// The number of features.
 pub const FEATURES: usize = 32;
-/// The number of classes.
-pub const CLASSES: usize = 10;
 /// Channels of the three convolutions.
 const WIDTHS: [usize; 3] = [32, 64, 64];
 const GROUPS: usize = 8;
@@ -55,12 +54,13 @@ pub struct ClassifierCache {
 }
 
 impl Classifier {
-    /// For images `[h, w, channels]`.
+    /// For images `[h, w, channels]` of so many classes.
     ///
     /// # Panics
-    /// If a side is not divisible by 4.
+    /// If a side is not divisible by 4, or there is no class.
     #[track_caller]
-    pub fn new([h, w, channels]: [usize; 3], rng: &mut impl Rng) -> Classifier {
+    pub fn new([h, w, channels]: [usize; 3], classes: usize, rng: &mut impl Rng) -> Classifier {
+        assert!(classes > 0, "Classifier: no classes");
         assert!(h % 4 == 0 && w % 4 == 0, "Classifier: images of {h}x{w}, sides must be divisible by 4");
         let inputs = [channels, WIDTHS[0], WIDTHS[1]];
         let conv = |i: usize, rng: &mut _| {
@@ -71,7 +71,7 @@ impl Classifier {
             convs: (0..3).map(|i| conv(i, rng)).collect(),
             norms: WIDTHS.map(|width| GroupNorm::new(width, GROUPS, 1e-6)).to_vec(),
             hidden: Linear::new(h / 4 * (w / 4) * WIDTHS[2], FEATURES, 1.0, rng),
-            output: Linear::new(FEATURES, CLASSES, 1.0, rng),
+            output: Linear::new(FEATURES, classes, 1.0, rng),
         }
     }
 
@@ -84,13 +84,14 @@ impl Classifier {
         Self::parse(bytes).map_err(Fault::at("assets/fashion-mnist-classifier/classifier.safetensors"))
     }
 
-    /// Reads the weights from a file's contents.
+    /// Reads the weights from a file's contents, for images `[28, 28, 1]` of as many classes as the file has.
     ///
     /// # Errors
     /// The file is damaged; a key is missing or unknown; a tensor has the wrong shape or dtype.
     pub fn parse(bytes: &[u8]) -> Result<Classifier, Fault> {
         let mut file = checkpoint::parse(bytes)?;
-        let mut classifier = Classifier::new([28, 28, 1], &mut stream(0, 0));
+        let classes = file.tensors.get("output.bias").map_or(0, |bias| bias.len()).max(1);
+        let mut classifier = Classifier::new([28, 28, 1], classes, &mut stream(0, 0));
         checkpoint::fill(&mut classifier, "", &mut file.tensors)?;
         checkpoint::nothing_left(&file.tensors)?;
         Ok(classifier)
@@ -106,7 +107,7 @@ impl Classifier {
         checkpoint::write(path, &file, checkpoint::Precision::F16)
     }
 
-    /// Features `[N, 32]` and logits `[N, 10]` of images `[N, H, W, C]` in [−1, 1].
+    /// Features `[N, 32]` and logits `[N, K]` of images `[N, H, W, C]` in [−1, 1].
     ///
     /// # Panics
     /// If the images have another shape than the classifier was made for.
@@ -140,7 +141,7 @@ impl Classifier {
         (logits, ClassifierCache { blocks, shape, hidden, z, output })
     }
 
-    /// From `dlogits [N, 10]`: adds to `grad`, returns `dx`. The lines of [`forward`](Classifier::forward), from the last
+    /// From `dlogits [N, K]`: adds to `grad`, returns `dx`. The lines of [`forward`](Classifier::forward), from the last
     /// to the first.
     pub fn backward(&self, cache: ClassifierCache, dlogits: &Tensor2, grad: &mut Classifier) -> Tensor4 {
         let mut dz = self.output.backward(cache.output, dlogits, &mut grad.output);
@@ -160,10 +161,11 @@ impl Classifier {
         let chunks: Vec<_> = images.axis_chunks_iter(Axis(0), GROUP).collect();
         let look = |chunk: &ndarray::ArrayView4<u8>| self.infer(&to_unit(chunk).mapv(|v| v as f32));
         let (features, mut logits): (Vec<_>, Vec<_>) = chunks.par_iter().map(look).unzip();
+        let classes = self.output.bias.len();
         for logits in &mut logits {
-            activation::softmax_rows(logits.as_slice_mut().expect("contiguous"), CLASSES, 1.0);
+            activation::softmax_rows(logits.as_slice_mut().expect("contiguous"), classes, 1.0);
         }
-        Judgement { features: stacked(&features, FEATURES), probabilities: stacked(&logits, CLASSES) }
+        Judgement { features: stacked(&features, FEATURES), probabilities: stacked(&logits, classes) }
     }
 }
 
@@ -189,7 +191,7 @@ fn rows(x: Tensor4) -> Tensor2 {
 pub struct Judgement {
     /// `[N, 32]`
     pub features: Array2<f64>,
-    /// p(class|image), `[N, 10]`
+    /// p(class|image), `[N, K]`
     pub probabilities: Array2<f64>,
 }
 
@@ -203,8 +205,8 @@ impl Judgement {
     }
 
     /// How many images of each class.
-    pub fn histogram(&self) -> [usize; CLASSES] {
-        let mut count = [0; CLASSES];
+    pub fn histogram(&self) -> Vec<usize> {
+        let mut count = vec![0; self.probabilities.ncols()];
         self.classes().into_iter().for_each(|class| count[class] += 1);
         count
     }
@@ -248,25 +250,41 @@ pub struct ClassifierOptions {
     pub adam: AdamOptions,
 }
 
-/// Trains on labelled pictures by the cross-entropy −log p(label|image), in nats; returns the averaged weights.
+/// Trains on labelled pictures by the cross-entropy −log p(label|image), in nats; returns the averaged weights. There are as
+/// many classes as the largest label says, counted from 0; each needs an image.
 ///
 /// Image `i` of step `k` has a stream of its own, as in [`Trainer::step`](crate::train::Trainer::step).
 /// `progress(step, loss)` is called after each step.
 ///
 /// # Errors
-/// A picture has no label, or one that is not in 0..10; the loss is not finite.
+/// A picture has no label, a class no picture (EMNIST's letters count from 1), or a picture a side that is not a multiple of 4; the options make no sense; the loss is not finite.
 pub fn train(
     data: &Dataset,
     options: &ClassifierOptions,
     progress: &mut dyn FnMut(u64, f64),
 ) -> Result<Classifier> {
-    let mut model = Classifier::new(data.shape(), &mut stream(options.seed, u64::MAX));
+    options.adam.check()?;
+    let [h, w, _] = data.shape();
+    if h % 4 != 0 || w % 4 != 0 {
+        return Err(Error::argument(
+            &data.name,
+            "images with sides that are multiples of 4",
+            format!("{h}x{w}"),
+        ));
+    }
+    let counts =
+        data.classes().ok_or_else(|| Error::argument(&data.name, "a label for every image", "none"))?;
+    if let Some(class) = counts.iter().position(|&count| count == 0) {
+        let expected = format!("images of every class from 0 to {}, the largest label", counts.len() - 1);
+        return Err(Error::argument(&data.name, expected, format!("none of class {class}")));
+    }
+    let mut model = Classifier::new(data.shape(), counts.len(), &mut stream(options.seed, u64::MAX));
     let mut adam = Adam::new(&model, options.adam);
     for step in 0..options.steps {
         let first = step * options.batch as u64;
         let streams: Vec<u64> = (first..first + options.batch as u64).collect();
         let draw = |n: &[u64]| labelled(data, n, options.seed);
-        let mut groups = streams.par_chunks(GROUP).map(draw).collect::<Result<Vec<_>>>()?;
+        let mut groups: Vec<_> = streams.par_chunks(GROUP).map(draw).collect();
         let scale = 1.0 / options.batch as f32;
         let (loss, grad) = sum_of_gradients(&model, &mut groups, &|(x, labels), grad: &mut Classifier| {
             let (logits, cache) = model.forward(x.clone());
@@ -286,17 +304,15 @@ pub fn train(
 }
 
 /// Images in [−1, 1] and their labels, one per stream.
-fn labelled(data: &Dataset, streams: &[u64], seed: u64) -> Result<(Tensor4, Vec<u8>)> {
+fn labelled(data: &Dataset, streams: &[u64], seed: u64) -> (Tensor4, Vec<u8>) {
     let [h, w, c] = data.shape();
     let (mut x, mut labels) = (Tensor4::zeros((streams.len(), h, w, c)), Vec::new());
     for (mut image, &n) in x.outer_iter_mut().zip(streams) {
         let example = data.draw(&mut stream(seed, n));
         image.assign(&to_unit(&example.pixels).mapv(|v| v as f32));
-        let label = example.label.filter(|&label| usize::from(label) < CLASSES);
-        let found = || example.label.map_or("none".into(), |label| label.to_string());
-        labels.push(label.ok_or_else(|| Error::argument(&data.name, "labels 0 to 9", found()))?);
+        labels.push(example.label.expect("every picture has one, where there are classes"));
     }
-    Ok((x, labels))
+    (x, labels)
 }
 
 /// −log softmax(z)_y of each row in nats, and the gradient of their sum, softmax(z) − onehot(y).
@@ -323,7 +339,10 @@ mod tests {
     use crate::rng::normal;
 
     fn small() -> (Classifier, Tensor4) {
-        (shaken(Classifier::new([8, 8, 1], &mut stream(1, 0)), 0.05), normal((3, 8, 8, 1), &mut stream(2, 0)))
+        (
+            shaken(Classifier::new([8, 8, 1], 10, &mut stream(1, 0)), 0.05),
+            normal((3, 8, 8, 1), &mut stream(2, 0)),
+        )
     }
 
     #[test]
@@ -349,13 +368,13 @@ mod tests {
 
     #[test]
     fn the_gradient_of_the_cross_entropy() {
-        let logits: Tensor2 = normal((4, CLASSES), &mut stream(4, 0));
+        let logits: Tensor2 = normal((4, 10), &mut stream(4, 0));
         let labels = [3, 0, 9, 3];
         let (_, d) = cross_entropy(&logits, &labels);
         check("cross-entropy", &logits, &d, |z| cross_entropy(z, &labels).0.sum());
-        let even = cross_entropy(&Tensor2::zeros((1, CLASSES)), &[7]).0[0];
+        let even = cross_entropy(&Tensor2::zeros((1, 10)), &[7]).0[0];
         assert!((even - 10f64.ln()).abs() < 1e-12);
-        let sure = cross_entropy(&(Tensor2::eye(CLASSES) * 200.0), &[1; CLASSES]).0;
+        let sure = cross_entropy(&(Tensor2::eye(10) * 200.0), &[1; 10]).0;
         assert!(sure[1] == 0.0 && (sure[0] - 200.0).abs() < 1e-9, "no overflow: {sure}");
     }
 
@@ -374,19 +393,35 @@ mod tests {
         assert!(losses[24] < 0.1 * losses[0], "{losses:?}");
         let judgement = model.judge(&images.pixels);
         assert_eq!(judgement.accuracy(&labels), 1.0);
-        assert_eq!(judgement.histogram()[..3], [10, 10, 0]);
+        assert_eq!(judgement.histogram(), [10, 10], "as many classes as the labels say");
         assert!(judgement.confidence() > 0.8);
         assert_eq!(judgement.classes()[..3], [0, 1, 0]);
     }
 
     #[test]
-    fn every_picture_needs_a_label() {
+    fn what_cannot_be_classified_is_named() {
         let options = ClassifierOptions { steps: 1, batch: 1, seed: 1, adam: AdamOptions::default() };
-        for (labels, found) in [(None, "none"), (Some(vec![10]), "10")] {
-            let data = Dataset::from_images(&Images::new("garments", Array4::zeros((1, 8, 8, 1)), labels));
-            let error = train(&data, &options, &mut |_, _| ()).unwrap_err().to_string();
-            assert_eq!(error, format!("garments: expected labels 0 to 9, found {found}"));
+        for (side, labels, message) in [
+            (8, None, "garments: expected a label for every image, found none"),
+            (9, Some(vec![1]), "garments: expected images with sides that are multiples of 4, found 9x9"),
+            (
+                8,
+                Some(vec![2]),
+                "garments: expected images of every class from 0 to 2, the largest label, found none of class 0",
+            ),
+        ] {
+            let images = Images::new("garments", Array4::zeros((1, side, side, 1)), labels);
+            let error = train(&Dataset::from_images(&images), &options, &mut |_, _| ()).unwrap_err();
+            assert_eq!(error.to_string(), message);
         }
+    }
+
+    #[test]
+    fn labels_say_how_many_classes_there_are() {
+        let images = Images::new("letters", Array4::zeros((26, 8, 8, 1)), Some((0..26).collect()));
+        let options = ClassifierOptions { steps: 1, batch: 2, seed: 1, adam: AdamOptions::default() };
+        let model = train(&Dataset::from_images(&images), &options, &mut |_, _| ()).unwrap();
+        assert_eq!(model.judge(&images.pixels).probabilities.dim(), (26, 26));
     }
 
     #[test]
@@ -401,7 +436,7 @@ mod tests {
     fn weights_survive_a_file_and_damage_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("c.safetensors");
-        let model = Classifier::new([28, 28, 1], &mut stream(1, 0));
+        let model = Classifier::new([28, 28, 1], 26, &mut stream(1, 0));
         model.save(&path).unwrap();
         let bytes = std::fs::read(&path).unwrap();
         let back = Classifier::parse(&bytes).unwrap();
@@ -418,6 +453,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "Classifier: images of 30x28, sides must be divisible by 4")]
     fn sides_must_be_divisible() {
-        Classifier::new([30, 28, 1], &mut stream(1, 0));
+        Classifier::new([30, 28, 1], 10, &mut stream(1, 0));
     }
 }

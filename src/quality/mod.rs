@@ -9,6 +9,6 @@ mod classifier;
 mod frechet;
 mod neighbours;
 
-pub use classifier::{CLASSES, Classifier, ClassifierCache, ClassifierOptions, FEATURES, Judgement, train};
+pub use classifier::{Classifier, ClassifierCache, ClassifierOptions, FEATURES, Judgement, train};
 pub use frechet::{Moments, frechet_distance};
 pub use neighbours::{Neighbour, nearest};

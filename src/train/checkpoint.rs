@@ -5,6 +5,7 @@ use super::{RunOptions, TrainOptions, Trainer};
 use crate::checkpoint::{self, Precision, Tensors};
 use crate::diffusion::ImportanceSampler;
 use crate::error::{Error, Fault, Result};
+use crate::rng::Domain;
 use crate::unet::{Unet, UnetConfig};
 use ndarray::{Array, Dimension};
 use serde::{Deserialize, Serialize};
@@ -47,6 +48,8 @@ struct Header {
     #[serde(default)]
     record: Option<RunRecord>,
     #[serde(default)]
+    domain: Domain,
+    #[serde(default)]
     open_row: Option<OpenRow>,
 }
 
@@ -68,6 +71,7 @@ impl Trainer {
             scheduler: checkpoint::reverse_to_json(&self.reverse),
             unet: self.unet.config.to_json(),
             record: self.record.clone(),
+            domain: self.domain,
             open_row: self.open_row,
         };
         let mut file = Tensors::default();
@@ -113,7 +117,7 @@ impl Trainer {
         checkpoint::enough(&config, &file)?;
         let mut trainer = Trainer::new(&config, reverse, header.options);
         trainer.adam.steps = header.steps;
-        (trainer.record, trainer.open_row) = (header.record, header.open_row);
+        (trainer.record, trainer.domain, trainer.open_row) = (header.record, header.domain, header.open_row);
         checkpoint::fill(&mut trainer.unet, "model.", &mut file.tensors)?;
         checkpoint::fill(&mut trainer.adam.ema, "ema.", &mut file.tensors)?;
         checkpoint::fill(&mut trainer.adam.m, "adam_m.", &mut file.tensors)?;

@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 /// So often the end of a run tries to save, so far apart: a device that is full now may not be in a moment.
 const TRIES: (u32, Duration) = (3, Duration::from_secs(5));
 
+/// So long a folder may still be locked by a process that was just killed, in so many glances.
+const DYING: (u32, Duration) = (20, Duration::from_millis(100));
+
 /// Where a run keeps its files, and how often.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunOptions {
@@ -77,10 +80,9 @@ impl Run {
         if options.log_every == 0 {
             return Err(Error::argument("log_every", "at least one step", 0));
         }
-        std::fs::create_dir_all(&options.out).map_err(Error::io(&options.out))?;
+        files::check_folder(&options.out)?;
         let lock = lock(&options.out)?;
         [&options.out, &options.model()].into_iter().try_for_each(|folder| files::sweep(folder))?;
-        files::check_dir(&options.out)?;
         Ok(Run { options, _lock: lock })
     }
 
@@ -162,7 +164,7 @@ fn lock(folder: &Path) -> Result<Option<File>> {
     let path = folder.join(".lock");
     let open = File::options().read(true).write(true).create(true).truncate(false).open(&path);
     let mut file = open.map_err(Error::io(&path))?;
-    match file.try_lock() {
+    match try_lock(&file) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut process = String::new();
@@ -177,4 +179,16 @@ fn lock(folder: &Path) -> Result<Option<File>> {
     // the number is for people: a full device, which can't hold it, is no reason to stop
     let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
     Ok(Some(file))
+}
+
+/// Tries for as long as a process that was killed may take to be gone.
+fn try_lock(file: &File) -> std::result::Result<(), TryLockError> {
+    let (glances, pause) = DYING;
+    for _ in 1..glances {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(pause),
+            done => return done,
+        }
+    }
+    file.try_lock()
 }

@@ -5,7 +5,7 @@ use crate::data::Dataset;
 use crate::diffusion::{Decoder, ImportanceSampler, Loss, NoisyBatch, Reverse, Schedule, TimeDistribution};
 use crate::error::{Error, Result};
 use crate::optim::{global_norm, sum_of_gradients};
-use crate::rng::{normal, stream};
+use crate::rng::normal;
 use crate::tensor::{Batch, Tensor4};
 use crate::unet::{GROUP, Unet};
 use rand_chacha::ChaCha8Rng;
@@ -104,7 +104,8 @@ impl Trainer {
         Ok(StepReport { step: self.adam.steps, loss, grad_norm, lr })
     }
 
-    /// The batch of the next step: image `i` of step `k` has the stream `k · batch + i` of the run's seed.
+    /// The batch of the next step: image `i` of step `k` has the stream `k · batch + i` of the run's seed and
+    /// domain.
     pub(super) fn draw(&self, data: &Dataset) -> Vec<Group> {
         let first = self.adam.steps * self.options.batch as u64;
         let streams: Vec<u64> = (first..first + self.options.batch as u64).collect();
@@ -112,7 +113,7 @@ impl Trainer {
         let uniform = TimeDistribution::Uniform(schedule.T());
         let times = self.importance.as_ref().map_or(uniform, ImportanceSampler::distribution);
         let group = |n: &[u64]| {
-            let rngs = n.iter().map(|&n| stream(self.options.seed, n)).collect();
+            let rngs = n.iter().map(|&n| self.domain.stream(self.options.seed, n)).collect();
             Group::draw(data, schedule, &times, rngs)
         };
         streams.par_chunks(GROUP).map(group).collect()

@@ -3,7 +3,8 @@
 
 use super::bound::loss_curve;
 use super::studio::{JUDGED, Studio, garments};
-use crate::cli::model::{as_batch, image_shape};
+use crate::cli::data::as_batch;
+use crate::cli::model::image_shape;
 use crate::cli::progress::Progress;
 use crate::cli::say::show;
 use ddpm::Result;

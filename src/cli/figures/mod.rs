@@ -13,7 +13,8 @@ pub(super) use neighbours::Excerpt;
 
 use crate::cli::say::{note, show};
 use clap::{Args, ValueEnum};
-use ddpm::{Error, Result};
+use ddpm::Result;
+use ddpm::files::check_folder;
 use std::path::PathBuf;
 use std::time::Instant;
 use studio::Studio;
@@ -90,7 +91,7 @@ impl Name {
 
 impl Figures {
     pub(super) fn run(self) -> Result<()> {
-        std::fs::create_dir_all(&self.out).map_err(Error::io(&self.out))?;
+        check_folder(&self.out)?;
         let started = Instant::now();
         let studio = Studio::new(self.out, self.seed)?;
         for name in Name::value_variants() {

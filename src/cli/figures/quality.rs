@@ -65,21 +65,20 @@ fn judged_panels(x: &str, x_scale: Scale, judge: &Judge, (from, to): (f64, f64))
 fn classes(studio: &Studio, judge: &Judge) -> Result<()> {
     let labels = ddpm::data::fashion_mnist_test().labels.unwrap_or_default();
     let (frechet, samples) = judge.judge(&to_u8(&studio.garments.chains(studio.seed).x0));
-    let histogram = |counts: [usize; 10]| -> serde_json::Map<_, _> {
+    let histogram = |counts: &[usize]| -> serde_json::Map<_, _> {
         FASHION_MNIST_CLASSES.iter().zip(counts).map(|(name, n)| (name.to_string(), json!(n))).collect()
     };
     let (test_histogram, test_confidence) = (judge.test.histogram(), judge.test.confidence());
     show!("{:12}{:>10}{:>12}", "class", "samples", "test images");
-    for (name, (n, m)) in
-        FASHION_MNIST_CLASSES.iter().zip(samples.histogram().into_iter().zip(test_histogram))
-    {
+    let samples_histogram = samples.histogram();
+    for (name, (n, m)) in FASHION_MNIST_CLASSES.iter().zip(samples_histogram.iter().zip(&test_histogram)) {
         show!("{name:12}{n:>10}{m:>12}");
     }
     show!("{:12}{:>10.3}{test_confidence:>12.3}\n", "confidence", samples.confidence());
     let value = json!({
         "classifier_test_accuracy": judge.test.accuracy(&labels),
-        "samples": { "images": JUDGED, "classes": histogram(samples.histogram()), "confidence": samples.confidence(), "frechet": frechet },
-        "test": { "images": labels.len(), "classes": histogram(test_histogram), "confidence": test_confidence, "frechet_of_64": judge.floor },
+        "samples": { "images": JUDGED, "classes": histogram(&samples_histogram), "confidence": samples.confidence(), "frechet": frechet },
+        "test": { "images": labels.len(), "classes": histogram(&test_histogram), "confidence": test_confidence, "frechet_of_64": judge.floor },
     });
     studio.save_json("classes.json", &value)
 }

@@ -4,6 +4,7 @@ use crate::cli::course::{Course, Exercise};
 use crate::cli::say::note;
 use ddpm::{Error, Result};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -65,16 +66,18 @@ impl Workbook {
     }
 
     fn manifest(&self, course: &Course) -> String {
-        let bin = |name: &str, path: &str| format!("\n[[bin]]\nname = {name:?}\npath = {path:?}\n");
-        let bins = self.exercises.iter().map(|exercise| bin(&exercise.name, &file_name(exercise)));
-        let kernel = course.kernel("");
-        format!(
-            "# written by `ddpm learn`\n[package]\nname = \"exercises\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\
-             publish = false\nautobins = false\n\n[workspace]\n\n[dependencies]\n\
-             ddpm = {{ package = \"ddpm-notebook\", path = {kernel:?} }}\n\n[profile.dev.package.\"*\"]\nopt-level = 3\n{}{}",
-            bin("hint", "hint.rs"),
-            bins.collect::<String>()
-        )
+        let bin = |name: &str, path: &str| json!({ "name": name, "path": path });
+        let mut bins = vec![bin("hint", "hint.rs")];
+        bins.extend(self.exercises.iter().map(|exercise| bin(&exercise.name, &file_name(exercise))));
+        let package = json!({ "name": "exercises", "version": "0.0.0", "edition": "2024", "publish": false, "autobins": false });
+        let manifest = json!({
+            "package": package,
+            "workspace": {},
+            "dependencies": { "ddpm": { "package": "ddpm-notebook", "path": course.kernel("") } },
+            "profile": { "dev": { "package": { "*": { "opt-level": 3 } } } },
+            "bin": bins,
+        });
+        format!("# written by `ddpm learn`\n{}", toml::to_string(&manifest).expect("texts and numbers"))
     }
 
     /// The file of an exercise.
@@ -160,4 +163,22 @@ fn program(exercise: &Exercise) -> String {
         "{comment}\n#![allow(unused)]\nuse ddpm::prelude::*;\n\n{stub}\n\n\
          fn main() -> check::Verdict {{\n{task}    check::{name}({name})\n}}\n"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Cargo reads back what was meant, whatever the folder is called.
+    #[test]
+    fn the_manifest_is_toml_for_every_path() {
+        for folder in ["/home/jos\u{e9}/e\u{301}cole", "/with \"quotes\" and \\", "/plain"] {
+            let course = Course { notebooks: PathBuf::from(folder) };
+            let book = Workbook { folder: "x".into(), exercises: vec![], progress: BTreeMap::new() };
+            let manifest: toml::Table = book.manifest(&course).parse().expect("TOML");
+            let path = manifest["dependencies"]["ddpm"]["path"].as_str().expect("a path");
+            assert_eq!(Path::new(path), Path::new(folder).join("kernel"));
+            assert_eq!(manifest["bin"][0]["path"].as_str(), Some("hint.rs"));
+        }
+    }
 }

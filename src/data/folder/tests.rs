@@ -108,9 +108,9 @@ fn nothing_usable_is_an_error_that_lists_the_reasons() {
 fn bad_arguments_and_folders_are_errors() {
     let folder = folder(&[("x.png", b"")]);
     let with = |size, channels, octaves| message(folder.path(), &FolderOptions { size, channels, octaves });
-    assert_eq!(with(0, 3, 3), "size: expected 1..=16384, found 0");
-    assert_eq!(with(8, 4, 3), "channels: expected 1 or 3, found 4");
-    assert_eq!(with(8, 3, 0), "octaves: expected at least 1, found 0");
+    assert_eq!(with([0, 8], 3, 3), "size: expected 1..=16384, found 0");
+    assert_eq!(with([8, 8], 4, 3), "channels: expected 1 or 3, found 4");
+    assert_eq!(with([8, 8], 3, 0), "octaves: expected at least 1, found 0");
     assert!(message(Path::new("/nowhere"), &FolderOptions::new(8)).starts_with("/nowhere: "));
     assert!(message(&folder.path().join("x.png"), &FolderOptions::new(8)).contains("x.png: "));
 }
@@ -136,7 +136,7 @@ fn sixteen_bit_grey_and_transparent_pictures_become_what_is_asked() {
 
 #[test]
 fn a_scale_keeps_the_proportions_and_is_never_enlarged() {
-    let options = FolderOptions { size: 10, channels: 3, octaves: 9 };
+    let options = FolderOptions { size: [10, 10], channels: 3, octaves: 9 };
     let scales = scales(&gradient(90, 45), &options).unwrap();
     assert_eq!(
         scales.iter().map(|scale| scale.dim()).collect::<Vec<_>>(),

@@ -1,0 +1,120 @@
+//! Which images: what several commands share about data.
+
+use super::model::image_shape;
+use super::say::note;
+use ddpm::checkpoint::Pretrained;
+use ddpm::data::{self, Dataset, FolderOptions, Images, Split};
+use ddpm::tensor::Batch;
+use ddpm::{Error, Result};
+use std::fmt::{Display, Formatter};
+use std::path::Path;
+use std::str::FromStr;
+
+/// Height and width, written `64` or `48x64`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ImageSize(pub [usize; 2]);
+
+impl FromStr for ImageSize {
+    type Err = String;
+    fn from_str(text: &str) -> Result<ImageSize, String> {
+        let side = |text: &str| text.parse::<u16>().ok().filter(|&side| side > 0).map(usize::from);
+        let size = match text.split_once('x') {
+            Some((h, w)) => side(h).zip(side(w)),
+            None => side(text).map(|side| (side, side)),
+        };
+        size.map(|(h, w)| ImageSize([h, w]))
+            .ok_or("expected a side of 1 to 65535 pixels, or two as in 48x64".into())
+    }
+}
+
+impl Display for ImageSize {
+    fn fmt(&self, f: &mut Formatter) -> std::fmt::Result {
+        let [h, w] = self.0;
+        if h == w { write!(f, "{h}") } else { write!(f, "{h}x{w}") }
+    }
+}
+
+/// Fashion-MNIST, a folder of IDX files, or a folder of pictures without those that are held out.
+pub(super) fn training_data(
+    folder: Option<&Path>,
+    size: [usize; 2],
+    channels: usize,
+    holdout: Option<usize>,
+) -> Result<Dataset> {
+    match folder {
+        Some(dir) if !data::idx::is_idx_folder(dir)? => match holdout {
+            Some(every) => Ok(split(dir, size, channels, every)?.0),
+            None => pictures(dir, size, channels),
+        },
+        _ if holdout.is_some() => {
+            Err(Error::argument("--holdout", "a folder of pictures", "IDX files, which have a test set"))
+        }
+        _ => Ok(Dataset::from_images(&data::fashion_mnist(folder, Split::Train)?)),
+    }
+}
+
+/// Test images, in their order: Fashion-MNIST's, or those of a folder.
+///
+/// With `holdout`, only the pictures that `ddpm train --holdout` leaves out. Of a folder of pictures there are no more
+/// than `count`, spread evenly; of the others all.
+pub(super) fn test_data(
+    folder: Option<&Path>,
+    holdout: Option<usize>,
+    model: &Pretrained,
+    count: usize,
+) -> Result<Images> {
+    let [h, w, c] = image_shape(model);
+    let images = match folder {
+        None => data::fashion_mnist_test(),
+        Some(dir) if data::idx::is_idx_folder(dir)? => data::fashion_mnist(Some(dir), Split::Test)?,
+        Some(dir) => match holdout {
+            Some(every) => split(dir, [h, w], c, every)?.1.fixed(count),
+            None => pictures(dir, [h, w], c)?.fixed(count),
+        },
+    };
+    if images.shape() != [h, w, c] {
+        let [fh, fw, fc] = images.shape();
+        let found = format!("images of {fh}x{fw}x{fc} in {}", images.name);
+        return Err(Error::argument("--data", format!("images of {h}x{w}x{c}"), found));
+    }
+    Ok(images)
+}
+
+/// A folder of pictures as crops; says on the way what could be used.
+fn pictures(dir: &Path, size: [usize; 2], channels: usize) -> Result<Dataset> {
+    let options = FolderOptions { size, channels, ..FolderOptions::new(32) };
+    let (data, report) = data::load_folder(dir, &options)?;
+    note!("{report}");
+    Ok(data)
+}
+
+/// The same in two parts, `(train, held_out)`, every `every`-th picture held out.
+fn split(dir: &Path, size: [usize; 2], channels: usize, every: usize) -> Result<(Dataset, Dataset)> {
+    let data = pictures(dir, size, channels)?;
+    let n = data.len();
+    if !(2..=n).contains(&every) {
+        return Err(Error::argument("--holdout", format!("2 to {n}, of {n} pictures"), every));
+    }
+    Ok(data.split(every))
+}
+
+/// The same as numbers in [−1, 1].
+pub(super) fn as_batch(images: &Images) -> Batch {
+    data::to_unit(&images.pixels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_is_one_number_or_two() {
+        for (text, size) in [("64", [64, 64]), ("48x64", [48, 64])] {
+            let parsed: ImageSize = text.parse().expect("a size");
+            assert_eq!((parsed.0, parsed.to_string().as_str()), (size, text));
+        }
+        for text in ["", "0", "x", "64x", "x64", "64x0", "-1", "1.5", "65536", "64X48", "1x2x3"] {
+            assert!(text.parse::<ImageSize>().is_err(), "{text}");
+        }
+    }
+}
