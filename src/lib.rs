@@ -142,11 +142,12 @@ pub mod params;
 pub mod prelude;
 pub mod quality;
 pub mod rng;
+mod schema;
 pub mod tensor;
 pub mod train;
 pub mod unet;
 
-pub use error::{Error, Result};
+pub use error::{Error, Fault, Result};
 
 /// The README's program is a test.
 #[cfg(doctest)]

@@ -16,7 +16,7 @@
 pub use crate::checkpoint::{self, load_pretrained, save_pretrained};
 pub use crate::data::{self, *};
 pub use crate::diffusion::{oracle::*, *};
-pub use crate::error::{Error, Result};
+pub use crate::error::{Error, Fault, Result};
 #[cfg(feature = "figures")]
 pub use crate::figures::{self, Chart, Diagram, Figure, Gif, Grid, Scale};
 pub use crate::nn;

@@ -13,7 +13,7 @@
 
 mod config;
 
-pub use config::{BlockType, UnetConfig};
+pub use config::{BlockType, MAX_PARAMETERS, UnetConfig};
 
 use crate::diffusion::Denoiser;
 use crate::nn::{

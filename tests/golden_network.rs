@@ -31,11 +31,11 @@ fn under(golden: &Golden, prefix: &str) -> BTreeMap<String, ArrayD<f32>> {
 
 /// A U-Net of the file's configuration with the weights under `prefix`.
 fn unet(golden: &Golden, prefix: &str) -> Unet {
-    let config = UnetConfig::from_json(golden.meta("config"), &golden.path).unwrap();
+    let config = UnetConfig::from_json(golden.meta("config")).unwrap();
     let mut unet = Unet::new(&config, &mut stream(0, 0));
     let mut weights = under(golden, prefix);
-    checkpoint::fill(&mut unet, "", &mut weights, &golden.path).unwrap();
-    checkpoint::nothing_left(&weights, &golden.path).unwrap();
+    checkpoint::fill(&mut unet, "", &mut weights).unwrap();
+    checkpoint::nothing_left(&weights).unwrap();
     unet
 }
 
@@ -83,7 +83,7 @@ fn tiny_unets_with_all_gradients() {
 #[test]
 fn the_cifar_shape_by_name_and_by_value() {
     for golden in golden_unets(true) {
-        let config = UnetConfig::from_json(golden.meta("config"), &golden.path).unwrap();
+        let config = UnetConfig::from_json(golden.meta("config")).unwrap();
         let mut unet = Unet::new(&config, &mut stream(0, 0));
         let ours: BTreeMap<String, Vec<usize>> =
             unet.named().into_iter().map(|(k, w)| (k, checkpoint::to_pytorch(w).shape().to_vec())).collect();
@@ -93,7 +93,7 @@ fn the_cifar_shape_by_name_and_by_value() {
         }
 
         let mut weights = recipe_weights(&golden);
-        checkpoint::fill(&mut unet, "", &mut weights, &golden.path).unwrap();
+        checkpoint::fill(&mut unet, "", &mut weights).unwrap();
 
         let (x, t) = input(&golden);
         let (error, max) = max_error(&unet.infer(&x, &t), &golden.batch("y"));

@@ -1,10 +1,11 @@
 //! The reverse process beside the weights: diffusers' `scheduler_config.json`.
 
-use crate::diffusion::{Prediction, Reverse, Schedule, ScheduleKind, Variance, linspace};
-use crate::error::{Error, Result};
+use crate::diffusion::{Prediction, Reverse, Schedule, Variance, linspace};
+use crate::error::Fault;
+use crate::schema::{self, OtherKeys};
 use crate::unet::UnetConfig;
-use serde_json::{Map, Value, json};
-use std::path::Path;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 /// diffusers' name of the file.
 pub const SCHEDULER: &str = "scheduler_config.json";
@@ -16,95 +17,153 @@ const PREDICTIONS: [(&str, Prediction); 4] = [
     ("mu_tilde", Prediction::MuTilde),
     ("v_prediction", Prediction::V),
 ];
-const VARIANCES: [(&str, Variance); 4] = [
+/// The first name of each is the one that is written.
+const VARIANCES: [(&str, Variance); 6] = [
     ("fixed_large", Variance::Beta),
+    ("fixed_large_log", Variance::Beta),
     ("fixed_small", Variance::BetaTilde),
+    ("fixed_small_log", Variance::BetaTilde),
     ("learned_range", Variance::LearnedRange),
     ("learned", Variance::Learned),
 ];
 
-/// Reads the reverse process from a `DDPMScheduler` configuration; absent keys have diffusers' defaults.
-///
-/// Keys that only steer diffusers' own sampling loop are passed over.
+/// The keys that make the process, with the defaults of diffusers' `DDPMScheduler`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(default)]
+struct Config {
+    num_train_timesteps: usize,
+    beta_schedule: String,
+    beta_start: f64,
+    beta_end: f64,
+    trained_betas: Option<Vec<f64>>,
+    rescale_betas_zero_snr: bool,
+    variance_type: String,
+    clip_sample: bool,
+    clip_sample_range: f64,
+    thresholding: bool,
+    prediction_type: Option<String>,
+    /// before diffusers 0.9 it stood for `prediction_type`: true is `epsilon`, false `sample`
+    predict_epsilon: Option<bool>,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            num_train_timesteps: 1000,
+            beta_schedule: "linear".into(),
+            beta_start: 1e-4,
+            beta_end: 0.02,
+            trained_betas: None,
+            rescale_betas_zero_snr: false,
+            variance_type: "fixed_small".into(),
+            clip_sample: true,
+            clip_sample_range: 1.0,
+            thresholding: false,
+            prediction_type: None,
+            predict_epsilon: None,
+        }
+    }
+}
+
+/// Schedulers whose configuration describes a chain; what only steers diffusers' own loop has no effect here.
+const CLASSES: [&str; 4] =
+    ["DDPMScheduler", "DDPMParallelScheduler", "DDIMScheduler", "DDIMParallelScheduler"];
+const OTHER_KEYS: OtherKeys = OtherKeys {
+    only: &[],
+    without_effect: &[
+        "dynamic_thresholding_ratio",
+        "sample_max_value",
+        "set_alpha_to_one",
+        "steps_offset",
+        "tensor_format",
+        "timestep_spacing",
+        "timestep_values",
+    ],
+};
+
+/// Reads the reverse process from the configuration of a `DDPMScheduler` or `DDIMScheduler`; absent keys have diffusers'
+/// defaults.
 ///
 /// # Errors
-/// Not JSON, or a value that asks for what isn't done here; names the path and the key.
-pub fn reverse_from_json(text: &str, path: &Path) -> Result<Reverse> {
-    let map: Map<String, Value> =
-        serde_json::from_str(text).map_err(|e| Error::format(path, "a JSON object", e))?;
-    let wrong = |key: &str, expected: &str| Error::Config {
-        path: path.to_path_buf(),
-        key: key.to_string(),
-        expected: expected.to_string(),
-        found: map.get(key).unwrap_or(&Value::Null).to_string(),
-    };
-    let get = |key: &str, default: Value| map.get(key).filter(|v| !v.is_null()).cloned().unwrap_or(default);
-    if get("thresholding", json!(false)) != json!(false) {
-        return Err(wrong("thresholding", "false"));
+/// Not JSON, an unknown key, or a value that asks for what isn't done here; names the key.
+pub fn reverse_from_json(text: &str) -> Result<Reverse, Fault> {
+    schema::class(text, &CLASSES)?;
+    let config: Config = schema::read(text, &OTHER_KEYS)?;
+    if config.thresholding {
+        return Err(Fault::value("thresholding", "false", true));
     }
-    if get("clip_sample_range", json!(1.0)).as_f64() != Some(1.0) {
-        return Err(wrong("clip_sample_range", "1.0"));
+    if config.clip_sample && config.clip_sample_range != 1.0 {
+        return Err(Fault::value("clip_sample_range", "1.0", config.clip_sample_range));
     }
-    let named = |key: &str, default: &str, names: &[&str]| {
-        let value = get(key, json!(default));
-        let found = names.iter().position(|name| value.as_str() == Some(name));
-        found.ok_or_else(|| wrong(key, &names.join(" or ")))
-    };
-    let prediction = PREDICTIONS[named("prediction_type", "epsilon", &PREDICTIONS.map(|p| p.0))?].1;
-    let variance = VARIANCES[named("variance_type", "fixed_small", &VARIANCES.map(|v| v.0))?].1;
-    let clip =
-        get("clip_sample", json!(true)).as_bool().ok_or_else(|| wrong("clip_sample", "true or false"))?;
-    let zero_snr = get("rescale_betas_zero_snr", json!(false)).as_bool();
-    let zero_snr = zero_snr.ok_or_else(|| wrong("rescale_betas_zero_snr", "true or false"))?;
-    let schedule = schedule(&get, &wrong)
-        .and_then(|schedule| if zero_snr { schedule.rescaled_to_zero_snr() } else { Ok(schedule) })
-        .map_err(|e| match e {
-            Error::Argument { .. } => Error::format(path, "a schedule", e),
-            other => other,
-        })?;
-    let reverse = Reverse { schedule, prediction, variance, clip };
-    reverse.check().map_err(|e| Error::format(path, "a process that can be run", e))?;
+    let prediction = prediction(&config)?;
+    let variance = named("variance_type", &config.variance_type, &VARIANCES)?;
+    let mut schedule = schedule(&config)?;
+    if config.rescale_betas_zero_snr {
+        schedule = schedule.rescaled_to_zero_snr().map_err(|e| Fault::format("a schedule", e))?;
+    }
+    let reverse = Reverse { schedule, prediction, variance, clip: config.clip_sample };
+    reverse.check().map_err(|e| Fault::format("a process that can be run", e))?;
     Ok(reverse)
+}
+
+/// What the network predicts, by the key of today or the one of old, which must not contradict each other.
+fn prediction(config: &Config) -> Result<Prediction, Fault> {
+    let old = config.predict_epsilon.map(|eps| if eps { "epsilon" } else { "sample" });
+    let name = match (config.prediction_type.as_deref(), old) {
+        (Some(name), Some(old)) if name != old => {
+            let expected = format!("{} or nothing, since prediction_type is {name}", name == "epsilon");
+            return Err(Fault::value("predict_epsilon", expected, old == "epsilon"));
+        }
+        (Some(name), _) | (None, Some(name)) => name,
+        (None, None) => "epsilon",
+    };
+    named("prediction_type", name, &PREDICTIONS)
+}
+
+/// What a table calls by this name.
+fn named<T: Copy>(key: &str, name: &str, table: &[(&str, T)]) -> Result<T, Fault> {
+    let found = table.iter().find(|(known, _)| *known == name);
+    found.map(|(_, value)| *value).ok_or_else(|| {
+        let names: Vec<&str> = table.iter().map(|(known, _)| *known).collect();
+        Fault::value(key, names.join(" or "), json!(name))
+    })
 }
 
 /// A network whose reverse process learns its variance has twice the channels; any other has as many as the image.
 ///
 /// # Errors
-/// Names the path and `out_channels`.
-pub(crate) fn check_channels(config: &UnetConfig, reverse: &Reverse, path: &Path) -> Result<()> {
+/// Names `out_channels`.
+pub(crate) fn check_channels(config: &UnetConfig, reverse: &Reverse) -> Result<(), Fault> {
     let channels = config.in_channels * if reverse.variance.is_learned() { 2 } else { 1 };
     if config.out_channels == channels {
         return Ok(());
     }
-    Err(Error::Config {
-        path: path.to_path_buf(),
-        key: "out_channels".into(),
-        expected: format!("{channels} for variance {}", reverse.variance),
-        found: config.out_channels.to_string(),
-    })
+    let expected = format!("{channels} for variance {}", reverse.variance);
+    Err(Fault::value("out_channels", expected, config.out_channels))
 }
 
 /// The schedule: listed betas, or a rule.
-fn schedule(get: &dyn Fn(&str, Value) -> Value, wrong: &dyn Fn(&str, &str) -> Error) -> Result<Schedule> {
-    if let Value::Array(betas) = get("trained_betas", Value::Null) {
-        let betas: Option<Vec<f64>> = betas.iter().map(Value::as_f64).collect();
-        let betas = betas.ok_or_else(|| wrong("trained_betas", "a list of numbers"))?;
-        return Schedule::from_betas(&betas);
+fn schedule(config: &Config) -> Result<Schedule, Fault> {
+    let from_betas = |betas: &[f64]| Schedule::from_betas(betas).map_err(|e| Fault::format("a schedule", e));
+    if let Some(betas) = &config.trained_betas {
+        return from_betas(betas);
     }
-    let steps = get("num_train_timesteps", json!(1000));
-    let steps = steps.as_u64().filter(|t| (1..=1_000_000).contains(t));
-    let steps = steps.ok_or_else(|| wrong("num_train_timesteps", "1 to 1,000,000 steps"))? as usize;
-    let number =
-        |key: &str, default: f64| get(key, json!(default)).as_f64().ok_or_else(|| wrong(key, "a number"));
-    let (start, end) = (number("beta_start", 1e-4)?, number("beta_end", 0.02)?);
-    match get("beta_schedule", json!("linear")).as_str() {
-        Some("linear") => Schedule::from_betas(&linspace(start, end, steps).collect::<Vec<_>>()),
-        Some("scaled_linear") => Schedule::from_betas(
-            &linspace(start.sqrt(), end.sqrt(), steps).map(|b| b * b).collect::<Vec<_>>(),
-        ),
-        Some("squaredcos_cap_v2") => ScheduleKind::Cosine.schedule(steps),
-        _ => Err(wrong("beta_schedule", "linear, scaled_linear or squaredcos_cap_v2")),
+    let steps = config.num_train_timesteps;
+    if !(1..=1_000_000).contains(&steps) {
+        return Err(Fault::value("num_train_timesteps", "1 to 1,000,000 steps", steps));
     }
+    let (start, end) = (config.beta_start, config.beta_end);
+    let betas: Vec<f64> = match config.beta_schedule.as_str() {
+        "linear" => linspace(start, end, steps).collect(),
+        "scaled_linear" => linspace(start.sqrt(), end.sqrt(), steps).map(|b| b * b).collect(),
+        "sigmoid" => linspace(-6.0, 6.0, steps).map(|s| start + (end - start) / (1.0 + (-s).exp())).collect(),
+        "squaredcos_cap_v2" => return Ok(Schedule::cosine(steps)),
+        other => {
+            let expected = "linear, scaled_linear, sigmoid or squaredcos_cap_v2";
+            return Err(Fault::value("beta_schedule", expected, json!(other)));
+        }
+    };
+    from_betas(&betas)
 }
 
 /// A `DDPMScheduler` configuration; the schedule is stored by its betas, which decimals reproduce to the bit.
@@ -133,8 +192,8 @@ pub fn reverse_to_json(reverse: &Reverse) -> String {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Reverse> {
-        reverse_from_json(text, Path::new("scheduler_config.json"))
+    fn read(text: &str) -> Result<Reverse, Fault> {
+        reverse_from_json(text)
     }
 
     #[test]
@@ -191,11 +250,36 @@ mod tests {
     }
 
     #[test]
+    fn old_keys_are_honoured_and_idle_ones_passed_over() {
+        let old = |text: &str| read(text).unwrap().prediction;
+        assert_eq!(old(r#"{"predict_epsilon": false}"#), Prediction::X0);
+        assert_eq!(old(r#"{"predict_epsilon": true, "prediction_type": "epsilon"}"#), Prediction::Eps);
+        let reverse = read(
+            r#"{"_class_name": "DDIMScheduler", "set_alpha_to_one": false, "steps_offset": 1, "variance_type":
+                "fixed_small_log", "timestep_spacing": "leading", "clip_sample": false, "clip_sample_range": 4}"#,
+        )
+        .unwrap();
+        assert_eq!((reverse.variance, reverse.clip), (Variance::BetaTilde, false));
+    }
+
+    #[test]
+    fn the_sigmoid_is_ours() {
+        let found = read(r#"{"beta_schedule": "sigmoid", "num_train_timesteps": 100}"#).unwrap().schedule;
+        for t in 1..=100 {
+            assert!((found.beta(t) / Schedule::sigmoid(100).beta(t) - 1.0).abs() < 1e-12);
+        }
+    }
+
+    #[test]
     fn each_wrong_value_is_named() {
         for (text, message) in [
+            ("{", "expected a JSON object, found EOF while parsing an object at line 1 column 1"),
+            (r#"{"_class_name": "EulerDiscreteScheduler"}"#, r#"'_class_name': expected DDPMScheduler or"#),
+            (r#"{"beta_shedule": "linear"}"#, "unknown key 'beta_shedule'; is it 'beta_schedule'?"),
+            (r#"{"prediction": "sample"}"#, "unknown key 'prediction'; is it 'prediction_type'?"),
             (
-                "{",
-                "scheduler_config.json: expected a JSON object, found EOF while parsing an object at line 1 column 1",
+                r#"{"predict_epsilon": false, "prediction_type": "epsilon"}"#,
+                "'predict_epsilon': expected true or nothing, since prediction_type is epsilon, found false",
             ),
             (r#"{"thresholding": true}"#, "'thresholding': expected false, found true"),
             (r#"{"rescale_betas_zero_snr": 1}"#, "'rescale_betas_zero_snr': expected true or false, found 1"),
@@ -213,17 +297,20 @@ mod tests {
                 r#"{"prediction_type": "velocity"}"#,
                 "'prediction_type': expected epsilon or sample or mu_tilde or v_prediction",
             ),
-            (r#"{"variance_type": "x"}"#, "'variance_type': expected fixed_large or fixed_small"),
             (
-                r#"{"beta_schedule": "x"}"#,
-                "'beta_schedule': expected linear, scaled_linear or squaredcos_cap_v2",
+                r#"{"variance_type": "x"}"#,
+                "'variance_type': expected fixed_large or fixed_large_log or fixed_small or",
+            ),
+            (
+                r#"{"beta_schedule": "laplace"}"#,
+                "'beta_schedule': expected linear, scaled_linear, sigmoid or squaredcos_cap_v2, found \"laplace\"",
             ),
             (
                 r#"{"num_train_timesteps": 0}"#,
                 "'num_train_timesteps': expected 1 to 1,000,000 steps, found 0",
             ),
             (r#"{"beta_end": "x"}"#, "'beta_end': expected a number, found \"x\""),
-            (r#"{"trained_betas": ["x"]}"#, "'trained_betas': expected a list of numbers"),
+            (r#"{"trained_betas": ["x"]}"#, "'trained_betas[0]': expected a number, found \"x\""),
         ] {
             let error = read(text).unwrap_err().to_string();
             assert!(error.contains(message), "{error}");

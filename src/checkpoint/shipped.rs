@@ -2,7 +2,6 @@
 
 use super::{Pretrained, parse_pretrained};
 use crate::error::Result;
-use std::path::Path;
 
 /// A network inside the program: the contents of a folder as [`load_pretrained`](super::load_pretrained) reads it, and
 /// the log of its training.
@@ -55,7 +54,7 @@ impl Shipped {
     /// # Errors
     /// The files inside the program are damaged, which a test rules out.
     pub fn load(&self) -> Result<Pretrained> {
-        parse_pretrained(Path::new(self.folder), self.config, Some(self.scheduler), self.weights)
+        parse_pretrained(self.config, Some(self.scheduler), self.weights)
     }
 
     /// Every network that comes with the crate.

@@ -6,11 +6,11 @@ mod shapes;
 mod stopwatch;
 mod work;
 
-use super::model::image_shape;
+use super::model::{self, image_shape};
 use super::numbers::{time, whole};
 use crate::cli::say::show;
 use clap::Args;
-use ddpm::checkpoint::{self, Pretrained};
+use ddpm::checkpoint::Pretrained;
 use ddpm::diffusion::{Reverse, Schedule};
 use ddpm::files::{check_file, write_atomically};
 use ddpm::params::Params;
@@ -116,10 +116,11 @@ fn load(name: &str) -> Result<Pretrained> {
     if let Some((_, (side, channels, widths, layers, groups))) = SHAPES.iter().find(|(n, _)| *n == name) {
         let config = UnetConfig::paper(*side, *channels, widths, *layers, *groups);
         let unet = Unet::new(&config, &mut stream(work::SEED, 0));
-        return Ok(Pretrained { unet, reverse: Reverse::new(Schedule::linear(1000)) });
+        let reverse = Reverse::new(Schedule::linear(1000));
+        return Ok(Pretrained { unet, reverse, warnings: Vec::new() });
     }
     if Path::new(name).is_dir() {
-        return checkpoint::load_pretrained(name);
+        return model::load(Path::new(name));
     }
     let names = SHAPES.map(|(name, _)| name).join(", ");
     Err(Error::argument("--model", format!("{names} or a diffusers folder"), format!("'{name}'")))

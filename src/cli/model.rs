@@ -1,5 +1,6 @@
 //! Which network, which process, which images: arguments that several commands share.
 
+use super::say::note;
 use clap::Args;
 use ddpm::checkpoint::{self, Pretrained, Shipped};
 use ddpm::diffusion::{Reverse, Variance};
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// The network, and how its reverse process is read.
 #[derive(Args)]
 pub(super) struct ModelArgs {
-    /// A diffusers folder with config.json and the weights, or a shipped network: garments, paintings, mu_learned,
+    /// A folder of a run, or of a model or pipeline of diffusers; or a shipped network: garments, paintings, mu_learned,
     /// mu_fixed, mu_mse, eps_learned, eps_fixed, eps_simple, eps_hybrid
     #[arg(long, value_name = "DIR|NAME", visible_alias = "pretrained", default_value = "garments")]
     pub model: PathBuf,
@@ -29,7 +30,7 @@ impl ModelArgs {
         let named = Shipped::all().find(|shipped| Path::new(shipped.name) == self.model);
         let mut model = match named {
             Some(shipped) => shipped.load()?,
-            None => checkpoint::load_pretrained(&self.model)?,
+            None => load(&self.model)?,
         };
         if let Some(variance) = self.variance {
             if variance.is_learned() != model.reverse.variance.is_learned() {
@@ -44,10 +45,19 @@ impl ModelArgs {
     }
 }
 
+/// Reads a network from a folder, and says what whoever uses it should know.
+pub(super) fn load(folder: &Path) -> Result<Pretrained> {
+    let model = checkpoint::load_pretrained(folder)?;
+    for warning in &model.warnings {
+        note!("warning: {warning}");
+    }
+    Ok(model)
+}
+
 /// The shape of the images a network makes.
 pub(super) fn image_shape(model: &Pretrained) -> [usize; 3] {
     let config = &model.unet.config;
-    let (h, w) = config.sample_size.unwrap_or((32, 32));
+    let (h, w) = config.image_size();
     [h, w, config.in_channels]
 }
 

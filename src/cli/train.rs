@@ -1,20 +1,21 @@
 //! `ddpm train`.
 
 use super::data::{ImageSize, training_data};
+use super::model;
 use super::numbers::{counting, not_negative, positive, rate, time, whole};
 use super::progress::Progress;
 use super::signals::stop_on_signals;
 use crate::cli::say::{note, show};
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args};
-use ddpm::checkpoint::{self, Precision, Pretrained};
+use ddpm::checkpoint::{Precision, Pretrained};
 use ddpm::data::Dataset;
 use ddpm::diffusion::{Loss, Prediction, Reverse, Schedule, ScheduleKind, Times, Variance};
 use ddpm::optim::AdamOptions;
 use ddpm::train::{DataRecord, Event, Run, RunOptions, RunRecord, TrainOptions, Trainer};
 use ddpm::unet::UnetConfig;
-use ddpm::{Error, Result};
-use std::path::{Path, PathBuf};
+use ddpm::{Error, Fault, Result};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -206,7 +207,7 @@ impl Train {
             return Err(Error::argument("--out", "a folder without a checkpoint, or --resume", found));
         }
         let run = Run::open(options)?;
-        let given = self.init.as_ref().map(checkpoint::load_pretrained).transpose()?;
+        let given = self.init.as_deref().map(model::load).transpose()?;
         let channels = given.as_ref().map_or(3, |given| given.unet.config.in_channels);
         let pictures = Pictures {
             folder: self.data.clone(),
@@ -230,7 +231,7 @@ impl Train {
             },
         };
         let mut trainer = match given {
-            Some(Pretrained { unet, reverse }) => {
+            Some(Pretrained { unet, reverse, .. }) => {
                 options.check(&reverse)?;
                 fits(&unet.config, &data)?;
                 Trainer::from_weights(unet, reverse, options)
@@ -342,7 +343,10 @@ impl Train {
         if p.variance.is_learned() {
             config.out_channels = 2 * channels;
         }
-        let config = UnetConfig::from_json(&config.to_json(), Path::new("--widths, --layers, --groups"))?;
+        UnetConfig { sample_size: None, ..config.clone() }
+            .check()
+            .map_err(Fault::at("--widths, --layers, --groups"))?;
+        config.check_size(h, w).map_err(Fault::at("--size, --widths"))?;
         let schedule = schedule(p.schedule, p.t, p.zero_snr)?;
         let reverse = Reverse { prediction: p.predict, variance: p.variance, ..Reverse::new(schedule) };
         reverse
@@ -447,7 +451,10 @@ fn unchanged(before: &DataRecord, now: &DataRecord) -> Result<()> {
 /// The images must be such as the network is made for.
 fn fits(config: &UnetConfig, data: &Dataset) -> Result<()> {
     let (found @ [h, w, _], c) = (data.shape(), config.in_channels);
-    let (h, w) = config.sample_size.unwrap_or((h, w));
+    let (h, w) = match config.sample_size {
+        Some(size) => size,
+        None => config.check_size(h, w).map(|()| (h, w)).map_err(Fault::at("--size"))?,
+    };
     if found == [h, w, c] {
         return Ok(());
     }

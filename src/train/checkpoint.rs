@@ -4,7 +4,7 @@ use super::log::OpenRow;
 use super::{RunOptions, TrainOptions, Trainer};
 use crate::checkpoint::{self, Precision, Tensors};
 use crate::diffusion::ImportanceSampler;
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::rng::Domain;
 use crate::unet::{Unet, UnetConfig};
 use ndarray::{Array, Dimension};
@@ -101,40 +101,39 @@ impl Trainer {
     /// # Errors
     /// The file can't be read, is damaged or cut short, is not a training checkpoint, or lacks a tensor.
     pub fn load(path: &Path) -> Result<Trainer> {
-        let mut file = checkpoint::read(path)?;
+        Trainer::from_tensors(checkpoint::read(path)?).map_err(Fault::at(path))
+    }
+
+    /// From what [`save`](Trainer::save) wrote.
+    fn from_tensors(mut file: Tensors) -> Result<Trainer, Fault> {
         let header = file.metadata.get(HEADER);
-        let header = header.ok_or_else(|| Error::format(path, "a training checkpoint", "other tensors"))?;
+        let header = header.ok_or_else(|| Fault::format("a training checkpoint", "other tensors"))?;
         let header: Header =
-            serde_json::from_str(header).map_err(|e| Error::format(path, "a training header", e))?;
-        let config = UnetConfig::from_json(&header.unet, path)?;
-        let reverse = checkpoint::reverse_from_json(&header.scheduler, path)?;
-        checkpoint::check_channels(&config, &reverse, path)?;
-        header.options.check(&reverse).map_err(|e| Error::format(path, "options that can be used", e))?;
-        checkpoint::enough(&config, &file, path)?;
+            serde_json::from_str(header).map_err(|e| Fault::format("a training header", e))?;
+        let config = UnetConfig::from_json(&header.unet)?;
+        let reverse = checkpoint::reverse_from_json(&header.scheduler)?;
+        checkpoint::check_channels(&config, &reverse)?;
+        header.options.check(&reverse).map_err(|e| Fault::format("options that can be used", e))?;
+        checkpoint::enough(&config, &file)?;
         let mut trainer = Trainer::new(&config, reverse, header.options);
         trainer.adam.steps = header.steps;
         (trainer.record, trainer.domain, trainer.open_row) = (header.record, header.domain, header.open_row);
-        checkpoint::fill(&mut trainer.unet, "model.", &mut file.tensors, path)?;
-        checkpoint::fill(&mut trainer.adam.ema, "ema.", &mut file.tensors, path)?;
-        checkpoint::fill(&mut trainer.adam.m, "adam_m.", &mut file.tensors, path)?;
-        checkpoint::fill(&mut trainer.adam.v, "adam_v.", &mut file.tensors, path)?;
+        checkpoint::fill(&mut trainer.unet, "model.", &mut file.tensors)?;
+        checkpoint::fill(&mut trainer.adam.ema, "ema.", &mut file.tensors)?;
+        checkpoint::fill(&mut trainer.adam.m, "adam_m.", &mut file.tensors)?;
+        checkpoint::fill(&mut trainer.adam.v, "adam_v.", &mut file.tensors)?;
         if let Some(ImportanceSampler { losses, seen }) = &mut trainer.importance {
-            take(losses, LOSSES, &mut file, path)?;
-            take(seen, SEEN, &mut file, path)?;
+            restore(losses, LOSSES, &mut file)?;
+            restore(seen, SEEN, &mut file)?;
         }
-        checkpoint::nothing_left(&file.tensors, path)?;
+        checkpoint::nothing_left(&file.tensors)?;
         Ok(trainer)
     }
 }
 
 /// Fills an array, of the shape it has, with the tensor of that key as it is.
-fn take<D: Dimension>(array: &mut Array<f32, D>, key: &str, file: &mut Tensors, path: &Path) -> Result<()> {
-    let missing = || Error::MissingKey { path: path.to_path_buf(), key: key.into() };
-    let found = file.tensors.remove(key).ok_or_else(missing)?;
-    if found.shape() != array.shape() {
-        let (expected, found) = (array.shape().to_vec(), found.shape().to_vec());
-        return Err(Error::WrongShape { path: path.to_path_buf(), key: key.into(), expected, found });
-    }
+fn restore<D: Dimension>(array: &mut Array<f32, D>, key: &str, file: &mut Tensors) -> Result<(), Fault> {
+    let found = checkpoint::take(&mut file.tensors, key, array.shape())?;
     array.assign(&found.into_dimensionality::<D>().expect("as many axes"));
     Ok(())
 }

@@ -1,12 +1,12 @@
 //! What a U-Net looks like: the part of diffusers' `config.json` that shapes the function.
 
-use crate::error::{Error, Result};
-use serde::Serialize;
-use serde_json::{Map, Value, json};
-use std::path::Path;
+use crate::error::Fault;
+use crate::schema::{self, OtherKeys};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::json;
 
 /// Whether a level has attention after its residual blocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlockType {
     /// `DownBlock2D`, `UpBlock2D`
     Plain,
@@ -15,22 +15,24 @@ pub enum BlockType {
 }
 
 impl BlockType {
+    const ALL: [BlockType; 2] = [BlockType::Plain, BlockType::Attention];
+
     /// Whether there is attention.
     pub fn has_attention(self) -> bool {
         self == BlockType::Attention
     }
-
-    /// diffusers' name, for a direction `Down` or `Up`.
-    fn name(self, direction: &str) -> String {
-        let prefix = if self.has_attention() { "Attn" } else { "" };
-        format!("{prefix}{direction}Block2D")
-    }
 }
 
+/// diffusers' names, in the order of [`BlockType::ALL`].
+const DOWN: [&str; 2] = ["DownBlock2D", "AttnDownBlock2D"];
+const UP: [&str; 2] = ["UpBlock2D", "AttnUpBlock2D"];
+
 /// The shape of a [`Unet`](super::Unet), under diffusers' names.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct UnetConfig {
     /// height and width of the images it was trained on; others work too
+    #[serde(with = "size")]
     pub sample_size: Option<(usize, usize)>,
     /// channels of the image
     pub in_channels: usize,
@@ -39,26 +41,78 @@ pub struct UnetConfig {
     /// channels of each level, fine to coarse
     pub block_out_channels: Vec<usize>,
     /// one per level, fine to coarse
+    #[serde(serialize_with = "down_names", deserialize_with = "down_types")]
     pub down_block_types: Vec<BlockType>,
     /// one per level, coarse to fine
+    #[serde(serialize_with = "up_names", deserialize_with = "up_types")]
     pub up_block_types: Vec<BlockType>,
     /// residual blocks per level on the way down; one more on the way up
     pub layers_per_block: usize,
     /// groups of every group normalisation
     pub norm_num_groups: usize,
     /// `ε` of every group normalisation
+    #[serde(serialize_with = "shortest")]
     pub norm_eps: f32,
     /// channels per attention head; `None` is one head of all channels, as in the paper
     pub attention_head_dim: Option<usize>,
     /// cosines before sines in the time embedding
     pub flip_sin_to_cos: bool,
     /// 1 in the paper's code
+    #[serde(serialize_with = "shortest")]
     pub freq_shift: f32,
     /// 0 pads a strided convolution at the right and bottom only (the paper's code), 1 all around
     pub downsample_padding: usize,
     /// the rate of dropout in training
+    #[serde(serialize_with = "shortest")]
     pub dropout: f32,
 }
+
+/// diffusers' defaults; note that an absent `attention_head_dim` is 8, while `null` is one head.
+impl Default for UnetConfig {
+    fn default() -> UnetConfig {
+        use BlockType::{Attention, Plain};
+        UnetConfig {
+            sample_size: None,
+            in_channels: 3,
+            out_channels: 3,
+            block_out_channels: vec![224, 448, 672, 896],
+            down_block_types: vec![Plain, Attention, Attention, Attention],
+            up_block_types: vec![Attention, Attention, Attention, Plain],
+            layers_per_block: 2,
+            norm_num_groups: 32,
+            norm_eps: 1e-5,
+            attention_head_dim: Some(8),
+            flip_sin_to_cos: true,
+            freq_shift: 0.0,
+            downsample_padding: 1,
+            dropout: 0.0,
+        }
+    }
+}
+
+/// diffusers' other keys. With any other value of these the U-Net would be another function.
+const OTHER_KEYS: OtherKeys = OtherKeys {
+    only: &[
+        ("act_fn", &[r#""silu""#, r#""swish""#]),
+        ("add_attention", &["true"]),
+        ("attn_norm_num_groups", &["null"]),
+        ("center_input_sample", &["false"]),
+        ("class_embed_type", &["null"]),
+        ("downsample_type", &[r#""conv""#]),
+        ("mid_block_scale_factor", &["1", "1.0"]),
+        ("mid_block_type", &[r#""UNetMidBlock2D""#]),
+        ("num_class_embeds", &["null"]),
+        ("resnet_time_scale_shift", &[r#""default""#]),
+        ("time_embedding_dim", &["null"]),
+        ("time_embedding_type", &[r#""positional""#]),
+        ("upsample_type", &[r#""conv""#]),
+    ],
+    without_effect: &["num_train_timesteps"], // diffusers reads it for learned embeddings of the time only
+};
+
+/// The most parameters a network may have: the paper's largest, for 256×256 bedrooms, has 256 million. In training each
+/// takes 20 bytes.
+pub const MAX_PARAMETERS: f64 = 300e6;
 
 impl UnetConfig {
     /// The paper's choices for everything but the size: ε-network, one head, eps 1e-6, (0, 1) padding.
@@ -90,100 +144,43 @@ impl UnetConfig {
         self.attention_head_dim.map_or(1, |d| channels / d)
     }
 
-    /// Reads diffusers' `config.json`. Absent keys have diffusers' defaults (so an absent `attention_head_dim` is
-    /// 8, while `null` is one head).
+    /// Reads diffusers' `config.json`. Absent keys have diffusers' [defaults](UnetConfig::default).
     ///
     /// # Errors
-    /// Names the path and the key: not JSON, a missing or unknown key, a value of the wrong type, or one that
-    /// asks for what this U-Net doesn't do.
-    pub fn from_json(text: &str, path: &Path) -> Result<UnetConfig> {
-        let value: Value = serde_json::from_str(text).map_err(|e| Error::format(path, "JSON", e))?;
-        let Value::Object(map) = value else {
-            return Err(Error::format(path, "a JSON object", "another JSON value"));
-        };
-        let mut keys = Keys { map, path };
-        let config = UnetConfig {
-            sample_size: keys.size("sample_size")?,
-            in_channels: keys.number("in_channels", Some(3))?,
-            out_channels: keys.number("out_channels", Some(3))?,
-            block_out_channels: keys.numbers("block_out_channels")?,
-            down_block_types: keys.block_types("down_block_types", "Down")?,
-            up_block_types: keys.block_types("up_block_types", "Up")?,
-            layers_per_block: keys.number("layers_per_block", Some(2))?,
-            norm_num_groups: keys.number("norm_num_groups", Some(32))?,
-            norm_eps: keys.float("norm_eps", 1e-5)?,
-            attention_head_dim: keys.optional_number("attention_head_dim", Some(8))?,
-            flip_sin_to_cos: keys.boolean("flip_sin_to_cos", true)?,
-            freq_shift: keys.float("freq_shift", 0.0)?,
-            downsample_padding: keys.number("downsample_padding", Some(1))?,
-            dropout: keys.float("dropout", 0.0)?,
-        };
-        keys.only("act_fn", json!("silu"), &[json!("silu"), json!("swish")])?;
-        keys.only("center_input_sample", json!(false), &[json!(false)])?;
-        keys.only("mid_block_scale_factor", json!(1), &[json!(1), json!(1.0)])?;
-        keys.only("time_embedding_type", json!("positional"), &[json!("positional")])?;
-        keys.only("resnet_time_scale_shift", json!("default"), &[json!("default")])?;
-        keys.only("downsample_type", json!("conv"), &[json!("conv")])?;
-        keys.only("upsample_type", json!("conv"), &[json!("conv")])?;
-        keys.only("add_attention", json!(true), &[json!(true)])?;
-        keys.only("mid_block_type", json!("UNetMidBlock2D"), &[json!("UNetMidBlock2D")])?;
-        for key in [
-            "attn_norm_num_groups",
-            "class_embed_type",
-            "num_class_embeds",
-            "num_train_timesteps",
-            "time_embedding_dim",
-        ] {
-            keys.only(key, Value::Null, &[Value::Null])?;
-        }
-        keys.nothing_left()?;
-        config.validate(path)?;
+    /// Names the key: not JSON, an unknown key, a value of the wrong type, or one that asks for what this U-Net doesn't do.
+    pub fn from_json(text: &str) -> Result<UnetConfig, Fault> {
+        schema::class(text, &["UNet2DModel"])?;
+        let config: UnetConfig = schema::read(text, &OTHER_KEYS)?;
+        config.check()?;
         Ok(config)
     }
 
     /// diffusers' `config.json`.
     pub fn to_json(&self) -> String {
-        let names =
-            |types: &[BlockType], direction| types.iter().map(|t| t.name(direction)).collect::<Vec<_>>();
-        let size = match self.sample_size {
-            None => Value::Null,
-            Some((h, w)) if h == w => json!(h),
-            Some((h, w)) => json!([h, w]),
-        };
-        let value = json!({
-            "_class_name": "UNet2DModel",
-            "act_fn": "silu",
-            "attention_head_dim": self.attention_head_dim,
-            "block_out_channels": self.block_out_channels,
-            "center_input_sample": false,
-            "down_block_types": names(&self.down_block_types, "Down"),
-            "downsample_padding": self.downsample_padding,
-            "dropout": shortest(self.dropout),
-            "flip_sin_to_cos": self.flip_sin_to_cos,
-            "freq_shift": shortest(self.freq_shift),
-            "in_channels": self.in_channels,
-            "layers_per_block": self.layers_per_block,
-            "mid_block_scale_factor": 1,
-            "norm_eps": shortest(self.norm_eps),
-            "norm_num_groups": self.norm_num_groups,
-            "out_channels": self.out_channels,
-            "sample_size": size,
-            "time_embedding_type": "positional",
-            "up_block_types": names(&self.up_block_types, "Up"),
-        });
+        let mut value = serde_json::to_value(self).expect("plain values");
+        value["_class_name"] = json!("UNet2DModel");
+        for (key, constant) in [
+            ("act_fn", json!("silu")),
+            ("center_input_sample", json!(false)),
+            ("mid_block_scale_factor", json!(1)),
+            ("time_embedding_type", json!("positional")),
+        ] {
+            value[key] = constant;
+        }
         serde_json::to_string_pretty(&value).expect("plain values") + "\n"
     }
 
-    /// What must hold between the values.
-    fn validate(&self, path: &Path) -> Result<()> {
-        let fail = |key: &str, expected: String, found: String| {
-            Err(Error::Config { path: path.to_path_buf(), key: key.to_string(), expected, found })
-        };
+    /// What must hold of the values and between them.
+    ///
+    /// # Errors
+    /// Names the first key that a network can't be built from.
+    pub fn check(&self) -> Result<(), Fault> {
+        let fail = |key: &str, expected: String, found: String| Err(Fault::value(key, expected, found));
         let levels = self.block_out_channels.len();
-        if levels == 0 || self.block_out_channels.contains(&0) {
+        if !(1..=16).contains(&levels) || self.block_out_channels.contains(&0) {
             return fail(
                 "block_out_channels",
-                "one positive number per level".into(),
+                "one positive number for each of 1 to 16 levels".into(),
                 format!("{:?}", self.block_out_channels),
             );
         }
@@ -238,119 +235,144 @@ impl UnetConfig {
         if !(self.norm_eps > 0.0 && self.norm_eps.is_finite()) {
             return fail("norm_eps", "a positive number".into(), self.norm_eps.to_string());
         }
+        if let Some((h, w)) = self.sample_size {
+            self.check_size(h, w)?;
+        }
+        let parameters = self.parameters();
+        if parameters > MAX_PARAMETERS {
+            let expected = format!("a network of at most {MAX_PARAMETERS} parameters");
+            return fail("block_out_channels", expected, format!("one of {parameters}"));
+        }
         Ok(())
     }
-}
 
-/// The shortest decimal that reads back as the same `f32`, as a JSON number.
-fn shortest(x: f32) -> Value {
-    if x.fract() == 0.0 { json!(x as i64) } else { json!(x.to_string().parse::<f64>().expect("a number")) }
-}
-
-/// The keys of a configuration, taken one by one; what is left at the end is unknown.
-struct Keys<'a> {
-    map: Map<String, Value>,
-    path: &'a Path,
-}
-
-impl Keys<'_> {
-    fn wrong(&self, key: &str, expected: &str, found: &Value) -> Error {
-        Error::Config {
-            path: self.path.to_path_buf(),
-            key: key.to_string(),
-            expected: expected.to_string(),
-            found: found.to_string(),
-        }
+    /// Height and width of what it makes: `sample_size`, or about 32×32 where the file leaves it open.
+    pub fn image_size(&self) -> (usize, usize) {
+        let side = 32usize.next_multiple_of(self.halvings());
+        self.sample_size.unwrap_or((side, side))
     }
 
-    fn required(&mut self, key: &str) -> Result<Value> {
-        let missing = || Error::MissingKey { path: self.path.to_path_buf(), key: key.to_string() };
-        self.map.remove(key).ok_or_else(missing)
+    /// By what a side is divided on the way down.
+    fn halvings(&self) -> usize {
+        1 << (self.block_out_channels.len() - 1)
     }
 
-    fn number(&mut self, key: &str, default: Option<usize>) -> Result<usize> {
-        let value = match (self.map.remove(key), default) {
-            (None, Some(default)) => return Ok(default),
-            (None, None) => {
-                return Err(Error::MissingKey { path: self.path.to_path_buf(), key: key.to_string() });
-            }
-            (Some(value), _) => value,
-        };
-        let number = value.as_u64().filter(|&n| n <= u32::MAX as u64);
-        number.map(|n| n as usize).ok_or_else(|| self.wrong(key, "a whole number", &value))
-    }
-
-    fn optional_number(&mut self, key: &str, default: Option<usize>) -> Result<Option<usize>> {
-        if self.map.get(key) == Some(&Value::Null) {
-            self.map.remove(key);
-            return Ok(None);
-        }
-        if !self.map.contains_key(key) {
-            return Ok(default);
-        }
-        self.number(key, None).map(Some)
-    }
-
-    fn numbers(&mut self, key: &str) -> Result<Vec<usize>> {
-        let value = self.required(key)?;
-        let list = value.as_array().and_then(|list| {
-            list.iter().map(|n| n.as_u64().filter(|&n| n <= u32::MAX as u64).map(|n| n as usize)).collect()
-        });
-        list.ok_or_else(|| self.wrong(key, "a list of whole numbers", &value))
-    }
-
-    fn size(&mut self, key: &str) -> Result<Option<(usize, usize)>> {
-        match self.map.get(key) {
-            Some(Value::Array(_)) => match self.numbers(key)?[..] {
-                [h, w] => Ok(Some((h, w))),
-                ref other => Err(self.wrong(key, "one number or two", &json!(other))),
-            },
-            _ => Ok(self.optional_number(key, None)?.map(|n| (n, n))),
-        }
-    }
-
-    fn float(&mut self, key: &str, default: f32) -> Result<f32> {
-        match self.map.remove(key) {
-            None => Ok(default),
-            Some(value) => {
-                value.as_f64().map(|v| v as f32).ok_or_else(|| self.wrong(key, "a number", &value))
-            }
-        }
-    }
-
-    fn boolean(&mut self, key: &str, default: bool) -> Result<bool> {
-        match self.map.remove(key) {
-            None => Ok(default),
-            Some(value) => value.as_bool().ok_or_else(|| self.wrong(key, "true or false", &value)),
-        }
-    }
-
-    fn block_types(&mut self, key: &str, direction: &str) -> Result<Vec<BlockType>> {
-        let value = self.required(key)?;
-        let names = value.as_array().ok_or_else(|| self.wrong(key, "a list of block types", &value))?;
-        let kinds = [BlockType::Plain, BlockType::Attention];
-        let parse =
-            |name: &Value| kinds.into_iter().find(|kind| name.as_str() == Some(&kind.name(direction)));
-        let expected = kinds.map(|kind| kind.name(direction)).join(" or ");
-        names.iter().map(|name| parse(name).ok_or_else(|| self.wrong(key, &expected, name))).collect()
-    }
-
-    /// A key that may only have the values for which this U-Net is the same function.
-    fn only(&mut self, key: &str, default: Value, allowed: &[Value]) -> Result<()> {
-        let value = self.map.remove(key).unwrap_or(default);
-        if allowed.contains(&value) {
+    /// Whether the network takes images of `h`×`w`: each of its levels but the last halves both sides.
+    ///
+    /// # Errors
+    /// A side is 0, or can't be halved so often.
+    pub fn check_size(&self, h: usize, w: usize) -> Result<(), Fault> {
+        let factor = self.halvings();
+        let whole = |side: usize| side > 0 && side.is_multiple_of(factor);
+        if whole(h) && whole(w) {
             return Ok(());
         }
-        let allowed: Vec<String> = allowed.iter().map(Value::to_string).collect();
-        Err(self.wrong(key, &allowed.join(" or "), &value))
+        let expected = format!(
+            "sides that are multiples of {factor}, which {} levels halve",
+            self.block_out_channels.len()
+        );
+        Err(Fault::value("sample_size", expected, format!("{h}x{w}")))
     }
 
-    /// Keys that begin with `_` are remarks.
-    fn nothing_left(self) -> Result<()> {
-        match self.map.keys().find(|key| !key.starts_with('_')) {
-            None => Ok(()),
-            Some(key) => Err(Error::UnknownKey { path: self.path.to_path_buf(), key: key.clone() }),
+    /// How many numbers the network has, without building it; exact below 2⁵³.
+    pub(crate) fn parameters(&self) -> f64 {
+        let layers = self.layers_per_block as f64;
+        let widths: Vec<f64> = self.block_out_channels.iter().map(|&w| w as f64).collect();
+        let (first, last) = (widths[0], widths[widths.len() - 1]);
+        let linear = |from: f64, to: f64| from * to + to;
+        let conv = |from: f64, to: f64| 9.0 * from * to + to;
+        let resnet = |from: f64, to: f64| {
+            let shortcut = if from == to { 0.0 } else { linear(from, to) };
+            2.0 * from + conv(from, to) + linear(4.0 * first, to) + 2.0 * to + conv(to, to) + shortcut
+        };
+        let attention = |c: f64| 2.0 * c + 4.0 * linear(c, c);
+        let attentions = |kind: BlockType, c: f64| if kind.has_attention() { attention(c) } else { 0.0 };
+
+        let mut sum = conv(self.in_channels as f64, first)
+            + linear(first, 4.0 * first)
+            + linear(4.0 * first, 4.0 * first);
+        let mut before = first;
+        for (i, (&w, &kind)) in widths.iter().zip(&self.down_block_types).enumerate() {
+            sum += resnet(before, w) + (layers - 1.0) * resnet(w, w) + layers * attentions(kind, w);
+            sum += if i + 1 < widths.len() { conv(w, w) } else { 0.0 };
+            before = w;
         }
+        sum += 2.0 * resnet(last, last) + attention(last);
+        for (i, &kind) in (0..widths.len()).rev().zip(&self.up_block_types) {
+            // each block takes a skip: the level's own, and at last what came into the level
+            let (w, finer) = (widths[i], widths[i.saturating_sub(1)]);
+            sum += resnet(before + w, w) + (layers - 1.0) * resnet(w + w, w) + resnet(w + finer, w);
+            sum += (layers + 1.0) * attentions(kind, w) + if i > 0 { conv(w, w) } else { 0.0 };
+            before = w;
+        }
+        sum + 2.0 * first + conv(first, self.out_channels as f64)
+    }
+}
+
+/// The shortest decimal that reads back as the same `f32`.
+fn shortest<S: Serializer>(x: &f32, to: S) -> Result<S::Ok, S::Error> {
+    let value = if x.fract() == 0.0 {
+        json!(*x as i64)
+    } else {
+        json!(x.to_string().parse::<f64>().expect("a number"))
+    };
+    value.serialize(to)
+}
+
+fn names<S: Serializer>(types: &[BlockType], names: &[&str; 2], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(types.iter().map(|&kind| names[kind as usize]))
+}
+
+fn types<'de, D: Deserializer<'de>>(
+    names: &'static [&'static str; 2],
+    from: D,
+) -> Result<Vec<BlockType>, D::Error> {
+    let kind = |name: &String| {
+        let found = names.iter().zip(BlockType::ALL).find(|(known, _)| *known == name);
+        found.map(|(_, kind)| kind).ok_or_else(|| serde::de::Error::unknown_variant(name, names))
+    };
+    Vec::<String>::deserialize(from)?.iter().map(kind).collect()
+}
+
+fn down_names<S: Serializer>(kinds: &[BlockType], to: S) -> Result<S::Ok, S::Error> {
+    names(kinds, &DOWN, to)
+}
+
+fn down_types<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<BlockType>, D::Error> {
+    types(&DOWN, from)
+}
+
+fn up_names<S: Serializer>(kinds: &[BlockType], to: S) -> Result<S::Ok, S::Error> {
+    names(kinds, &UP, to)
+}
+
+fn up_types<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<BlockType>, D::Error> {
+    types(&UP, from)
+}
+
+/// A side of squares, or height and width.
+mod size {
+    use super::*;
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged, expecting = "one number or two")]
+    enum Size {
+        Square(usize),
+        Rectangle((usize, usize)),
+    }
+
+    pub(super) fn serialize<S: Serializer>(size: &Option<(usize, usize)>, to: S) -> Result<S::Ok, S::Error> {
+        let size = size.map(|(h, w)| if h == w { Size::Square(h) } else { Size::Rectangle((h, w)) });
+        size.serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<(usize, usize)>, D::Error> {
+        Ok(Option::<Size>::deserialize(from)?.map(|size| match size {
+            Size::Square(side) => (side, side),
+            Size::Rectangle(sides) => sides,
+        }))
     }
 }
 
