@@ -233,7 +233,7 @@ fn wrong_arguments_are_named_and_nothing_panics() {
     fails(at, &["info", "--threads", "x"], "invalid value");
     let unknown = "--model: expected tiny, m28h1, m32h1, c32 or a diffusers folder, found 'nothing'";
     fails(at, &["bench", "--model", "nothing"], unknown);
-    fails(at, &["bench", "--model", "empty"], "empty/config.json");
+    fails(at, &["bench", "--model", "empty"], "empty: expected config.json, model_index.json with");
     fails(at, &["bench", "--work", "train,play"], "invalid value 'play' for '--work <WORK>'");
     fails(at, &["bench", "--batch", "8,0"], "invalid value '0' for '--batch <BATCH>'");
     fails(at, &["bench", "--seconds=-1"], "invalid value '-1' for '--seconds <SECONDS>': expected a time");
