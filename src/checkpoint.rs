@@ -1,7 +1,7 @@
 //! Weights in files: diffusers' folders, and the crate's own training checkpoints.
 //!
 //! Both are [safetensors](https://github.com/huggingface/safetensors) under the keys of diffusers' state dict,
-//! which are the paths of [`Params`]. This is the border where layouts change: a convolution is `[k, k, in, out]`
+//! which are the paths of [`Params`](crate::params::Params). This is the border where layouts change: a convolution is `[k, k, in, out]`
 //! here and `[out, in, k, k]` there, a linear layer `[in, out]` here and `[out, in]` there.
 
 mod checksum;

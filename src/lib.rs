@@ -57,7 +57,7 @@
 //! | §3.3 | pixels in [−1, 1] | [`to_unit`](data::to_unit), [`to_u8`](data::to_u8) |
 //! | §3.3, Eq. 13 | L_0 | [`L_0`](diffusion::L_0()), [`Decoder`](diffusion::Decoder) |
 //! | §3.4, Eq. 14 | L_simple | [`L_simple`](diffusion::L_simple()), [`simple_loss`](diffusion::simple_loss) |
-//! | Algorithm 1 | training | [`Trainer::step`](train::Trainer::step), [`train::run`] |
+//! | Algorithm 1 | training | [`Trainer::step`](train::Trainer::step), [`Run::train`](train::Run::train) |
 //! | Algorithm 2 | sampling | [`sample`](diffusion::sample), [`Reverse::p_sample`](diffusion::Reverse::p_sample) |
 //! | §4 | β linear from 1e-4 to 0.02, T = 1000 | [`Schedule::linear`](diffusion::Schedule::linear) |
 //! | §4.1, Table 1 | bits per dimension | [`Elbo::bits_per_dim`](diffusion::Elbo::bits_per_dim) |

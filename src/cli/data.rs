@@ -1,6 +1,7 @@
 //! Which images: what several commands share about data.
 
 use super::model::image_shape;
+use super::progress::Progress;
 use super::say::note;
 use ddpm::checkpoint::Pretrained;
 use ddpm::data::{self, Dataset, FolderOptions, Images, Split};
@@ -9,6 +10,7 @@ use ddpm::{Error, Result};
 use std::fmt::{Display, Formatter};
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
 
 /// Height and width, written `64` or `48x64`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,8 +84,13 @@ pub(super) fn test_data(
 
 /// A folder of pictures as crops; says on the way what could be used.
 fn pictures(dir: &Path, size: [usize; 2], channels: usize) -> Result<Dataset> {
-    let options = FolderOptions { size, channels, ..FolderOptions::new(32) };
-    let (data, report) = data::load_folder(dir, &options)?;
+    let cache = dirs::cache_dir().map(|folder| folder.join("ddpm/pictures"));
+    let options = FolderOptions { size, channels, cache, ..FolderOptions::new(32) };
+    let progress = Mutex::new(Progress::new(format!("reading {}", dir.display()), 0));
+    let watch = |done, total| progress.lock().unwrap_or_else(PoisonError::into_inner).of(done, total);
+    let loaded = data::load_folder_watched(dir, &options, &watch);
+    progress.into_inner().unwrap_or_else(PoisonError::into_inner).clear();
+    let (data, report) = loaded?;
     note!("{report}");
     Ok(data)
 }

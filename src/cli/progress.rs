@@ -60,6 +60,11 @@ impl Progress {
         }
     }
 
+    /// Leaves nothing.
+    pub(super) fn clear(self) {
+        self.bar.finish_and_clear();
+    }
+
     /// Leaves one line: what took how long.
     pub(super) fn finish(self) {
         self.bar.finish_and_clear();

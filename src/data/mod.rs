@@ -22,7 +22,7 @@ mod shipped;
 pub mod toy;
 
 pub use dataset::{Dataset, Example};
-pub use folder::{FolderOptions, LoadReport, load_folder};
+pub use folder::{FolderOptions, LoadReport, Reason, Skipped, load_folder, load_folder_watched};
 pub use idx::{Split, fashion_mnist};
 pub use shipped::{
     EXCERPT_EVERY, FASHION_MNIST_CLASSES, fashion_mnist_excerpt, fashion_mnist_test, paintings,
