@@ -9,14 +9,15 @@ mod work;
 use super::model::{self, image_shape};
 use super::numbers::{time, whole};
 use crate::cli::say::show;
+use anyhow::{Result, bail};
 use clap::Args;
+use ddpm::Error;
 use ddpm::checkpoint::Pretrained;
 use ddpm::diffusion::{Reverse, Schedule};
 use ddpm::files::{check_file, write_atomically};
 use ddpm::params::Params;
 use ddpm::rng::stream;
 use ddpm::unet::{Unet, UnetConfig};
-use ddpm::{Error, Result};
 use report::Report;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -84,7 +85,7 @@ impl Bench {
     pub(super) fn run(self) -> Result<()> {
         let budget = Duration::from_secs_f64(self.seconds);
         if self.check && !self.work.contains(&Work::Matmul) {
-            return Err(Error::argument("--check", "matmul in --work", "other work only"));
+            bail!(Error::argument("--check", "matmul in --work", "other work only"));
         }
         self.json.iter().try_for_each(|path| check_file(path))?;
         let model = load(&self.model)?;
@@ -123,7 +124,7 @@ fn load(name: &str) -> Result<Pretrained> {
         return model::load(Path::new(name));
     }
     let names = SHAPES.map(|(name, _)| name).join(", ");
-    Err(Error::argument("--model", format!("{names} or a diffusers folder"), format!("'{name}'")))
+    bail!(Error::argument("--model", format!("{names} or a diffusers folder"), format!("'{name}'")))
 }
 
 fn describe(name: &str, model: &Pretrained) -> String {

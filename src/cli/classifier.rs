@@ -3,12 +3,13 @@
 use super::numbers::{positive, whole};
 use super::progress::Progress;
 use crate::cli::say::{note, show};
+use anyhow::{Result, bail};
 use clap::Args;
+use ddpm::Error;
 use ddpm::data::{self, Dataset, Split, idx};
 use ddpm::files::check_file;
 use ddpm::optim::{AdamOptions, Cooldown};
 use ddpm::quality::{self, ClassifierOptions};
-use ddpm::{Error, Result};
 use std::path::PathBuf;
 
 /// Train the classifier that judges samples, and say how often it is right on the test set
@@ -57,7 +58,7 @@ impl Classifier {
         if let Some(test) = test.iter().find(|test| test.shape() != images.shape()) {
             let [expected, found] =
                 [&images, test].map(|i| format!("images of {:?} in {}", i.shape(), i.name));
-            return Err(Error::argument("--data", expected, found));
+            bail!(Error::argument("--data", expected, found));
         }
         let adam = AdamOptions {
             lr: self.lr,

@@ -3,7 +3,8 @@
 #[cfg(test)]
 mod lints;
 
-use ddpm::{Error, Result};
+use anyhow::{Result, bail};
+use ddpm::Error;
 use std::path::{Path, PathBuf};
 
 /// The folder `notebooks/` of the repository in which a command runs.
@@ -44,7 +45,7 @@ impl Course {
             Some(notebooks) => Ok(Course { notebooks }),
             None => {
                 let expected = "a folder of the ddpm repository, which has notebooks/kernel/launch.sh";
-                Err(Error::format(&here, expected, "none"))
+                bail!(Error::format(&here, expected, "none"))
             }
         }
     }
@@ -74,7 +75,7 @@ impl Course {
         for number in numbers {
             if !all.iter().any(|path| number_of(path) == *number) {
                 let known: Vec<String> = all.iter().map(|path| number_of(path)).collect();
-                return Err(Error::argument("NN", format!("one of {}", known.join(", ")), number));
+                bail!(Error::argument("NN", format!("one of {}", known.join(", ")), number));
             }
         }
         Ok(all.into_iter().filter(|path| numbers.is_empty() || numbers.contains(&number_of(path))).collect())

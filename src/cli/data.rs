@@ -3,10 +3,11 @@
 use super::model::image_shape;
 use super::progress::Progress;
 use super::say::note;
+use anyhow::{Context, Result, bail};
+use ddpm::Error;
 use ddpm::checkpoint::Pretrained;
 use ddpm::data::{self, Dataset, FolderOptions, Images, Split};
 use ddpm::tensor::Batch;
-use ddpm::{Error, Result};
 use std::fmt::{Display, Formatter};
 use std::path::Path;
 use std::str::FromStr;
@@ -44,14 +45,14 @@ pub(super) fn training_data(
     holdout: Option<usize>,
 ) -> Result<Dataset> {
     match folder {
-        Some(dir) if !data::idx::is_idx_folder(dir)? => match holdout {
+        Some(dir) if !data::idx::is_idx_folder(dir).context("--data")? => match holdout {
             Some(every) => Ok(split(dir, size, channels, every)?.0),
             None => pictures(dir, size, channels),
         },
         _ if holdout.is_some() => {
-            Err(Error::argument("--holdout", "a folder of pictures", "IDX files, which have a test set"))
+            bail!(Error::argument("--holdout", "a folder of pictures", "IDX files, which have a test set"))
         }
-        _ => Ok(Dataset::from_images(&data::fashion_mnist(folder, Split::Train)?)),
+        _ => Ok(Dataset::from_images(&data::fashion_mnist(folder, Split::Train).context("--data")?)),
     }
 }
 
@@ -68,7 +69,9 @@ pub(super) fn test_data(
     let [h, w, c] = image_shape(model);
     let images = match folder {
         None => data::fashion_mnist_test(),
-        Some(dir) if data::idx::is_idx_folder(dir)? => data::fashion_mnist(Some(dir), Split::Test)?,
+        Some(dir) if data::idx::is_idx_folder(dir).context("--data")? => {
+            data::fashion_mnist(Some(dir), Split::Test).context("--data")?
+        }
         Some(dir) => match holdout {
             Some(every) => split(dir, [h, w], c, every)?.1.fixed(count),
             None => pictures(dir, [h, w], c)?.fixed(count),
@@ -77,7 +80,7 @@ pub(super) fn test_data(
     if images.shape() != [h, w, c] {
         let [fh, fw, fc] = images.shape();
         let found = format!("images of {fh}x{fw}x{fc} in {}", images.name);
-        return Err(Error::argument("--data", format!("images of {h}x{w}x{c}"), found));
+        bail!(Error::argument("--data", format!("images of {h}x{w}x{c}"), found));
     }
     Ok(images)
 }
@@ -90,7 +93,7 @@ fn pictures(dir: &Path, size: [usize; 2], channels: usize) -> Result<Dataset> {
     let watch = |done, total| progress.lock().unwrap_or_else(PoisonError::into_inner).of(done, total);
     let loaded = data::load_folder_watched(dir, &options, &watch);
     progress.into_inner().unwrap_or_else(PoisonError::into_inner).clear();
-    let (data, report) = loaded?;
+    let (data, report) = loaded.context("--data")?;
     note!("{report}");
     Ok(data)
 }
@@ -100,7 +103,7 @@ fn split(dir: &Path, size: [usize; 2], channels: usize, every: usize) -> Result<
     let data = pictures(dir, size, channels)?;
     let n = data.len();
     if !(2..=n).contains(&every) {
-        return Err(Error::argument("--holdout", format!("2 to {n}, of {n} pictures"), every));
+        bail!(Error::argument("--holdout", format!("2 to {n}, of {n} pictures"), every));
     }
     Ok(data.split(every))
 }

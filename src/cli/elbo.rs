@@ -5,7 +5,9 @@ use super::model::{ModelArgs, variance_name};
 use super::numbers::{counting, whole};
 use super::progress::Progress;
 use crate::cli::say::show;
+use anyhow::{Result, bail};
 use clap::Args;
+use ddpm::Error;
 use ddpm::checkpoint::Pretrained;
 use ddpm::diffusion::{
     Decoder, Elbo, ElboOptions, Estimate, Noise, Reverse, TimeSteps, Variance, elbo_variants, rate_distortion,
@@ -14,7 +16,6 @@ use ddpm::figures::elbo::{ElboTerms, Term};
 use ddpm::figures::{self, Figure};
 use ddpm::files::{check_folder, write_atomically};
 use ddpm::tensor::Batch;
-use ddpm::{Error, Result};
 use ndarray::Array1;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -68,16 +69,12 @@ impl ElboCommand {
             None => TimeSteps::All,
             Some(count) if (1..T).contains(&count) => TimeSteps::Stratified { count, seed: self.seed },
             Some(count) => {
-                return Err(Error::argument(
-                    "--times",
-                    format!("1 to {} of the steps 2..={T}", T - 1),
-                    count,
-                ));
+                bail!(Error::argument("--times", format!("1 to {} of the steps 2..={T}", T - 1), count,));
             }
         };
         let images = test_data(self.data.as_deref(), self.holdout, &model, self.images)?;
         if self.images > images.len() {
-            return Err(Error::argument("--images", format!("1 to {} images", images.len()), self.images));
+            bail!(Error::argument("--images", format!("1 to {} images", images.len()), self.images));
         }
         let images = images.first(self.images);
         let variants = if self.model.variance.is_some() {
@@ -157,7 +154,7 @@ pub(super) fn write_all(out: &Path, data: &str, variants: &[Reverse], bounds: &[
     let rows = variants.iter().zip(bounds).flat_map(|(v, b)| rate_rows(v, b));
     save_csv(&out.join("rate_distortion.csv"), rows)?;
     // one curve: the choices of σ² differ by less than a line's width
-    rate_figure(&variants[0], &bounds[0]).save(out.join("rate_distortion.png"))
+    Ok(rate_figure(&variants[0], &bounds[0]).save(out.join("rate_distortion.png"))?)
 }
 
 /// The four panels of the decomposition.
@@ -272,7 +269,7 @@ pub(super) fn save_csv(path: &Path, rows: impl IntoIterator<Item = impl Serializ
     for row in rows {
         writer.serialize(row).map_err(|e| wrong(e.to_string()))?;
     }
-    write_atomically(path, &writer.into_inner().map_err(|e| wrong(e.to_string()))?)
+    Ok(write_atomically(path, &writer.into_inner().map_err(|e| wrong(e.to_string()))?)?)
 }
 
 /// The totals, as numbers.
@@ -291,5 +288,5 @@ fn save_json(path: &Path, data: &str, variants: &[Reverse], bounds: &[Elbo]) -> 
     let entries: Vec<_> = entries.collect();
     let images = bounds[0].L_T.len();
     let value = serde_json::json!({ "data": data, "images": images, "T": bounds[0].T, "bounds": entries });
-    write_atomically(path, format!("{value:#}\n").as_bytes())
+    Ok(write_atomically(path, format!("{value:#}\n").as_bytes())?)
 }

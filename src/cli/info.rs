@@ -2,8 +2,8 @@
 
 use super::model::{ModelArgs, image_shape};
 use crate::cli::say::show;
+use anyhow::Result;
 use clap::Args;
-use ddpm::Result;
 use ddpm::files::{check_file, write_atomically};
 use ddpm::params::Params;
 use std::path::PathBuf;

@@ -4,12 +4,13 @@ use super::data::{as_batch, test_data};
 use super::model::ModelArgs;
 use super::progress::Progress;
 use crate::cli::say::show;
+use anyhow::{Result, bail};
 use clap::Args;
+use ddpm::Error;
 use ddpm::data::to_u8;
 use ddpm::diffusion::{Denoiser, Noise, Reverse, interpolate};
 use ddpm::figures::{Figure, Grid};
 use ddpm::tensor::Batch;
-use ddpm::{Error, Result};
 use ndarray::{Array3, ArrayView3, Axis, concatenate, stack};
 use rayon::prelude::*;
 use std::path::PathBuf;
@@ -57,16 +58,16 @@ impl Interpolate {
         let T = model.reverse.schedule.T();
         let depths = self.depths.unwrap_or_else(|| paper_depths(T));
         if let Some(t) = depths.iter().find(|&&t| t > T) {
-            return Err(Error::argument("--depths", format!("0 to {T}"), t));
+            bail!(Error::argument("--depths", format!("0 to {T}"), t));
         }
         if depths.is_empty() {
-            return Err(Error::argument("--depths", "at least one depth", "none"));
+            bail!(Error::argument("--depths", "at least one depth", "none"));
         }
         let count = self.a.max(self.b).saturating_add(1);
         let images = test_data(self.data.as_deref(), None, &model, count)?;
         for (name, number) in [("--a", self.a), ("--b", self.b)] {
             if number >= images.len() {
-                return Err(Error::argument(name, format!("0 to {}", images.len() - 1), number));
+                bail!(Error::argument(name, format!("0 to {}", images.len() - 1), number));
             }
         }
         let images = as_batch(&images.select(&[self.a, self.b]));

@@ -19,8 +19,8 @@ mod signals;
 mod train;
 
 use crate::cli::say::note;
+use anyhow::Result;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
-use ddpm::Result;
 use std::ffi::OsString;
 
 /// Denoising diffusion probabilistic models from scratch
@@ -62,7 +62,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = impl Into<OsString> + Clon
             None => 0,
             Some(error) => fail(format_args!("standard output: {error}")),
         },
-        Err(error) => fail(format_args!("{error}")),
+        Err(error) => fail(format_args!("{error:#}")),
     }
 }
 

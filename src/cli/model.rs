@@ -1,10 +1,11 @@
 //! Which network, which process, which images: arguments that several commands share.
 
 use super::say::note;
+use anyhow::{Context, Result, bail};
 use clap::Args;
+use ddpm::Error;
 use ddpm::checkpoint::{self, Pretrained, Shipped};
 use ddpm::diffusion::{Reverse, Variance};
-use ddpm::{Error, Result};
 use std::path::{Path, PathBuf};
 
 /// The network, and how its reverse process is read.
@@ -30,13 +31,13 @@ impl ModelArgs {
         let named = Shipped::all().find(|shipped| Path::new(shipped.name) == self.model);
         let mut model = match named {
             Some(shipped) => shipped.load()?,
-            None => load(&self.model)?,
+            None => load(&self.model).context("--model")?,
         };
         if let Some(variance) = self.variance {
             if variance.is_learned() != model.reverse.variance.is_learned() {
                 let expected =
                     if model.reverse.variance.is_learned() { "learned" } else { "beta or beta_tilde" };
-                return Err(Error::argument("--variance", format!("{expected}, for this network"), variance));
+                bail!(Error::argument("--variance", format!("{expected}, for this network"), variance));
             }
             model.reverse.variance = variance;
         }

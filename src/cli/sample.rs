@@ -4,13 +4,14 @@ use super::model::{ModelArgs, image_shape};
 use super::numbers::{counting, fraction};
 use super::progress::Progress;
 use crate::cli::say::show;
+use anyhow::{Result, bail};
 use clap::Args;
+use ddpm::Error;
 use ddpm::checkpoint::Pretrained;
 use ddpm::data::to_u8;
 use ddpm::diffusion::{Ddim, Denoiser, Noise, Snapshot, Spacing, ddim_sample, progressive};
 use ddpm::figures::{Figure, Grid};
 use ddpm::tensor::Batch;
-use ddpm::{Error, Result};
 use ndarray::{Axis, concatenate, s};
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -57,7 +58,7 @@ impl Sample {
         few_enough(self.n, image_shape(&model))?;
         let (x0, steps) = match self.ddim {
             Some(steps) if !(1..=T).contains(&steps) => {
-                return Err(Error::argument("--ddim", format!("1 to {T} steps"), steps));
+                bail!(Error::argument("--ddim", format!("1 to {T} steps"), steps));
             }
             Some(steps) => (fast(&model, self.n, steps, self.eta, self.seed), vec![]),
             None => draw(&model, self.n, &every_fifty(T), self.seed),
@@ -79,7 +80,7 @@ fn few_enough(n: usize, [h, w, c]: [usize; 3]) -> Result<()> {
     if n <= most {
         return Ok(());
     }
-    Err(Error::argument("--n", format!("at most {most} samples of {h}x{w}x{c} at once"), n))
+    bail!(Error::argument("--n", format!("at most {most} samples of {h}x{w}x{c} at once"), n))
 }
 
 /// The t of the paper's Figs. 6 and 14: T, and every fiftieth part of a thousand below it.

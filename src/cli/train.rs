@@ -6,6 +6,7 @@ use super::numbers::{counting, not_negative, positive, rate, time, whole};
 use super::progress::Progress;
 use super::signals::stop_on_signals;
 use crate::cli::say::{note, show};
+use anyhow::{Context, Result, bail};
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args};
 use ddpm::checkpoint::{Precision, Pretrained};
@@ -14,7 +15,7 @@ use ddpm::diffusion::{Loss, Prediction, Reverse, Schedule, ScheduleKind, Times, 
 use ddpm::optim::AdamOptions;
 use ddpm::train::{DataRecord, Event, Run, RunOptions, RunRecord, TrainOptions, Trainer};
 use ddpm::unet::UnetConfig;
-use ddpm::{Error, Fault, Result};
+use ddpm::{Error, Fault};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -184,16 +185,12 @@ impl Train {
         };
         if let Some(steps) = self.cooldown {
             if steps > run.options.steps {
-                return Err(Error::argument(
-                    "--cooldown",
-                    format!("at most {} steps", run.options.steps),
-                    steps,
-                ));
+                bail!(Error::argument("--cooldown", format!("at most {} steps", run.options.steps), steps,));
             }
             trainer.cool_down(steps, run.options.steps);
         }
         let stop = Arc::new(AtomicBool::new(false));
-        stop_on_signals(&stop).map_err(Error::io("signals"))?;
+        stop_on_signals(&stop).context("signals can't be caught")?;
         show!("{} on {} ({} pictures)", describe(&trainer), data.name, data.len());
         watched(&run, &mut trainer, &data, &stop)?;
         show!("{} steps; averaged weights in {}", trainer.adam.steps, run.options.model().display());
@@ -204,10 +201,10 @@ impl Train {
     fn fresh(&self, options: RunOptions) -> Result<(Run, Trainer, Dataset)> {
         if options.checkpoint().exists() {
             let found = options.checkpoint().display().to_string();
-            return Err(Error::argument("--out", "a folder without a checkpoint, or --resume", found));
+            bail!(Error::argument("--out", "a folder without a checkpoint, or --resume", found));
         }
         let run = Run::open(options)?;
-        let given = self.init.as_deref().map(model::load).transpose()?;
+        let given = self.init.as_deref().map(model::load).transpose().context("--init")?;
         let channels = given.as_ref().map_or(3, |given| given.unet.config.in_channels);
         let pictures = Pictures {
             folder: self.data.clone(),
@@ -358,7 +355,7 @@ impl Train {
 
 fn schedule(kind: ScheduleKind, T: usize, zero_snr: bool) -> Result<Schedule> {
     let schedule = kind.schedule(T)?;
-    if zero_snr { schedule.rescaled_to_zero_snr() } else { Ok(schedule) }
+    Ok(if zero_snr { schedule.rescaled_to_zero_snr()? } else { schedule })
 }
 
 /// Trains, and shows how it goes.
@@ -385,7 +382,7 @@ fn as_before(name: &str, given: bool, now: String, before: String) -> Result<()>
         return Ok(());
     }
     let name = if name == "t" { "--T".to_string() } else { format!("--{}", name.replace('_', "-")) };
-    Err(Error::argument(name, format!("{before}, as the run began"), now))
+    bail!(Error::argument(name, format!("{before}, as the run began"), now))
 }
 
 /// How long, how often and how precisely a resumed run works, unless it is told otherwise: as before.
@@ -445,7 +442,7 @@ fn unchanged(before: &DataRecord, now: &DataRecord) -> Result<()> {
         let folder = data.folder.as_deref().unwrap_or("Fashion-MNIST");
         format!("{} pictures with fingerprint {} in {folder}", data.pictures, data.fingerprint)
     };
-    Err(Error::argument("--data", format!("what the run began with, {}", name(before)), name(now)))
+    bail!(Error::argument("--data", format!("what the run began with, {}", name(before)), name(now)))
 }
 
 /// The images must be such as the network is made for.
@@ -459,7 +456,7 @@ fn fits(config: &UnetConfig, data: &Dataset) -> Result<()> {
         return Ok(());
     }
     let [expected, found] = [[h, w, c], found].map(|[h, w, c]| format!("images of {h}x{w}x{c}"));
-    Err(Error::argument("--data", expected, format!("{found} in {}", data.name)))
+    bail!(Error::argument("--data", expected, format!("{found} in {}", data.name)))
 }
 
 fn list(numbers: &[usize]) -> String {

@@ -3,8 +3,9 @@
 use super::machine;
 use super::stopwatch::{Clock, Stopwatch};
 use crate::cli::say::show;
+use anyhow::{Result, bail};
+use ddpm::Error;
 use ddpm::matmul::simd::simd;
-use ddpm::{Error, Result};
 use serde::Serialize;
 use std::fmt;
 use std::time::Duration;
@@ -141,7 +142,7 @@ impl Report {
             if let Some(row) = best.filter(|row| !(least..=MOST).contains(&row.peak_share)) {
                 let expected = format!("{:.0} to {:.0} % of the peak", 100.0 * least, 100.0 * MOST);
                 let found = format!("{:.1} % at best, matmul {}", 100.0 * row.peak_share, row.shape);
-                return Err(Error::argument("--check", expected, found));
+                bail!(Error::argument("--check", expected, found));
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! Repetitions of a piece of work, and between them the register-only loop.
 
-use ddpm::Result;
+use anyhow::Result;
 use ddpm::matmul::peak::multiply_add;
 use serde::Serialize;
 use std::time::{Duration, Instant};

@@ -3,7 +3,7 @@
 use super::report::{Report, What};
 use super::shapes::{self, Convolution, Product, Transposed};
 use crate::cli::model::image_shape;
-use ddpm::Result;
+use anyhow::Result;
 use ddpm::checkpoint::Pretrained;
 use ddpm::data::{Dataset, Images, to_u8};
 use ddpm::diffusion::{Loss, Noise, Times};
@@ -35,7 +35,7 @@ pub(super) fn train(model: &Pretrained, batches: &[usize], report: &mut Report) 
         // backward is two products, for data and for weights, where forward is one
         let flops = 3.0 * batch as f64 * model.unet.flops(h, w) as f64;
         let what = What { work: "train", shape: format!("{h}x{w}x{c}"), batch, flops };
-        report.row(what, |calls| (0..calls).try_for_each(|_| trainer.step(&data).map(drop)))?;
+        report.row(what, |calls| Ok((0..calls).try_for_each(|_| trainer.step(&data).map(drop))?))?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use crate::cli::data::as_batch;
 use crate::cli::model::image_shape;
 use crate::cli::progress::Progress;
 use crate::cli::say::show;
-use ddpm::Result;
+use anyhow::Result;
 use ddpm::checkpoint::{ABLATION, Pretrained, Shipped};
 use ddpm::data::to_u8;
 use ddpm::diffusion::{ElboOptions, Noise, TimeSteps, elbo, respace, sample};

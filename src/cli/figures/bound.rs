@@ -5,7 +5,7 @@ use crate::cli::data::as_batch;
 use crate::cli::elbo::{evaluate, table, variants, weights, write_all};
 use crate::cli::model::variance_name;
 use crate::cli::say::show;
-use ddpm::Result;
+use anyhow::Result;
 use ddpm::checkpoint::{GARMENTS, PAINTINGS, Shipped};
 use ddpm::diffusion::{ElboOptions, Schedule, ScheduleKind, rate_distortion};
 use ddpm::figures::{self, LossCurve, ScheduleCurve};

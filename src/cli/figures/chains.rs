@@ -2,7 +2,7 @@
 
 use super::studio::Studio;
 use crate::cli::sample;
-use ddpm::Result;
+use anyhow::Result;
 use ddpm::data::to_u8;
 use ddpm::figures::{self, Gif, tile};
 use ddpm::tensor::Batch;

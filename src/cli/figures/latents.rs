@@ -5,7 +5,7 @@
 use super::studio::{Studio, Subject, garments, paintings};
 use crate::cli::interpolate::{PAIR, coarse_to_fine};
 use crate::cli::progress::Progress;
-use ddpm::Result;
+use anyhow::Result;
 use ddpm::data::to_u8;
 use ddpm::diffusion::{Noise, respace, shared_latents};
 use ddpm::figures::{Figure, Grid};

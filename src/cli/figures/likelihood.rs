@@ -4,10 +4,10 @@ use super::studio::{Studio, paintings};
 use crate::cli::data::as_batch;
 use crate::cli::elbo::{evaluate, variants};
 use crate::cli::say::show;
+use anyhow::{Context, Result};
 use ddpm::checkpoint::Pretrained;
 use ddpm::data::{Images, fashion_mnist_excerpt, fashion_mnist_test};
 use ddpm::diffusion::{Elbo, ElboOptions, Reverse, TimeSteps};
-use ddpm::{Error, Result};
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::codecs::webp::WebPEncoder;
 use image::{ExtendedColorType, ImageEncoder};
@@ -141,6 +141,6 @@ fn encoded(
     let pixels: Array3<u8> = image.as_standard_layout().into_owned();
     let mut bytes = Vec::new();
     write(&mut bytes, pixels.as_slice().expect("contiguous"), w as u32, h as u32, kind)
-        .map_err(|e| Error::Figure(e.to_string()))?;
+        .context("an image can't be compressed")?;
     Ok(bytes.len())
 }

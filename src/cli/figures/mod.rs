@@ -12,8 +12,8 @@ mod studio;
 pub(super) use neighbours::Excerpt;
 
 use crate::cli::say::{note, show};
+use anyhow::Result;
 use clap::{Args, ValueEnum};
-use ddpm::Result;
 use ddpm::files::check_folder;
 use std::path::PathBuf;
 use std::time::Instant;

@@ -3,13 +3,14 @@
 use super::studio::{Studio, paintings};
 use crate::cli::sample::draw;
 use crate::cli::say::show;
+use anyhow::{Result, bail};
 use clap::Args;
+use ddpm::Error;
 use ddpm::checkpoint;
 use ddpm::data::{self, EXCERPT_EVERY, Images, Split, flip_horizontal, to_u8};
 use ddpm::figures::Grid;
 use ddpm::files::check_file;
 use ddpm::quality::{Classifier, nearest};
-use ddpm::{Error, Result};
 use ndarray::{Array2, Array4, Axis, concatenate, s, stack};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -109,7 +110,7 @@ impl Excerpt {
         let train = data::fashion_mnist(self.data.as_deref(), Split::Train)?;
         if train.shape() != [28, 28, 1] {
             let found = format!("images of {:?} in {}", train.shape(), train.name);
-            return Err(Error::argument("--data", "images of [28, 28, 1], as the samples", found));
+            bail!(Error::argument("--data", "images of [28, 28, 1], as the samples", found));
         }
         let (x0, _) = draw(&checkpoint::shipped()?, SAMPLES, &[], self.seed);
         let excerpt = excerpt(&train, &to_u8(&x0), &Classifier::shipped()?);

@@ -3,7 +3,7 @@
 use super::studio::{JUDGED, Judge, Studio};
 use crate::cli::sample::fast;
 use crate::cli::say::show;
-use ddpm::Result;
+use anyhow::Result;
 use ddpm::data::{FASHION_MNIST_CLASSES, to_u8};
 use ddpm::figures::{Chart, Figure, Scale};
 use ddpm::tensor::Batch;

@@ -1,7 +1,7 @@
 //! What several figures are made from, each computed when it is first asked for.
 
 use crate::cli::sample::{draw, every_fifty};
-use ddpm::Result;
+use anyhow::Result;
 use ddpm::checkpoint::{self, Pretrained, Shipped};
 use ddpm::data::{self, Dataset, Images};
 use ddpm::diffusion::Snapshot;
@@ -115,11 +115,11 @@ impl Studio {
     }
 
     pub(super) fn save(&self, name: impl AsRef<str>, figure: &Figure) -> Result<()> {
-        figure.save(self.out.join(name.as_ref()))
+        Ok(figure.save(self.out.join(name.as_ref()))?)
     }
 
     pub(super) fn save_gif(&self, name: impl AsRef<str>, gif: &Gif) -> Result<()> {
-        gif.save(self.out.join(name.as_ref()))
+        Ok(gif.save(self.out.join(name.as_ref()))?)
     }
 
     pub(super) fn save_csv(
@@ -131,7 +131,7 @@ impl Studio {
     }
 
     pub(super) fn save_json(&self, name: impl AsRef<str>, value: &serde_json::Value) -> Result<()> {
-        write_atomically(&self.out.join(name.as_ref()), format!("{value:#}\n").as_bytes())
+        Ok(write_atomically(&self.out.join(name.as_ref()), format!("{value:#}\n").as_bytes())?)
     }
 }
 

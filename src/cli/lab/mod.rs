@@ -8,8 +8,9 @@ mod setup;
 use crate::cli::course::stem;
 use crate::cli::numbers::whole;
 use crate::cli::say::note;
+use anyhow::{Result, bail};
 use clap::Args;
-use ddpm::{Error, Result};
+use ddpm::Error;
 use place::Place;
 use process::{Running, output, side_by_side, start};
 use std::path::{Path, PathBuf};
@@ -101,7 +102,7 @@ fn open(place: &Place, no_browser: bool) -> Result<()> {
     if status.code().is_none_or(|code| code == 0) {
         return Ok(());
     }
-    Err(Error::format(&jupyter, "JupyterLab to run", status))
+    bail!(Error::format(&jupyter, "JupyterLab to run", status))
 }
 
 /// Runs notebooks and rewrites their stored outputs; one that fails keeps its old ones.
@@ -122,7 +123,7 @@ fn all_well(failed: Vec<String>, expected: &str) -> Result<()> {
     if failed.is_empty() {
         Ok(())
     } else {
-        Err(Error::argument("lab", expected, format!("{} not", failed.join(", "))))
+        bail!(Error::argument("lab", expected, format!("{} not", failed.join(", "))))
     }
 }
 

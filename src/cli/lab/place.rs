@@ -1,7 +1,7 @@
 //! Where what the notebooks need is put.
 
 use crate::cli::course::Course;
-use ddpm::{Error, Result};
+use anyhow::{Context, Result};
 use std::path::PathBuf;
 
 /// The course, and the folder for all that is installed.
@@ -16,7 +16,7 @@ impl Place {
     pub(super) fn find() -> Result<Place> {
         let course = Course::find()?;
         let lab = match std::env::var_os("DDPM_LAB") {
-            Some(lab) => std::path::absolute(lab).map_err(Error::io("DDPM_LAB"))?,
+            Some(lab) => std::path::absolute(lab).context("DDPM_LAB")?,
             None => course.notebooks.join(".lab"),
         };
         Ok(Place { course, lab })

@@ -1,6 +1,7 @@
 //! Other programs: what they say goes to a log, how long they take to the screen.
 
-use ddpm::{Error, Result};
+use anyhow::Result;
+use ddpm::Error;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -39,7 +40,7 @@ impl Running {
         let status = match self.child.try_wait() {
             Ok(None) => return None,
             Ok(Some(status)) => status,
-            Err(error) => return Some(Err(Error::io(&self.log)(error))),
+            Err(error) => return Some(Err(Error::io(&self.log)(error).into())),
         };
         if status.success() {
             return Some(Ok(self.started.elapsed()));
@@ -48,7 +49,9 @@ impl Running {
         let text = text.unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         let end = lines[lines.len().saturating_sub(LAST_LINES)..].join("\n");
-        Some(Err(Error::format(&self.log, format!("{} to succeed", self.what), format!("{status}:\n{end}"))))
+        Some(Err(
+            Error::format(&self.log, format!("{} to succeed", self.what), format!("{status}:\n{end}")).into()
+        ))
     }
 
     /// Waits for the end, with a line on the screen that moves.

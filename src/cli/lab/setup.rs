@@ -3,7 +3,8 @@
 use super::place::Place;
 use super::process::{output, start};
 use crate::cli::say::note;
-use ddpm::{Error, Result};
+use anyhow::{Result, bail};
+use ddpm::Error;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -57,7 +58,7 @@ fn step(place: &Place, name: &str, takes: &str, command: &mut Command) -> Result
 fn supported() -> Result<()> {
     match output("bash", &["-c", "echo here"]) {
         Some(_) => Ok(()),
-        None => Err(Error::argument("bash", "a system with bash (on Windows: WSL)", "none")),
+        None => bail!(Error::argument("bash", "a system with bash (on Windows: WSL)", "none")),
     }
 }
 
@@ -77,7 +78,7 @@ fn python() -> Result<PathBuf> {
     }
     let remedy = "Python 3.10 or newer with its module venv \
                   (Debian, Ubuntu: apt install python3 python3-venv; macOS: brew install python)";
-    Err(Error::argument("python3", remedy, found))
+    bail!(Error::argument("python3", remedy, found))
 }
 
 /// The standard library's sources, from which evcxr learns the types of variables.
@@ -88,7 +89,7 @@ fn rust_src(place: &Place) -> Result<()> {
     }
     if output("rustup", &["--version"]).is_none() {
         let remedy = "rustup, which adds rust-src (https://rustup.rs), or a Rust that comes with its sources";
-        return Err(Error::argument("rust-src", remedy, format!("no sources in {sysroot}")));
+        bail!(Error::argument("rust-src", remedy, format!("no sources in {sysroot}")));
     }
     step(place, "rust-src", "a minute", Command::new("rustup").args(["component", "add", "rust-src"]))
 }
@@ -210,7 +211,7 @@ fn sources(place: &Place) -> Result<u64> {
     }
     files.sort();
     let contents = files.iter().map(|path| std::fs::read(path).map_err(Error::io(path)));
-    Ok(hash(&contents.collect::<Result<Vec<_>>>()?))
+    Ok(hash(&contents.collect::<ddpm::Result<Vec<_>>>()?))
 }
 
 fn hash(of: &impl Hash) -> u64 {
@@ -227,7 +228,7 @@ fn disk(place: &Place) -> Result<()> {
     match free.map(|kilobytes| kilobytes >> 20) {
         Some(gigabytes) if gigabytes < GIGABYTES => {
             let expected = format!("{GIGABYTES} GB of free disk (DDPM_LAB names another folder)");
-            Err(Error::argument(lab, expected, format!("{gigabytes} GB")))
+            bail!(Error::argument(lab, expected, format!("{gigabytes} GB")))
         }
         _ => Ok(()), // enough, or no way to know
     }
@@ -236,17 +237,17 @@ fn disk(place: &Place) -> Result<()> {
 /// Removes a folder that may be there.
 fn remove(folder: &Path) -> Result<()> {
     match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io(folder)(error)),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io(folder)(error).into()),
         _ => Ok(()),
     }
 }
 
 fn read(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path).map_err(Error::io(path))
+    Ok(std::fs::read_to_string(path).map_err(Error::io(path))?)
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-    ddpm::files::write_atomically(path, text.as_bytes())
+    Ok(ddpm::files::write_atomically(path, text.as_bytes())?)
 }

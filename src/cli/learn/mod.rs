@@ -4,8 +4,8 @@ mod workbook;
 
 use super::course::Exercise;
 use crate::cli::say::show;
+use anyhow::Result;
 use clap::{Args, Subcommand};
-use ddpm::Result;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 use workbook::Workbook;

@@ -2,7 +2,8 @@
 
 use crate::cli::course::{Course, Exercise};
 use crate::cli::say::note;
-use ddpm::{Error, Result};
+use anyhow::{Context, Result};
+use ddpm::Error;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -87,9 +88,10 @@ impl Workbook {
 
     /// The index of the exercise of this name.
     pub(super) fn find(&self, name: &str) -> Result<usize> {
-        self.exercises.iter().position(|exercise| exercise.name == name).ok_or_else(|| {
+        let found = self.exercises.iter().position(|exercise| exercise.name == name);
+        found.ok_or_else(|| {
             let names: Vec<&str> = self.exercises.iter().map(|exercise| exercise.name.as_str()).collect();
-            Error::argument("NAME", format!("one of {}", names.join(", ")), name)
+            Error::argument("NAME", format!("one of {}", names.join(", ")), name).into()
         })
     }
 
@@ -132,13 +134,13 @@ impl Workbook {
         if !self.folder.join("target").exists() {
             note!("compiling the crate, once: a minute or two");
         }
-        let status = command.status().map_err(Error::io("cargo"))?;
+        let status = command.status().context("cargo")?;
         Ok(status.success())
     }
 
     fn save(&self) -> Result<()> {
         let text = serde_json::to_string_pretty(&self.progress).expect("strings and numbers");
-        ddpm::files::write_atomically(&self.folder.join("progress.json"), text.as_bytes())
+        Ok(ddpm::files::write_atomically(&self.folder.join("progress.json"), text.as_bytes())?)
     }
 }
 
