@@ -47,6 +47,7 @@ fn unfinished_in(folder: &Path) -> io::Result<NamedTempFile> {
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(Permissions::from_mode(0o666));
     }
+    fs::read_dir(folder)?; // whose error, unlike the next one's, does not speak of a temporary file
     builder.tempfile_in(folder)
 }
 

@@ -62,8 +62,14 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = impl Into<OsString> + Clon
             None => 0,
             Some(error) => fail(format_args!("standard output: {error}")),
         },
-        Err(error) => fail(format_args!("{error:#}")),
+        Err(error) => fail(format_args!("{}", sentence(&error))),
     }
+}
+
+/// What was being done, and what went wrong: the library's errors say themselves what caused them.
+fn sentence(error: &anyhow::Error) -> String {
+    let last = error.chain().position(|cause| cause.is::<ddpm::Error>()).unwrap_or(usize::MAX - 1);
+    error.chain().take(last + 1).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn fail(error: std::fmt::Arguments) -> u8 {
