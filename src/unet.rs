@@ -8,22 +8,22 @@
 //!
 //! Down level `i` has `layers_per_block` residual blocks of `block_out_channels[i]`, attention after each where
 //! its type says so, and halves the resolution (but not the last). Everything it computes is pushed on a stack;
-//! the up levels, one residual block longer, pop it and concatenate, `[h, skip]` on the channels. Backward walks
-//! the same path from the other end: what was popped is pushed, what was concatenated is split.
+//! the up levels, one residual block longer, pop it and concatenate: see [`DownBlock`] and [`UpBlock`], and what
+//! stands there about skips.
 
 mod config;
 
 pub use config::{BlockType, MAX_PARAMETERS, UnetConfig};
 
 use crate::diffusion::Denoiser;
+use crate::nn::blocks::{add_popped, replace};
 use crate::nn::{
-    Attention, AttentionCache, Conv2d, Conv2dCache, Downsample, GroupNorm, GroupNormCache, Linear,
-    ResnetBlock, ResnetBlockCache, TimeEmbedding, TimeEmbeddingCache, Upsample, UpsampleCache, ZERO,
-    activation, sinusoidal_embedding,
+    Conv2d, Conv2dCache, DownBlock, DownBlockCache, GroupNorm, GroupNormCache, MidBlock, MidBlockCache,
+    TimeEmbedding, TimeEmbeddingCache, UpBlock, UpBlockCache, ZERO, activation, sinusoidal_embedding,
 };
 use crate::params::params;
-use crate::tensor::{Batch, Tensor2, Tensor4, copy, recycle, stale};
-use ndarray::{ArrayView4, Axis, concatenate, s};
+use crate::tensor::{Batch, Tensor2, Tensor4, copy, recycle};
+use ndarray::{ArrayView4, Axis, concatenate};
 use ndarray_rand::rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -57,69 +57,17 @@ pub struct Unet {
 
 params!(Unet { conv_in, time_embedding, down_blocks, mid_block, up_blocks, conv_norm_out, conv_out });
 
-/// One level on the way down.
-#[derive(Clone, Debug)]
-pub struct DownBlock {
-    /// after each residual block, or none
-    pub attentions: Vec<Attention>,
-    /// `layers_per_block` of them
-    pub resnets: Vec<ResnetBlock>,
-    /// one, or none at the last level
-    pub downsamplers: Vec<Downsample>,
-}
-
-params!(DownBlock { attentions, resnets, downsamplers });
-
-/// The coarsest level: residual block, attention, residual block.
-#[derive(Clone, Debug)]
-pub struct MidBlock {
-    /// one
-    pub attentions: Vec<Attention>,
-    /// two
-    pub resnets: Vec<ResnetBlock>,
-}
-
-params!(MidBlock { attentions, resnets });
-
-/// One level on the way up.
-#[derive(Clone, Debug)]
-pub struct UpBlock {
-    /// after each residual block, or none
-    pub attentions: Vec<Attention>,
-    /// `layers_per_block + 1` of them
-    pub resnets: Vec<ResnetBlock>,
-    /// one, or none at the finest level
-    pub upsamplers: Vec<Upsample>,
-}
-
-params!(UpBlock { attentions, resnets, upsamplers });
-
 /// What [`Unet::backward`] needs.
 #[derive(Debug)]
 pub struct UnetCache {
     conv_in: Conv2dCache,
     time_embedding: TimeEmbeddingCache,
     temb: Tensor2,
-    down: Vec<LevelCache<Conv2dCache>>,
-    mid: (ResnetBlockCache, AttentionCache, ResnetBlockCache),
-    up: Vec<LevelCache<UpsampleCache>>,
+    down: Vec<DownBlockCache>,
+    mid: MidBlockCache,
+    up: Vec<UpBlockCache>,
     conv_norm_out: GroupNormCache,
     conv_out: Conv2dCache,
-}
-
-/// A level's blocks in order, each with its attention, and its resampling.
-#[derive(Debug)]
-struct LevelCache<R> {
-    blocks: Vec<(ResnetBlockCache, Option<AttentionCache>)>,
-    /// on the way up: the channels of `h` in each `[h, skip]`
-    main_channels: Vec<usize>,
-    resample: Option<R>,
-}
-
-impl<R> LevelCache<R> {
-    fn new() -> Self {
-        LevelCache { blocks: Vec::new(), main_channels: Vec::new(), resample: None }
-    }
 }
 
 impl Unet {
@@ -127,21 +75,32 @@ impl Unet {
     pub fn new(config: &UnetConfig, rng: &mut impl Rng) -> Unet {
         let widths = &config.block_out_channels;
         let (first, last) = (widths[0], widths[widths.len() - 1]);
-        let norm = |channels| GroupNorm::new(channels, config.norm_num_groups, config.norm_eps);
         let conv_in = Conv2d::new(config.in_channels, first, 3, 1.0, rng);
         let time_embedding = TimeEmbedding::new(first, rng);
+        let options = config.block_options();
+        let padding = if config.downsample_padding == 0 { [0, 1] } else { [config.downsample_padding; 2] };
 
-        let mut build = Build { config, stack: vec![first], channels: first, rng };
-        let levels = config.down_block_types.iter().enumerate();
-        let down_blocks = levels.map(|(i, kind)| build.down(kind.has_attention(), i)).collect();
-        let mid_block = MidBlock {
-            attentions: vec![build.attention()],
-            resnets: vec![build.resnet(last, last), build.resnet(last, last)],
-        };
-        let levels = config.up_block_types.iter().zip((0..widths.len()).rev());
-        let up_blocks = levels.map(|(kind, i)| build.up(kind.has_attention(), i)).collect();
-        let conv_out = Conv2d::new(first, config.out_channels, 3, ZERO, build.rng);
-
+        let (mut channels, mut skips) = (first, vec![first]); // of the running h, and of what is on the stack
+        let mut down_blocks = Vec::new();
+        for (level, (&width, kind)) in widths.iter().zip(&config.down_block_types).enumerate() {
+            let halves = level + 1 < widths.len();
+            let shape = (channels, width, config.layers_per_block);
+            let padding = halves.then_some(padding);
+            down_blocks.push(DownBlock::new(shape, kind.has_attention(), padding, &options, rng));
+            skips.extend(vec![width; config.layers_per_block + usize::from(halves)]);
+            channels = width;
+        }
+        let mid_block = MidBlock::new(last, &options, rng);
+        let mut up_blocks = Vec::new();
+        for (level, kind) in (0..widths.len()).rev().zip(&config.up_block_types) {
+            let width = widths[level];
+            let mut inputs = Vec::new();
+            for _ in 0..=config.layers_per_block {
+                inputs.push(channels + skips.pop().expect("one skip per block"));
+                channels = width;
+            }
+            up_blocks.push(UpBlock::new((&inputs, width), kind.has_attention(), level > 0, &options, rng));
+        }
         Unet {
             config: config.clone(),
             conv_in,
@@ -149,8 +108,8 @@ impl Unet {
             down_blocks,
             mid_block,
             up_blocks,
-            conv_norm_out: norm(first),
-            conv_out,
+            conv_norm_out: GroupNorm::new(first, config.norm_num_groups, config.norm_eps),
+            conv_out: Conv2d::new(first, config.out_channels, 3, ZERO, rng),
         }
     }
 
@@ -180,51 +139,20 @@ impl Unet {
         let (mut h, conv_in) = self.conv_in.forward(row_major(&x).into_owned());
         let mut skips = vec![copy(&h)];
 
-        let mut down = Vec::new();
-        for level in &self.down_blocks {
-            let mut cache = LevelCache::new();
-            for (i, resnet) in level.resnets.iter().enumerate() {
-                let (y, resnet) = resnet.forward(h, &silu_temb, rngs);
-                let (y, attention) = attend(level.attentions.get(i), y);
-                cache.blocks.push((resnet, attention));
-                skips.push(copy(&y));
-                h = y;
-            }
-            if let Some(downsample) = level.downsamplers.first() {
-                let (y, resample) = downsample.conv.forward(h);
-                cache.resample = Some(resample);
-                skips.push(copy(&y));
-                h = y;
-            }
+        let (mut down, mut up) = (Vec::new(), Vec::new());
+        for block in &self.down_blocks {
+            let (y, cache) = block.forward(h, Some(&silu_temb), rngs, Some(&mut skips));
             down.push(cache);
+            h = y;
         }
-
-        let (y, first) = self.mid_block.resnets[0].forward(h, &silu_temb, rngs);
-        let (y, attention) = self.mid_block.attentions[0].forward(y);
-        let (mut h, second) = self.mid_block.resnets[1].forward(y, &silu_temb, rngs);
-
-        let mut up = Vec::new();
-        for level in &self.up_blocks {
-            let mut cache = LevelCache::new();
-            for (i, resnet) in level.resnets.iter().enumerate() {
-                cache.main_channels.push(h.len_of(Axis(3)));
-                let joined = concat_channels(h, skips.pop().expect("one skip per block"));
-                let (y, resnet) = resnet.forward(joined, &silu_temb, rngs);
-                let (y, attention) = attend(level.attentions.get(i), y);
-                cache.blocks.push((resnet, attention));
-                h = y;
-            }
-            if let Some(upsample) = level.upsamplers.first() {
-                let (y, resample) = upsample.forward(h);
-                cache.resample = Some(resample);
-                h = y;
-            }
+        let (mut h, mid) = self.mid_block.forward(h, Some(&silu_temb), rngs);
+        for block in &self.up_blocks {
+            let (y, cache) = block.forward(h, Some(&silu_temb), rngs, Some(&mut skips));
             up.push(cache);
+            h = y;
         }
-
         let (h, conv_norm_out) = self.conv_norm_out.forward_silu(h);
         let (y, conv_out) = self.conv_out.forward(h);
-        let mid = (first, attention, second);
         (y, UnetCache { conv_in, time_embedding, temb, down, mid, up, conv_norm_out, conv_out })
     }
 
@@ -234,44 +162,17 @@ impl Unet {
         let dh = self.conv_out.backward(cache.conv_out, &row_major(dy), &mut grad.conv_out);
         let mut dh = self.conv_norm_out.backward_silu(cache.conv_norm_out, dh, &mut grad.conv_norm_out);
 
-        // What forward popped, backward pushes.
         let mut d_skips: Vec<Tensor4> = Vec::new();
-        let levels = self.up_blocks.iter().zip(&mut grad.up_blocks).zip(cache.up);
-        for ((level, grad), cache) in levels.rev() {
-            if let Some(resample) = cache.resample {
-                let dy = level.upsamplers[0].backward(resample, &dh, &mut grad.upsamplers[0]);
-                replace(&mut dh, dy);
-            }
-            for (i, (resnet, attention)) in cache.blocks.into_iter().enumerate().rev() {
-                dh = attend_backward(&level.attentions, &mut grad.attentions, i, attention, dh);
-                let joined = level.resnets[i].backward(resnet, dh, &mut d_silu_temb, &mut grad.resnets[i]);
-                let (d_main, d_skip) = split_channels(joined, cache.main_channels[i]);
-                d_skips.push(d_skip);
-                dh = d_main;
-            }
+        let blocks = self.up_blocks.iter().zip(&mut grad.up_blocks).zip(cache.up);
+        for ((block, grad), cache) in blocks.rev() {
+            dh = block.backward(cache, dh, Some(&mut d_silu_temb), Some(&mut d_skips), grad);
         }
-
-        let (mid, mid_grad) = (&self.mid_block, &mut grad.mid_block);
-        let (first, attention, second) = cache.mid;
-        dh = mid.resnets[1].backward(second, dh, &mut d_silu_temb, &mut mid_grad.resnets[1]);
-        dh = mid.attentions[0].backward(attention, dh, &mut mid_grad.attentions[0]);
-        dh = mid.resnets[0].backward(first, dh, &mut d_silu_temb, &mut mid_grad.resnets[0]);
-
-        // What forward pushed, backward pops: every pushed value fed two places, so its gradients add.
-        let levels = self.down_blocks.iter().zip(&mut grad.down_blocks).zip(cache.down);
-        for ((level, grad), cache) in levels.rev() {
-            if let Some(resample) = cache.resample {
-                add(&mut dh, d_skips.pop().expect("one skip per block"));
-                let dx = level.downsamplers[0].conv.backward(resample, &dh, &mut grad.downsamplers[0].conv);
-                replace(&mut dh, dx);
-            }
-            for (i, (resnet, attention)) in cache.blocks.into_iter().enumerate().rev() {
-                add(&mut dh, d_skips.pop().expect("one skip per block"));
-                dh = attend_backward(&level.attentions, &mut grad.attentions, i, attention, dh);
-                dh = level.resnets[i].backward(resnet, dh, &mut d_silu_temb, &mut grad.resnets[i]);
-            }
+        dh = self.mid_block.backward(cache.mid, dh, Some(&mut d_silu_temb), &mut grad.mid_block);
+        let blocks = self.down_blocks.iter().zip(&mut grad.down_blocks).zip(cache.down);
+        for ((block, grad), cache) in blocks.rev() {
+            dh = block.backward(cache, dh, Some(&mut d_silu_temb), Some(&mut d_skips), grad);
         }
-        add(&mut dh, d_skips.pop().expect("one skip per block"));
+        add_popped(&mut dh, &mut Some(&mut d_skips));
 
         let temb = cache.temb.as_slice().expect("contiguous");
         activation::silu_backward(temb, d_silu_temb.as_slice_mut().expect("contiguous"));
@@ -288,29 +189,12 @@ impl Unet {
 
         let mut h = self.conv_in.infer(&row_major(x));
         let mut skips = vec![copy(&h)];
-        for level in &self.down_blocks {
-            for (i, resnet) in level.resnets.iter().enumerate() {
-                infer_block(resnet, level.attentions.get(i), &mut h, &silu_temb);
-                skips.push(copy(&h));
-            }
-            if let Some(downsample) = level.downsamplers.first() {
-                let y = downsample.conv.infer(&h);
-                replace(&mut h, y);
-                skips.push(copy(&h));
-            }
+        for block in &self.down_blocks {
+            h = block.infer(h, Some(&silu_temb), Some(&mut skips));
         }
-        let mid = &self.mid_block;
-        infer_block(&mid.resnets[0], mid.attentions.first(), &mut h, &silu_temb);
-        infer_block(&mid.resnets[1], None, &mut h, &silu_temb);
-        for level in &self.up_blocks {
-            for (i, resnet) in level.resnets.iter().enumerate() {
-                h = concat_channels(h, skips.pop().expect("one skip per block"));
-                infer_block(resnet, level.attentions.get(i), &mut h, &silu_temb);
-            }
-            if let Some(upsample) = level.upsamplers.first() {
-                let y = upsample.infer(&h);
-                replace(&mut h, y);
-            }
+        h = self.mid_block.infer(h, Some(&silu_temb));
+        for block in &self.up_blocks {
+            h = block.infer(h, Some(&silu_temb), Some(&mut skips));
         }
         let a = self.conv_norm_out.infer_silu(&h);
         replace(&mut h, a);
@@ -321,40 +205,19 @@ impl Unet {
 
     /// Floating-point operations of one forward pass for an image of `h` × `w`: two per multiplication of a matrix
     /// product, convolutions, linear layers and attention; the rest is small.
-    pub fn flops(&self, mut h: usize, mut w: usize) -> u64 {
-        let conv = |conv: &Conv2d, pixels: usize| 2 * (conv.weight.len() * pixels) as u64;
-        let linear = |linear: &Linear| 2 * linear.weight.len() as u64;
-        let resnet = |r: &ResnetBlock, pixels| {
-            let shortcut = r.conv_shortcut.as_ref().map_or(0, |c| conv(c, pixels));
-            conv(&r.conv1, pixels) + conv(&r.conv2, pixels) + shortcut + linear(&r.time_emb_proj)
-        };
-        let attention = |a: &Attention, pixels: usize| {
-            let projections = [&a.to_q, &a.to_k, &a.to_v, &a.to_out[0]].map(linear).iter().sum::<u64>();
-            // q kᵀ and p v
-            projections * pixels as u64 + 4 * (pixels * pixels * a.to_q.bias.len()) as u64
-        };
-        let level = |resnets: &[ResnetBlock], attentions: &[Attention], pixels| {
-            let blocks = resnets.iter().map(|r| resnet(r, pixels)).sum::<u64>();
-            blocks + attentions.iter().map(|a| attention(a, pixels)).sum::<u64>()
-        };
-        let time = &self.time_embedding;
-        let mut sum = linear(&time.linear_1) + linear(&time.linear_2) + conv(&self.conv_in, h * w);
+    pub fn flops(&self, h: usize, w: usize) -> u64 {
+        let (time, mut sides) = (&self.time_embedding, (h, w));
+        let mut sum = time.linear_1.flops(1) + time.linear_2.flops(1) + self.conv_in.flops(h * w);
         for block in &self.down_blocks {
-            sum += level(&block.resnets, &block.attentions, h * w);
-            for downsample in &block.downsamplers {
-                (h, w) = (h / 2, w / 2);
-                sum += conv(&downsample.conv, h * w);
-            }
+            let (flops, next) = block.flops(sides);
+            (sum, sides) = (sum + flops, next);
         }
-        sum += level(&self.mid_block.resnets, &self.mid_block.attentions, h * w);
+        sum += self.mid_block.flops(sides.0 * sides.1);
         for block in &self.up_blocks {
-            sum += level(&block.resnets, &block.attentions, h * w);
-            for upsample in &block.upsamplers {
-                (h, w) = (h * 2, w * 2);
-                sum += conv(&upsample.conv, h * w);
-            }
+            let (flops, next) = block.flops(sides);
+            (sum, sides) = (sum + flops, next);
         }
-        sum + conv(&self.conv_out, h * w)
+        sum + self.conv_out.flops(h * w)
     }
 
     #[track_caller]
@@ -398,136 +261,10 @@ impl Denoiser for Unet {
     }
 }
 
-/// Builds levels while it counts the channels: those of the running `h`, and those on the skip stack.
-struct Build<'a, R> {
-    config: &'a UnetConfig,
-    stack: Vec<usize>,
-    channels: usize,
-    rng: &'a mut R,
-}
-
-impl<R: Rng> Build<'_, R> {
-    fn resnet(&mut self, inputs: usize, outputs: usize) -> ResnetBlock {
-        let c = self.config;
-        self.channels = outputs;
-        let time = 4 * c.block_out_channels[0];
-        ResnetBlock::new((inputs, outputs, time), (c.norm_num_groups, c.norm_eps), c.dropout, self.rng)
-    }
-
-    fn attention(&mut self) -> Attention {
-        let norm = GroupNorm::new(self.channels, self.config.norm_num_groups, self.config.norm_eps);
-        Attention::new(self.channels, self.config.heads(self.channels), norm, self.rng)
-    }
-
-    fn down(&mut self, attention: bool, level: usize) -> DownBlock {
-        let c = self.config;
-        let width = c.block_out_channels[level];
-        let mut block = DownBlock { attentions: vec![], resnets: vec![], downsamplers: vec![] };
-        for _ in 0..c.layers_per_block {
-            block.resnets.push(self.resnet(self.channels, width));
-            if attention {
-                block.attentions.push(self.attention());
-            }
-            self.stack.push(width);
-        }
-        if level + 1 < c.block_out_channels.len() {
-            let padding = if c.downsample_padding == 0 { [0, 1] } else { [c.downsample_padding; 2] };
-            let conv = Conv2d::new(width, width, 3, 1.0, self.rng).strided(2, padding);
-            block.downsamplers.push(Downsample { conv });
-            self.stack.push(width);
-        }
-        block
-    }
-
-    fn up(&mut self, attention: bool, level: usize) -> UpBlock {
-        let width = self.config.block_out_channels[level];
-        let mut block = UpBlock { attentions: vec![], resnets: vec![], upsamplers: vec![] };
-        for _ in 0..=self.config.layers_per_block {
-            let skip = self.stack.pop().expect("one skip per block");
-            block.resnets.push(self.resnet(self.channels + skip, width));
-            if attention {
-                block.attentions.push(self.attention());
-            }
-        }
-        if level > 0 {
-            block.upsamplers.push(Upsample { conv: Conv2d::new(width, width, 3, 1.0, self.rng) });
-        }
-        block
-    }
-}
-
-fn attend(attention: Option<&Attention>, x: Tensor4) -> (Tensor4, Option<AttentionCache>) {
-    match attention {
-        Some(attention) => {
-            let (y, cache) = attention.forward(x);
-            (y, Some(cache))
-        }
-        None => (x, None),
-    }
-}
-
-fn attend_backward(
-    layers: &[Attention],
-    grads: &mut [Attention],
-    i: usize,
-    cache: Option<AttentionCache>,
-    dy: Tensor4,
-) -> Tensor4 {
-    match cache {
-        Some(cache) => layers[i].backward(cache, dy, &mut grads[i]),
-        None => dy,
-    }
-}
-
 /// The layers want pixels in memory one after another. What comes from outside may have another layout: a slice, or
 /// channels joined by ndarray.
 fn row_major(x: &Tensor4) -> Cow<'_, Tensor4> {
     if x.is_standard_layout() { Cow::Borrowed(x) } else { Cow::Owned(x.as_standard_layout().into_owned()) }
-}
-
-/// A residual block and its attention, from `h` to `h`.
-fn infer_block(resnet: &ResnetBlock, attention: Option<&Attention>, h: &mut Tensor4, silu_temb: &Tensor2) {
-    let y = resnet.infer(h, silu_temb);
-    replace(h, y);
-    if let Some(attention) = attention {
-        let y = attention.infer(h);
-        replace(h, y);
-    }
-}
-
-/// `h` becomes `y`.
-fn replace(h: &mut Tensor4, y: Tensor4) {
-    recycle(std::mem::replace(h, y));
-}
-
-/// `h += x`.
-fn add(h: &mut Tensor4, x: Tensor4) {
-    *h += &x;
-    recycle(x);
-}
-
-/// `[h, skip]` on the channels.
-fn concat_channels(h: Tensor4, skip: Tensor4) -> Tensor4 {
-    let (n, height, width, a) = h.dim();
-    let b = skip.len_of(Axis(3));
-    let mut joined = stale((n, height, width, a + b));
-    let pixels = joined.as_slice_mut().expect("contiguous").chunks_exact_mut(a + b);
-    let parts = h.as_slice().expect("contiguous").chunks_exact(a);
-    for ((pixel, h), skip) in pixels.zip(parts).zip(skip.as_slice().expect("contiguous").chunks_exact(b)) {
-        pixel[..a].copy_from_slice(h);
-        pixel[a..].copy_from_slice(skip);
-    }
-    recycle(h);
-    recycle(skip);
-    joined
-}
-
-/// The two parts of what [`concat_channels`] joined, the first with `a` channels.
-fn split_channels(joined: Tensor4, a: usize) -> (Tensor4, Tensor4) {
-    let part = |range| copy(&joined.slice(range));
-    let parts = (part(s![.., .., .., ..a]), part(s![.., .., .., a..]));
-    recycle(joined);
-    parts
 }
 
 #[cfg(test)]

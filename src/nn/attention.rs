@@ -80,6 +80,13 @@ impl Attention {
         }
     }
 
+    /// Floating-point operations for an image of so many pixels: the four projections, q kᵀ and p v.
+    pub fn flops(&self, pixels: usize) -> u64 {
+        let projections =
+            [&self.to_q, &self.to_k, &self.to_v, &self.to_out[0]].map(|layer| layer.flops(pixels));
+        projections.iter().sum::<u64>() + 4 * (pixels * pixels * self.to_q.bias.len()) as u64
+    }
+
     /// `[N, H, W, C]` → the same shape.
     pub fn forward(&self, x: Tensor4) -> (Tensor4, AttentionCache) {
         let (_, h, w, _) = x.dim();

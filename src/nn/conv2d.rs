@@ -71,6 +71,11 @@ impl Conv2d {
         }
     }
 
+    /// Floating-point operations for an image of so many pixels that come out: two per multiplication.
+    pub fn flops(&self, pixels: usize) -> u64 {
+        2 * (self.weight.len() * pixels) as u64
+    }
+
     /// The same layer with another stride and padding.
     pub fn strided(self, stride: usize, padding: [usize; 2]) -> Conv2d {
         Conv2d { stride, padding, ..self }

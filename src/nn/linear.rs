@@ -33,6 +33,11 @@ impl Linear {
         }
     }
 
+    /// Floating-point operations for so many rows.
+    pub fn flops(&self, rows: usize) -> u64 {
+        2 * (self.weight.len() * rows) as u64
+    }
+
     /// `y = x W + b`: `[rows, in]` → `[rows, out]`.
     ///
     /// # Panics

@@ -29,6 +29,7 @@
 //! | [`Downsample`], [`Upsample`] | half and double resolution | x |
 //! | [`TimeEmbedding`] | W₂ silu(W₁ sinusoids(t) + b₁) + b₂ | the two layers' |
 //! | [`ResnetBlock`] | y = shortcut(x) + Conv₂(silu(GN₂(Conv₁(silu(GN₁(x))) + time))) | its layers' |
+//! | [`DownBlock`], [`MidBlock`], [`UpBlock`] | residual blocks, attention, half or double resolution | its layers' |
 //!
 //! # One worked example
 //!
@@ -52,6 +53,7 @@
 
 pub mod activation;
 mod attention;
+pub(crate) mod blocks;
 mod conv2d;
 mod dropout;
 pub mod gradient_check;
@@ -63,6 +65,9 @@ mod resnet_block;
 mod time_embedding;
 
 pub use attention::{Attention, AttentionCache};
+pub use blocks::{
+    BlockOptions, DownBlock, DownBlockCache, MidBlock, MidBlockCache, Skips, UpBlock, UpBlockCache,
+};
 pub use conv2d::{Conv2d, Conv2dCache};
 pub use dropout::{Dropout, DropoutCache};
 pub use group_norm::{GroupNorm, GroupNormCache};

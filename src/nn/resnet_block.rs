@@ -6,7 +6,8 @@
 //! y  = shortcut(x) + h₂                                  shortcut: a 1×1 convolution if the channels change
 //! ```
 //!
-//! Backward reads it from the bottom: `dy` goes into both terms of the sum, and the two `dx` add.
+//! Backward reads it from the bottom: `dy` goes into both terms of the sum, and the two `dx` add. A block of an
+//! autoencoder knows no time: it has no `W_t`, and the term is left out.
 
 use super::lanes::add_channel_sums;
 use super::{
@@ -26,8 +27,8 @@ pub struct ResnetBlock {
     pub norm1: GroupNorm,
     /// Conv₁, in → out
     pub conv1: Conv2d,
-    /// W_t, b_t
-    pub time_emb_proj: Linear,
+    /// W_t, b_t, or nothing in a network that knows no time
+    pub time_emb_proj: Option<Linear>,
     /// GN₂
     pub norm2: GroupNorm,
     /// before Conv₂
@@ -45,16 +46,16 @@ params!(ResnetBlock { norm1, conv1, time_emb_proj, norm2, conv2, conv_shortcut }
 pub struct ResnetBlockCache {
     norm1: GroupNormCache,
     conv1: Conv2dCache,
-    time_emb_proj: LinearCache,
+    time_emb_proj: Option<LinearCache>,
     norm2: GroupNormCache,
     dropout: DropoutCache,
     conv2: Conv2dCache,
 }
 
 impl ResnetBlock {
-    /// `[.., inputs]` → `[.., outputs]`, told the time by an embedding of `time` numbers.
+    /// `[.., inputs]` → `[.., outputs]`, told the time by an embedding of `time` numbers, or not at all by `None`.
     pub fn new(
-        (inputs, outputs, time): (usize, usize, usize),
+        (inputs, outputs, time): (usize, usize, impl Into<Option<usize>>),
         (groups, eps): (usize, f32),
         dropout: f32,
         rng: &mut impl Rng,
@@ -62,7 +63,7 @@ impl ResnetBlock {
         ResnetBlock {
             norm1: GroupNorm::new(inputs, groups, eps),
             conv1: Conv2d::new(inputs, outputs, 3, 1.0, rng),
-            time_emb_proj: Linear::new(time, outputs, 1.0, rng),
+            time_emb_proj: time.into().map(|time| Linear::new(time, outputs, 1.0, rng)),
             norm2: GroupNorm::new(outputs, groups, eps),
             dropout: Dropout { rate: dropout },
             conv2: Conv2d::new(outputs, outputs, 3, ZERO, rng),
@@ -70,17 +71,31 @@ impl ResnetBlock {
         }
     }
 
-    /// `x [N, H, W, in]`, `silu_temb = silu(temb) [N, time]` → `[N, H, W, out]`; one stream per image for dropout.
-    pub fn forward(
+    /// The images, and what they are told of the time, to the next images.
+    ///
+    /// # Shapes
+    /// `x` `[N, H, W, in]`, `silu_temb = silu(temb)` `[N, time]`, or `None` for a block that knows no time → `[N, H, W, out]`;
+    /// one stream per image for dropout.
+    ///
+    /// # Panics
+    /// If the shapes don't fit, or the time is missing or too much.
+    #[track_caller]
+    pub fn forward<'a>(
         &self,
         x: Tensor4,
-        silu_temb: &Tensor2,
+        silu_temb: impl Into<Option<&'a Tensor2>>,
         rngs: &mut [ChaCha8Rng],
     ) -> (Tensor4, ResnetBlockCache) {
         let y = self.shortcut(&x);
         let (a, norm1) = self.norm1.forward_silu(x);
-        let (time, time_emb_proj) = self.time_emb_proj.forward(silu_temb.clone());
-        let (h, conv1) = self.conv1.forward_into(a, per_image(&(time + &self.conv1.bias)), None);
+        let (time, time_emb_proj) = match self.projection(silu_temb.into()) {
+            Some((layer, silu_temb)) => {
+                let (time, cache) = layer.forward(silu_temb.clone());
+                (Some(time + &self.conv1.bias), Some(cache))
+            }
+            None => (None, None),
+        };
+        let (h, conv1) = self.conv1.forward_into(a, self.per_image(time.as_ref()), None);
         let (a, norm2) = self.norm2.forward_silu(h);
         let (a, dropout) = self.dropout.forward(a, rngs);
         let (y, conv2) = self.conv2.forward_into(a, onto(&self.conv2), Some(y));
@@ -88,10 +103,12 @@ impl ResnetBlock {
     }
 
     /// [`forward`](ResnetBlock::forward) without dropout and without a cache.
-    pub fn infer(&self, x: &Tensor4, silu_temb: &Tensor2) -> Tensor4 {
-        let time = self.time_emb_proj.infer(silu_temb);
+    #[track_caller]
+    pub fn infer<'a>(&self, x: &Tensor4, silu_temb: impl Into<Option<&'a Tensor2>>) -> Tensor4 {
+        let projection = self.projection(silu_temb.into());
+        let time = projection.map(|(layer, silu_temb)| layer.infer(silu_temb) + &self.conv1.bias);
         let a = self.norm1.infer_silu(x);
-        let h = self.conv1.infer_into(&a, per_image(&(time + &self.conv1.bias)), None);
+        let h = self.conv1.infer_into(&a, self.per_image(time.as_ref()), None);
         recycle(a);
         let a = self.norm2.infer_silu(&h);
         recycle(h);
@@ -100,17 +117,41 @@ impl ResnetBlock {
         y
     }
 
+    /// Floating-point operations for an image of so many pixels.
+    pub fn flops(&self, pixels: usize) -> u64 {
+        let shortcut = self.conv_shortcut.as_ref().map_or(0, |conv| conv.flops(pixels));
+        let time = self.time_emb_proj.as_ref().map_or(0, |layer| layer.flops(1));
+        self.conv1.flops(pixels) + self.conv2.flops(pixels) + shortcut + time
+    }
+
+    /// The layer of the time and what it is told: both, or neither.
+    #[track_caller]
+    fn projection<'a>(&self, silu_temb: Option<&'a Tensor2>) -> Option<(&Linear, &'a Tensor2)> {
+        let layer = self.time_emb_proj.as_ref();
+        assert_eq!(layer.is_some(), silu_temb.is_some(), "residual block: a layer of the time, and a time");
+        layer.zip(silu_temb)
+    }
+
+    /// What Conv₁ adds to every pixel: `time[n, ·]`, its own bias among it, for those of image `n`; or the bias alone.
+    fn per_image<'a>(&'a self, time: Option<&'a Tensor2>) -> Init<'a> {
+        let bias = match time {
+            Some(time) => (time.as_slice().expect("contiguous"), time.ncols()),
+            None => (self.conv1.bias.as_slice().expect("contiguous"), 0),
+        };
+        Init { bias: Some(bias), accumulate: false }
+    }
+
     /// What the branch is added to.
     fn shortcut(&self, x: &Tensor4) -> Tensor4 {
         self.conv_shortcut.as_ref().map_or_else(|| copy(x), |conv| conv.infer(x))
     }
 
-    /// Returns `dx`; adds the gradient of `silu(temb)` to `d_silu_temb`.
-    pub fn backward(
+    /// Returns `dx`; adds the gradient of `silu(temb)` to `d_silu_temb`, where there is one.
+    pub fn backward<'a>(
         &self,
         cache: ResnetBlockCache,
         dy: Tensor4,
-        d_silu_temb: &mut Tensor2,
+        d_silu_temb: impl Into<Option<&'a mut Tensor2>>,
         grad: &mut ResnetBlock,
     ) -> Tensor4 {
         // h₂ = Conv₂(dropout(silu(GN₂(h₁))))
@@ -118,12 +159,16 @@ impl ResnetBlock {
         let da = self.dropout.backward(cache.dropout, da);
         let dh = self.norm2.backward_silu(cache.norm2, da, &mut grad.norm2);
         // h₁ = Conv₁(…) + time, the same for every pixel: its gradient is the sum over pixels
-        let mut dtime = Tensor2::zeros((dh.len_of(Axis(0)), dh.len_of(Axis(3))));
-        for (image, mut dtime) in dh.outer_iter().zip(dtime.outer_iter_mut()) {
-            let image = image.to_slice().expect("contiguous");
-            add_channel_sums(image, dtime.as_slice_mut().expect("contiguous"));
+        if let (Some(layer), Some(cache), Some(d_silu_temb), Some(grad)) =
+            (&self.time_emb_proj, cache.time_emb_proj, d_silu_temb.into(), &mut grad.time_emb_proj)
+        {
+            let mut dtime = Tensor2::zeros((dh.len_of(Axis(0)), dh.len_of(Axis(3))));
+            for (image, mut dtime) in dh.outer_iter().zip(dtime.outer_iter_mut()) {
+                let image = image.to_slice().expect("contiguous");
+                add_channel_sums(image, dtime.as_slice_mut().expect("contiguous"));
+            }
+            *d_silu_temb += &layer.backward(cache, &dtime, grad);
         }
-        *d_silu_temb += &self.time_emb_proj.backward(cache.time_emb_proj, &dtime, &mut grad.time_emb_proj);
         let da = self.conv1.backward(cache.conv1, &dh, &mut grad.conv1);
         recycle(dh);
         // y = shortcut(x) + h₂
@@ -142,11 +187,6 @@ impl ResnetBlock {
         recycle(d_shortcut);
         dx
     }
-}
-
-/// `bias[n, ·]` for every pixel of image `n`.
-fn per_image(bias: &Tensor2) -> Init<'_> {
-    Init { bias: Some((bias.as_slice().expect("contiguous"), bias.ncols())), accumulate: false }
 }
 
 /// The convolution's bias, and what `y` holds already.
@@ -181,7 +221,13 @@ mod tests {
                 silu(x.as_slice_mut().unwrap());
                 x
             };
-            let time = block.time_emb_proj.infer(&temb).into_shape_with_order((2, 1, 1, outputs)).unwrap();
+            let time = block
+                .time_emb_proj
+                .as_ref()
+                .unwrap()
+                .infer(&temb)
+                .into_shape_with_order((2, 1, 1, outputs))
+                .unwrap();
             let h = block.conv1.definition(&silu4(block.norm1.infer(&x))) + time;
             let h = block.conv2.definition(&silu4(block.norm2.infer(&h)));
             let want = h + block.conv_shortcut.as_ref().map_or(x.clone(), |conv| conv.definition(&x));
@@ -207,6 +253,33 @@ mod tests {
             check("residual block temb", &temb, &d_temb, |temb| inner(&block.infer(&x, temb), &g));
             check_params("residual block", &block, &grad, &[], |b| inner(&b.infer(&x, &temb), &g));
         }
+    }
+
+    /// A block that knows no time is the formula without its term.
+    #[test]
+    fn without_a_time() {
+        let block = ResnetBlock::new((4, 6, None), (2, 1e-6), 0.0, &mut stream(1, 0));
+        let block = shaken(block, 0.1);
+        assert!(block.named().iter().all(|(key, _)| !key.contains("time")));
+        let (x, g) = (random((2, 4, 3, 4), 2), random((2, 4, 3, 6), 4));
+        let (y, cache) = block.forward(x.clone(), None, &mut []);
+        assert_eq!(y, block.infer(&x, None));
+        let mut silent =
+            ResnetBlock { time_emb_proj: Some(Linear::new(3, 6, 1.0, &mut stream(2, 0))), ..block.clone() };
+        assert!((silent.infer(&x, &Tensor2::zeros((2, 3))) - &y).iter().all(|d| d.abs() < 1e-5));
+        let mut grad = block.zeros_like();
+        let dx = block.backward(cache, g.clone(), None, &mut grad);
+        check("residual block without a time", &x, &dx, |x| inner(&block.infer(x, None), &g));
+        check_params("residual block without a time", &block, &grad, &[], |b| inner(&b.infer(&x, None), &g));
+        // negative control: with a time, the output moves
+        silent.time_emb_proj.as_mut().unwrap().bias[0] = 3.0;
+        assert!((silent.infer(&x, &Tensor2::zeros((2, 3))) - y).iter().any(|d| d.abs() > 0.1));
+    }
+
+    #[test]
+    #[should_panic(expected = "residual block: a layer of the time, and a time")]
+    fn a_time_is_told_to_those_who_know_it() {
+        block(4, 4, 0.0).infer(&random((1, 4, 4, 4), 1), None);
     }
 
     /// With the streams started again, dropout is a fixed mask: the block is differentiable as ever.

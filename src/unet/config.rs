@@ -1,6 +1,7 @@
 //! What a U-Net looks like: the part of diffusers' `config.json` that shapes the function.
 
 use crate::error::Fault;
+use crate::nn::BlockOptions;
 use crate::schema::{self, OtherKeys};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::json;
@@ -136,6 +137,17 @@ impl UnetConfig {
             freq_shift: 1.0,
             downsample_padding: 0,
             dropout: 0.0,
+        }
+    }
+
+    /// What all blocks have in common.
+    pub fn block_options(&self) -> BlockOptions {
+        BlockOptions {
+            norm_num_groups: self.norm_num_groups,
+            norm_eps: self.norm_eps,
+            time: Some(4 * self.block_out_channels[0]),
+            dropout: self.dropout,
+            attention_head_dim: self.attention_head_dim,
         }
     }
 

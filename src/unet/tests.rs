@@ -144,14 +144,6 @@ fn the_layout_in_memory_does_not_matter() {
 }
 
 #[test]
-fn joining_and_splitting_channels() {
-    let (a, b) = (random((2, 3, 2, 5), 1), random((2, 3, 2, 3), 2));
-    let joined = concat_channels(a.clone(), b.clone());
-    assert_eq!(joined, concatenate(Axis(3), &[a.view(), b.view()]).unwrap());
-    assert_eq!(split_channels(joined, 5), (a, b));
-}
-
-#[test]
 #[should_panic(expected = "U-Net: 1 times for [2, 4, 4, 1]")]
 fn one_time_per_image() {
     small().infer(&random((2, 4, 4, 1), 1), &[1]);
