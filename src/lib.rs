@@ -127,6 +127,7 @@
 //! `DDPM_SIMD=portable|avx2|avx512` chooses the instruction set; without it the best one of the CPU is taken. AVX2 and AVX-512
 //! give the same bits, the portable version rounds differently.
 
+pub mod autoencoder;
 pub mod checkpoint;
 pub mod data;
 pub mod diffusion;

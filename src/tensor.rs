@@ -8,6 +8,7 @@
 //! [`Denoiser`](crate::diffusion::Denoiser), and in a step of [training](crate::train).
 
 use ndarray::{Array, Array1, Array2, Array3, Array4, ArrayRef, Dimension, ShapeBuilder};
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
 
@@ -69,6 +70,12 @@ pub(crate) fn stale<D: Dimension>(shape: impl ShapeBuilder<Dim = D>) -> Array<f3
         numbers.fill(f32::NAN);
     }
     Array::from_shape_vec(shape, numbers).expect("as many numbers as the shape has")
+}
+
+/// The layers want pixels in memory one after another. What comes from outside may have another layout: a slice, or
+/// channels joined by ndarray.
+pub(crate) fn row_major(x: &Tensor4) -> Cow<'_, Tensor4> {
+    if x.is_standard_layout() { Cow::Borrowed(x) } else { Cow::Owned(x.as_standard_layout().into_owned()) }
 }
 
 /// A tensor of zeros.

@@ -22,12 +22,11 @@ use crate::nn::{
     TimeEmbedding, TimeEmbeddingCache, UpBlock, UpBlockCache, ZERO, activation, sinusoidal_embedding,
 };
 use crate::params::params;
-use crate::tensor::{Batch, Tensor2, Tensor4, copy, recycle};
+use crate::tensor::{Batch, Tensor2, Tensor4, copy, recycle, row_major};
 use ndarray::{ArrayView4, Axis, concatenate};
 use ndarray_rand::rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
-use std::borrow::Cow;
 
 /// Images that go through the network together in training: as many as the widest tile of the matrix product has rows,
 /// so that a tile is one pixel of all of them, and few enough for the cache. Fixed, so that the sums that make a gradient
@@ -259,12 +258,6 @@ impl Denoiser for Unet {
         let joined = concatenate(Axis(0), &views).expect("groups of one shape");
         joined.mapv(f64::from)
     }
-}
-
-/// The layers want pixels in memory one after another. What comes from outside may have another layout: a slice, or
-/// channels joined by ndarray.
-fn row_major(x: &Tensor4) -> Cow<'_, Tensor4> {
-    if x.is_standard_layout() { Cow::Borrowed(x) } else { Cow::Owned(x.as_standard_layout().into_owned()) }
 }
 
 #[cfg(test)]

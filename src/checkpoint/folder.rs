@@ -78,7 +78,8 @@ fn check_parts(index: &str) -> Result<(), Fault> {
     }
 }
 
-fn weights(dir: &Path) -> Result<PathBuf> {
+/// The file of weights in a folder, or the list of them.
+pub(super) fn weights(dir: &Path) -> Result<PathBuf> {
     let known = [WEIGHTS].into_iter().chain(INDICES).chain([WEIGHTS_F16]);
     if let Some(found) = known.map(|name| dir.join(name)).find(|path| path.exists()) {
         return Ok(found);

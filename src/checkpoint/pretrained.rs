@@ -82,7 +82,12 @@ const SAVED_SCHEDULER: &str = "ddpm_scheduler";
 
 /// A warning, if a configuration does not mean what it meant when the weights were saved: it is damaged, or someone has
 /// changed it on purpose.
-fn changed(key: &str, now: &str, path: &Path, metadata: &BTreeMap<String, String>) -> Option<String> {
+pub(super) fn changed(
+    key: &str,
+    now: &str,
+    path: &Path,
+    metadata: &BTreeMap<String, String>,
+) -> Option<String> {
     let saved = metadata.get(key)?;
     let now = checksum::of_text(now);
     let what = "was changed after the weights beside it were saved";
@@ -129,7 +134,12 @@ fn network(config: &UnetConfig, file: &mut Tensors) -> Result<Unet, Fault> {
 /// Fails if the file holds less than half of a network of this shape: before a damaged configuration asks for all the
 /// memory there is. A single tensor that is missing is named by its key, later.
 pub(crate) fn enough(config: &UnetConfig, file: &Tensors) -> Result<(), Fault> {
-    let (needed, found) = (config.parameters(), file.tensors.values().map(|t| t.len()).sum::<usize>());
+    enough_for(config.parameters(), file)
+}
+
+/// As [`enough`], for so many parameters.
+pub(super) fn enough_for(needed: f64, file: &Tensors) -> Result<(), Fault> {
+    let found = file.tensors.values().map(|t| t.len()).sum::<usize>();
     if found as f64 >= 0.5 * needed {
         return Ok(());
     }

@@ -197,14 +197,15 @@ pub fn assert_close<'a>(
 
 /// The largest difference, and the largest reference value.
 #[track_caller]
-pub fn max_error<'a>(
-    got: impl IntoIterator<Item = &'a f32>,
+pub fn max_error<'a, T: Copy + Into<f64> + 'a>(
+    got: impl IntoIterator<Item = &'a T>,
     want: impl IntoIterator<Item = &'a f64>,
 ) -> (f64, f64) {
-    let (got, want): (Vec<&f32>, Vec<&f64>) = (got.into_iter().collect(), want.into_iter().collect());
+    let got: Vec<f64> = got.into_iter().map(|&g| g.into()).collect();
+    let want: Vec<&f64> = want.into_iter().collect();
     assert_eq!(got.len(), want.len(), "numbers of values");
     assert!(got.iter().all(|v| v.is_finite()), "not finite");
-    let error = got.iter().zip(&want).map(|(&&g, &&w)| (g as f64 - w).abs()).fold(0.0, f64::max);
+    let error = got.iter().zip(&want).map(|(g, w)| (g - **w).abs()).fold(0.0, f64::max);
     (error, want.iter().map(|w| w.abs()).fold(0.0, f64::max))
 }
 
