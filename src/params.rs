@@ -6,39 +6,70 @@
 
 use ndarray::{ArrayViewD, ArrayViewMutD};
 
+/// In which order PyTorch keeps the axes of a parameter, and so checkpoints. The layer says it: a table of embeddings is
+/// `[classes, channels]` in both, and yet a matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// as here
+    Plain,
+    /// `[in, out]` here, `[out, in]` there
+    Linear,
+    /// `[k, k, in, out]` here, `[out, in, k, k]` there
+    Conv,
+}
+
+/// What [`Params::visit`] calls with key, layout and tensor.
+pub type Visitor<'f, 'a> = dyn FnMut(String, Layout, ArrayViewD<'a, f32>) + 'f;
+/// As [`Visitor`], to write.
+pub type VisitorMut<'f, 'a> = dyn FnMut(String, Layout, ArrayViewMutD<'a, f32>) + 'f;
+
 /// A value with named parameters: a tensor, a layer, a whole model.
 pub trait Params: Clone {
-    /// Calls `f` with the key and the tensor of each parameter, in the order of the fields.
-    fn visit<'a>(&'a self, path: &str, f: &mut dyn FnMut(String, ArrayViewD<'a, f32>));
+    /// Calls `f` with the key, the layout and the tensor of each parameter, in the order of the fields.
+    fn visit<'a>(&'a self, path: &str, f: &mut Visitor<'_, 'a>);
 
     /// As [`visit`](Params::visit), to write.
-    fn visit_mut<'a>(&'a mut self, path: &str, f: &mut dyn FnMut(String, ArrayViewMutD<'a, f32>));
+    fn visit_mut<'a>(&'a mut self, path: &str, f: &mut VisitorMut<'_, 'a>);
 
     /// All parameters with their keys.
     fn named(&self) -> Vec<(String, ArrayViewD<'_, f32>)> {
         let mut all = Vec::new();
-        self.visit("", &mut |key, tensor| all.push((key, tensor)));
+        self.visit("", &mut |key, _, tensor| all.push((key, tensor)));
         all
     }
 
     /// All parameters with their keys, to write.
     fn named_mut(&mut self) -> Vec<(String, ArrayViewMutD<'_, f32>)> {
         let mut all = Vec::new();
-        self.visit_mut("", &mut |key, tensor| all.push((key, tensor)));
+        self.visit_mut("", &mut |key, _, tensor| all.push((key, tensor)));
+        all
+    }
+
+    /// All parameters with their keys and layouts.
+    fn tensors(&self) -> Vec<(String, Layout, ArrayViewD<'_, f32>)> {
+        let mut all = Vec::new();
+        self.visit("", &mut |key, layout, tensor| all.push((key, layout, tensor)));
+        all
+    }
+
+    /// All parameters with their keys and layouts, to write.
+    fn tensors_mut(&mut self) -> Vec<(String, Layout, ArrayViewMutD<'_, f32>)> {
+        let mut all = Vec::new();
+        self.visit_mut("", &mut |key, layout, tensor| all.push((key, layout, tensor)));
         all
     }
 
     /// The numbers of each parameter, in order.
     fn slices(&self) -> Vec<&[f32]> {
         let mut all = Vec::new();
-        self.visit("", &mut |_, tensor| all.push(tensor.to_slice().expect("parameters are contiguous")));
+        self.visit("", &mut |_, _, tensor| all.push(tensor.to_slice().expect("parameters are contiguous")));
         all
     }
 
     /// The numbers of each parameter, in order, to write.
     fn slices_mut(&mut self) -> Vec<&mut [f32]> {
         let mut all = Vec::new();
-        self.visit_mut("", &mut |_, tensor| {
+        self.visit_mut("", &mut |_, _, tensor| {
             all.push(tensor.into_slice().expect("parameters are contiguous"))
         });
         all
@@ -62,45 +93,56 @@ pub(crate) fn join_key(path: &str, field: &str) -> String {
 }
 
 impl<D: ndarray::Dimension> Params for ndarray::Array<f32, D> {
-    fn visit<'a>(&'a self, path: &str, f: &mut dyn FnMut(String, ArrayViewD<'a, f32>)) {
-        f(path.to_string(), self.view().into_dyn());
+    fn visit<'a>(&'a self, path: &str, f: &mut Visitor<'_, 'a>) {
+        f(path.to_string(), Layout::Plain, self.view().into_dyn());
     }
-    fn visit_mut<'a>(&'a mut self, path: &str, f: &mut dyn FnMut(String, ArrayViewMutD<'a, f32>)) {
-        f(path.to_string(), self.view_mut().into_dyn());
+    fn visit_mut<'a>(&'a mut self, path: &str, f: &mut VisitorMut<'_, 'a>) {
+        f(path.to_string(), Layout::Plain, self.view_mut().into_dyn());
     }
 }
 
 /// `resnets: Vec<ResnetBlock>` has the keys `resnets.0.…`, `resnets.1.…`.
 impl<T: Params> Params for Vec<T> {
-    fn visit<'a>(&'a self, path: &str, f: &mut dyn FnMut(String, ArrayViewD<'a, f32>)) {
+    fn visit<'a>(&'a self, path: &str, f: &mut Visitor<'_, 'a>) {
         self.iter().enumerate().for_each(|(i, item)| item.visit(&join_key(path, &i.to_string()), f));
     }
-    fn visit_mut<'a>(&'a mut self, path: &str, f: &mut dyn FnMut(String, ArrayViewMutD<'a, f32>)) {
+    fn visit_mut<'a>(&'a mut self, path: &str, f: &mut VisitorMut<'_, 'a>) {
         self.iter_mut().enumerate().for_each(|(i, item)| item.visit_mut(&join_key(path, &i.to_string()), f));
     }
 }
 
 /// An absent layer has no parameters.
 impl<T: Params> Params for Option<T> {
-    fn visit<'a>(&'a self, path: &str, f: &mut dyn FnMut(String, ArrayViewD<'a, f32>)) {
+    fn visit<'a>(&'a self, path: &str, f: &mut Visitor<'_, 'a>) {
         self.iter().for_each(|item| item.visit(path, f));
     }
-    fn visit_mut<'a>(&'a mut self, path: &str, f: &mut dyn FnMut(String, ArrayViewMutD<'a, f32>)) {
+    fn visit_mut<'a>(&'a mut self, path: &str, f: &mut VisitorMut<'_, 'a>) {
         self.iter_mut().for_each(|item| item.visit_mut(path, f));
     }
 }
 
-/// Implements [`Params`] for a struct: `params!(Linear { weight, bias });`. Fields not named are not parameters.
+/// Implements [`Params`] for a struct: `params!(Linear { weight: Linear, bias });`. Fields not named are not parameters; the
+/// layout of a tensor stands behind its name, unless it is [`Plain`](Layout::Plain).
 macro_rules! params {
-    ($model:ident { $($field:ident),* $(,)? }) => {
+    ($model:ident { $($field:ident $(: $layout:ident)?),* $(,)? }) => {
         impl $crate::params::Params for $model {
-            fn visit<'a>(&'a self, path: &str, f: &mut dyn FnMut(String, ndarray::ArrayViewD<'a, f32>)) {
-                $($crate::params::Params::visit(&self.$field, &$crate::params::join_key(path, stringify!($field)), f);)*
+            fn visit<'a>(&'a self, path: &str, f: &mut $crate::params::Visitor<'_, 'a>) {
+                $($crate::params::params!(@visit (visit) (&self.$field) $field path f $($layout)?);)*
             }
-            fn visit_mut<'a>(&'a mut self, path: &str, f: &mut dyn FnMut(String, ndarray::ArrayViewMutD<'a, f32>)) {
-                $($crate::params::Params::visit_mut(&mut self.$field, &$crate::params::join_key(path, stringify!($field)), f);)*
+            fn visit_mut<'a>(&'a mut self, path: &str, f: &mut $crate::params::VisitorMut<'_, 'a>) {
+                $($crate::params::params!(@visit (visit_mut) (&mut self.$field) $field path f $($layout)?);)*
             }
         }
+    };
+    (@visit ($visit:ident) ($value:expr) $field:ident $path:ident $f:ident) => {
+        $crate::params::Params::$visit($value, &$crate::params::join_key($path, stringify!($field)), $f)
+    };
+    (@visit ($visit:ident) ($value:expr) $field:ident $path:ident $f:ident $layout:ident) => {
+        $crate::params::Params::$visit(
+            $value,
+            &$crate::params::join_key($path, stringify!($field)),
+            &mut |key, _, tensor| $f(key, $crate::params::Layout::$layout, tensor),
+        )
     };
 }
 pub(crate) use params;
@@ -151,6 +193,16 @@ mod tests {
         let keys: Vec<String> = again.named_mut().into_iter().map(|(key, _)| key).collect();
         assert_eq!(keys, want);
         assert_eq!(model.count(), 3 * 9 + 1);
+    }
+
+    #[test]
+    fn the_layer_says_its_layout() {
+        let layouts: Vec<Layout> = model().tensors().into_iter().map(|(_, layout, _)| layout).collect();
+        use Layout::{Linear, Plain};
+        assert_eq!(layouts, [Linear, Plain, Linear, Plain, Linear, Plain, Plain]);
+        let mut again = model();
+        let again: Vec<Layout> = again.tensors_mut().into_iter().map(|(_, layout, _)| layout).collect();
+        assert_eq!(again, layouts);
     }
 
     #[test]

@@ -84,8 +84,8 @@ fn loss_bound_and_all_gradients() {
 
         let want = |key: &str| golden.array(&format!("grad/{key}"));
         let all = grad.named().iter().flat_map(|(key, _)| want(key)).fold(0.0f64, |m, g| m.max(g.abs()));
-        for (key, got) in grad.named() {
-            let (got, want) = (checkpoint::to_pytorch(got).mapv(f64::from), want(&key));
+        for (key, layout, got) in grad.tensors() {
+            let (got, want) = (checkpoint::to_pytorch(got, layout).mapv(f64::from), want(&key));
             assert_eq!(got.shape(), want.shape(), "{name}: {key}");
             let (error, max) = max_error(&got, &want);
             assert!(error <= 1e-4 * max + 1e-6 * all, "{name}: {key} is off by {error:e} of {max:e}");

@@ -10,7 +10,7 @@ use ddpm::nn::{
     Attention, Conv2d, GroupNorm, Linear, activation, nearest_upsample, nearest_upsample_backward,
     sinusoidal_embedding,
 };
-use ddpm::params::Params;
+use ddpm::params::{Layout, Params};
 use ddpm::tensor::{Tensor1, Tensor2};
 use ndarray::{Axis, Ix1, Ix2, Ix4};
 
@@ -36,7 +36,7 @@ fn convolutions_with_gradients() {
     ] {
         let key = |part: &str| format!("{name}/{part}");
         let layer = Conv2d {
-            weight: checkpoint::from_pytorch(golden.array32(&key("in/w")).view())
+            weight: checkpoint::from_pytorch(golden.array32(&key("in/w")).view(), Layout::Conv)
                 .into_dimensionality::<Ix4>()
                 .unwrap(),
             bias: golden.array32(&key("in/b")).into_dimensionality::<Ix1>().unwrap(),
@@ -49,7 +49,11 @@ fn convolutions_with_gradients() {
         let dx = layer.backward(cache, &golden.batch32(&key("g")), &mut grad);
         close(name, &dx, &golden.batch(&key("grad/x")));
         close(name, &grad.bias, &golden.array(&key("grad/b")));
-        close(name, &checkpoint::to_pytorch(grad.weight.view().into_dyn()), &golden.array(&key("grad/w")));
+        close(
+            name,
+            &checkpoint::to_pytorch(grad.weight.view().into_dyn(), Layout::Conv),
+            &golden.array(&key("grad/w")),
+        );
     }
 }
 

@@ -66,8 +66,8 @@ fn tiny_unets_with_all_gradients() {
         let want = under(&golden, "grad/");
         let all = want.values().flat_map(|g| g.iter()).fold(0.0f64, |m, v| m.max(v.abs() as f64));
         assert_eq!(want.len(), grad.named().len(), "{name}: number of parameters");
-        for (key, got) in grad.named() {
-            let got = checkpoint::to_pytorch(got);
+        for (key, layout, got) in grad.tensors() {
+            let got = checkpoint::to_pytorch(got, layout);
             let want = want[&key].mapv(f64::from);
             assert_eq!(got.shape(), want.shape(), "{name}: {key}");
             let (error, max) = max_error(&got, &want);
@@ -85,8 +85,11 @@ fn the_cifar_shape_by_name_and_by_value() {
     for golden in golden_unets(true) {
         let config = UnetConfig::from_json(golden.meta("config")).unwrap();
         let mut unet = Unet::new(&config, &mut stream(0, 0));
-        let ours: BTreeMap<String, Vec<usize>> =
-            unet.named().into_iter().map(|(k, w)| (k, checkpoint::to_pytorch(w).shape().to_vec())).collect();
+        let ours: BTreeMap<String, Vec<usize>> = unet
+            .tensors()
+            .into_iter()
+            .map(|(k, layout, w)| (k, checkpoint::to_pytorch(w, layout).shape().to_vec()))
+            .collect();
         assert_eq!(ours, recipe_shapes(&golden));
         if config.block_out_channels == [128, 256, 256, 256] && config.layers_per_block == 2 {
             assert_eq!(unet.count(), 35_746_307);
@@ -154,8 +157,8 @@ fn ten_training_steps() {
 #[track_caller]
 fn assert_same_weights(name: &str, model: &Unet, want: &BTreeMap<String, ArrayD<f32>>) {
     assert_eq!(model.named().len(), want.len(), "{name}: number of parameters");
-    for (key, got) in model.named().into_iter().filter(|(key, _)| !key.ends_with("to_k.bias")) {
-        let (error, _) = max_error(&checkpoint::to_pytorch(got), &want[&key].mapv(f64::from));
+    for (key, layout, got) in model.tensors().into_iter().filter(|(key, ..)| !key.ends_with("to_k.bias")) {
+        let (error, _) = max_error(&checkpoint::to_pytorch(got, layout), &want[&key].mapv(f64::from));
         assert!(error <= 1e-4, "{name}/{key} is off by {error:e}");
     }
 }

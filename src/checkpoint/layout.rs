@@ -2,14 +2,14 @@
 
 use super::Precision;
 use crate::error::Fault;
-use crate::params::Params;
+use crate::params::{Layout, Params};
 use ndarray::{ArrayD, ArrayViewD, Dimension, IxDyn};
 use std::collections::BTreeMap;
 
 /// Puts a model's parameters under `prefix` into `tensors`, in PyTorch's layout.
 pub fn add(model: &impl Params, prefix: &str, tensors: &mut BTreeMap<String, ArrayD<f32>>) {
-    for (key, tensor) in model.named() {
-        tensors.insert(format!("{prefix}{key}"), to_pytorch(tensor));
+    for (key, layout, tensor) in model.tensors() {
+        tensors.insert(format!("{prefix}{key}"), to_pytorch(tensor, layout));
     }
 }
 
@@ -22,9 +22,10 @@ pub fn fill(
     prefix: &str,
     tensors: &mut BTreeMap<String, ArrayD<f32>>,
 ) -> Result<(), Fault> {
-    for (key, mut tensor) in model.named_mut() {
-        let found = take(tensors, &format!("{prefix}{key}"), pytorch_view(tensor.view()).shape())?;
-        tensor.assign(&from_pytorch(found.view()));
+    for (key, layout, mut tensor) in model.tensors_mut() {
+        let shape = pytorch_view(tensor.view(), layout).shape().to_vec();
+        let found = take(tensors, &format!("{prefix}{key}"), &shape)?;
+        tensor.assign(&from_pytorch(found.view(), layout));
     }
     Ok(())
 }
@@ -75,27 +76,27 @@ pub fn nothing_left(tensors: &BTreeMap<String, ArrayD<f32>>) -> Result<(), Fault
     }
 }
 
-/// `[k, k, in, out]` → `[out, in, k, k]`, `[in, out]` → `[out, in]`; vectors as they are.
-pub fn to_pytorch(tensor: ArrayViewD<f32>) -> ArrayD<f32> {
-    pytorch_view(tensor).as_standard_layout().into_owned()
+/// `[k, k, in, out]` → `[out, in, k, k]`, `[in, out]` → `[out, in]`; what is plain as it is.
+pub fn to_pytorch(tensor: ArrayViewD<f32>, layout: Layout) -> ArrayD<f32> {
+    pytorch_view(tensor, layout).as_standard_layout().into_owned()
 }
 
 /// The same numbers with PyTorch's axes, not moved in memory.
-fn pytorch_view(tensor: ArrayViewD<f32>) -> ArrayViewD<f32> {
-    permuted(tensor, &[3, 2, 0, 1])
+fn pytorch_view(tensor: ArrayViewD<f32>, layout: Layout) -> ArrayViewD<f32> {
+    permuted(tensor, layout, &[3, 2, 0, 1])
 }
 
 /// The inverse of [`to_pytorch`].
-pub fn from_pytorch(tensor: ArrayViewD<f32>) -> ArrayD<f32> {
-    permuted(tensor, &[2, 3, 1, 0]).as_standard_layout().into_owned()
+pub fn from_pytorch(tensor: ArrayViewD<f32>, layout: Layout) -> ArrayD<f32> {
+    permuted(tensor, layout, &[2, 3, 1, 0]).as_standard_layout().into_owned()
 }
 
-/// Convolutions with their axes in the order `four`, matrices transposed, vectors as they are.
-fn permuted<'a>(tensor: ArrayViewD<'a, f32>, four: &[usize; 4]) -> ArrayViewD<'a, f32> {
-    match tensor.ndim() {
-        4 => tensor.permuted_axes(IxDyn(four)),
-        2 => tensor.reversed_axes(),
-        _ => tensor,
+/// Convolutions with their axes in the order `four`, matrices transposed, what is plain as it is.
+fn permuted<'a>(tensor: ArrayViewD<'a, f32>, layout: Layout, four: &[usize; 4]) -> ArrayViewD<'a, f32> {
+    match layout {
+        Layout::Conv => tensor.permuted_axes(IxDyn(four)),
+        Layout::Linear => tensor.reversed_axes(),
+        Layout::Plain => tensor,
     }
 }
 

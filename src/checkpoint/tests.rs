@@ -5,7 +5,7 @@ use crate::error::Fault;
 use crate::files::write_atomically;
 use crate::nn::Linear;
 use crate::nn::gradient_check::shaken;
-use crate::params::Params;
+use crate::params::{Layout, Params};
 use crate::rng::stream;
 use crate::unet::{Unet, UnetConfig};
 use half::{bf16, f16};
@@ -173,9 +173,9 @@ fn layouts_change_at_the_border() {
     assert_eq!(tensors["p.bias"], linear.bias.clone().into_dyn());
     let conv =
         ArrayD::from_shape_fn(vec![3, 4, 2, 5], |i| (1000 * i[0] + 100 * i[1] + 10 * i[2] + i[3]) as f32);
-    let torch = to_pytorch(conv.view());
+    let torch = to_pytorch(conv.view(), Layout::Conv);
     assert_eq!((torch.shape(), torch[[4, 1, 2, 3]]), (&[5, 2, 3, 4][..], 2314.0));
-    assert_eq!(from_pytorch(torch.view()), conv);
+    assert_eq!(from_pytorch(torch.view(), Layout::Conv), conv);
 }
 
 /// A saved network whose tensors were changed, and what loading it says.

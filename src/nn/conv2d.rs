@@ -45,7 +45,7 @@ pub struct Conv2d {
     pub padding: [usize; 2],
 }
 
-params!(Conv2d { weight, bias });
+params!(Conv2d { weight: Conv, bias });
 
 /// What [`Conv2d::backward`] needs: the input.
 #[derive(Debug)]

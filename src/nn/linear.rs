@@ -16,7 +16,7 @@ pub struct Linear {
     pub bias: Tensor1,
 }
 
-params!(Linear { weight, bias });
+params!(Linear { weight: Linear, bias });
 
 /// What [`Linear::backward`] needs: the input.
 #[derive(Debug)]

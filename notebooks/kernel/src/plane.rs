@@ -5,10 +5,8 @@
 use ddpm::diffusion::{Denoiser, NoisyBatch, Reverse, simple_loss};
 use ddpm::nn::{Linear, LinearCache, ZERO, activation, sinusoidal_embedding};
 use ddpm::optim::Adam;
-use ddpm::params::Params;
-use ddpm::prelude::ndarray::{
-    Array2, Array3, ArrayView1, ArrayViewD, ArrayViewMutD, Axis, NewAxis, concatenate, s,
-};
+use ddpm::params::{Params, Visitor, VisitorMut};
+use ddpm::prelude::ndarray::{Array2, Array3, ArrayView1, Axis, NewAxis, concatenate, s};
 use ddpm::prelude::{Batch, Rng, Tensor2};
 use std::f64::consts::PI;
 
@@ -44,10 +42,10 @@ pub struct PointNet {
 }
 
 impl Params for PointNet {
-    fn visit<'a>(&'a self, path: &str, f: &mut dyn FnMut(String, ArrayViewD<'a, f32>)) {
+    fn visit<'a>(&'a self, path: &str, f: &mut Visitor<'_, 'a>) {
         self.layers.visit(path, f);
     }
-    fn visit_mut<'a>(&'a mut self, path: &str, f: &mut dyn FnMut(String, ArrayViewMutD<'a, f32>)) {
+    fn visit_mut<'a>(&'a mut self, path: &str, f: &mut VisitorMut<'_, 'a>) {
         self.layers.visit_mut(path, f);
     }
 }
