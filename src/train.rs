@@ -22,6 +22,7 @@ pub use log::{LogRow, shipped_log};
 pub use run::{Event, Run, RunOptions};
 pub use step::{Group, StepReport, loss_and_gradient};
 
+use crate::data::Dataset;
 use crate::diffusion::{ImportanceSampler, Loss, Reverse, Times};
 use crate::error::{Error, Result};
 use crate::optim::{Adam, AdamOptions, Cooldown};
@@ -117,6 +118,26 @@ impl Trainer {
             record: None,
             domain: Domain::Training,
             open_row: None,
+        }
+    }
+
+    /// Whether these data can train this network.
+    ///
+    /// # Errors
+    /// The network knows classes, and an image has no label, or one that has no row in the network's table.
+    pub fn check_data(&self, data: &Dataset) -> Result<()> {
+        let Some(rows) = self.unet.config.num_class_embeds else { return Ok(()) };
+        match data.classes() {
+            None => Err(Error::argument(
+                &data.name,
+                "a label for every image, as the network knows classes",
+                "none",
+            )),
+            Some(classes) if classes.len() > rows => {
+                let expected = format!("labels below {rows}, the rows of the network's table of classes");
+                Err(Error::argument(&data.name, expected, classes.len() - 1))
+            }
+            Some(_) => Ok(()),
         }
     }
 

@@ -15,15 +15,16 @@ mod config;
 
 pub use config::{BlockType, MAX_PARAMETERS, UnetConfig};
 
-use crate::diffusion::Denoiser;
+use crate::diffusion::{Denoiser, Given, Known, Query};
 use crate::nn::blocks::{add_popped, replace};
 use crate::nn::{
-    Conv2d, Conv2dCache, DownBlock, DownBlockCache, GroupNorm, GroupNormCache, MidBlock, MidBlockCache,
-    TimeEmbedding, TimeEmbeddingCache, UpBlock, UpBlockCache, ZERO, activation, sinusoidal_embedding,
+    ClassEmbedding, Conv2d, Conv2dCache, DownBlock, DownBlockCache, GroupNorm, GroupNormCache, MidBlock,
+    MidBlockCache, TimeEmbedding, TimeEmbeddingCache, UpBlock, UpBlockCache, ZERO, activation,
+    sinusoidal_embedding,
 };
 use crate::params::params;
 use crate::tensor::{Batch, Tensor2, Tensor4, copy, recycle, row_major};
-use ndarray::{ArrayView4, Axis, concatenate};
+use ndarray::{Axis, concatenate, s};
 use ndarray_rand::rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -42,6 +43,8 @@ pub struct Unet {
     pub conv_in: Conv2d,
     /// what every residual block is told of the time
     pub time_embedding: TimeEmbedding,
+    /// and of the class, if the network knows classes
+    pub class_embedding: Option<ClassEmbedding>,
     /// from fine to coarse
     pub down_blocks: Vec<DownBlock>,
     /// at the coarsest resolution
@@ -54,13 +57,23 @@ pub struct Unet {
     pub conv_out: Conv2d,
 }
 
-params!(Unet { conv_in, time_embedding, down_blocks, mid_block, up_blocks, conv_norm_out, conv_out });
+params!(Unet {
+    conv_in,
+    time_embedding,
+    class_embedding,
+    down_blocks,
+    mid_block,
+    up_blocks,
+    conv_norm_out,
+    conv_out
+});
 
 /// What [`Unet::backward`] needs.
 #[derive(Debug)]
 pub struct UnetCache {
     conv_in: Conv2dCache,
     time_embedding: TimeEmbeddingCache,
+    classes: Vec<Option<usize>>,
     temb: Tensor2,
     down: Vec<DownBlockCache>,
     mid: MidBlockCache,
@@ -104,6 +117,7 @@ impl Unet {
             config: config.clone(),
             conv_in,
             time_embedding,
+            class_embedding: config.num_class_embeds.map(|classes| ClassEmbedding::new(classes, 4 * first)),
             down_blocks,
             mid_block,
             up_blocks,
@@ -112,12 +126,15 @@ impl Unet {
         }
     }
 
-    /// `silu(temb)`, which every residual block projects to its own channels; and what backward needs.
-    fn embed_time(&self, t: &[usize]) -> (Tensor2, Tensor2, TimeEmbeddingCache) {
-        let (temb, cache) = self.time_embedding.forward(self.sinusoids(t));
+    /// temb = W₂ silu(W₁ sinusoids(t) + b₁) + b₂ + E[c], from the first part of the sum. Every residual block projects
+    /// `silu(temb)`, the second value, to its own channels.
+    fn embed(&self, mut temb: Tensor2, classes: &[Option<usize>]) -> (Tensor2, Tensor2) {
+        if let Some(embedding) = &self.class_embedding {
+            temb += &embedding.infer(classes);
+        }
         let mut silu_temb = temb.clone();
         activation::silu(silu_temb.as_slice_mut().expect("contiguous"));
-        (silu_temb, temb, cache)
+        (temb, silu_temb)
     }
 
     fn sinusoids(&self, t: &[usize]) -> Tensor2 {
@@ -133,8 +150,27 @@ impl Unet {
     /// If the shapes don't fit, or a side is not divisible by 2 for every downsampling.
     #[track_caller]
     pub fn forward(&self, x: Tensor4, t: &[usize], rngs: &mut [ChaCha8Rng]) -> (Tensor4, UnetCache) {
-        self.check_input(&x, t);
-        let (silu_temb, temb, time_embedding) = self.embed_time(t);
+        self.forward_given(x, t, &Given::default(), rngs)
+    }
+
+    /// [`forward`](Unet::forward) with what is known of each image, row by row.
+    ///
+    /// A network with a table of classes takes an image without one for one of no class (the last row). One that is told
+    /// pixels sees `[m x_0, (1 − m) x_t, m]`, 2C + 1 channels (CSDI, Tashiro et al. 2021); a `∂L/∂x` is that of what it sees.
+    ///
+    /// # Panics
+    /// As [`forward`](Unet::forward); if it is told what it has no table or no channels for.
+    #[track_caller]
+    pub fn forward_given(
+        &self,
+        x: Tensor4,
+        t: &[usize],
+        given: &Given,
+        rngs: &mut [ChaCha8Rng],
+    ) -> (Tensor4, UnetCache) {
+        let (x, classes) = self.see(x, t, given);
+        let (temb, time_embedding) = self.time_embedding.forward(self.sinusoids(t));
+        let (temb, silu_temb) = self.embed(temb, &classes);
         let (mut h, conv_in) = self.conv_in.forward(row_major(&x).into_owned());
         let mut skips = vec![copy(&h)];
 
@@ -152,7 +188,7 @@ impl Unet {
         }
         let (h, conv_norm_out) = self.conv_norm_out.forward_silu(h);
         let (y, conv_out) = self.conv_out.forward(h);
-        (y, UnetCache { conv_in, time_embedding, temb, down, mid, up, conv_norm_out, conv_out })
+        (y, UnetCache { conv_in, time_embedding, classes, temb, down, mid, up, conv_norm_out, conv_out })
     }
 
     /// Given `dy = ∂L/∂y`, adds every parameter's gradient to `grad` and returns `∂L/∂x`.
@@ -175,18 +211,27 @@ impl Unet {
 
         let temb = cache.temb.as_slice().expect("contiguous");
         activation::silu_backward(temb, d_silu_temb.as_slice_mut().expect("contiguous"));
-        self.time_embedding.backward(cache.time_embedding, &d_silu_temb, &mut grad.time_embedding);
+        let d_temb = d_silu_temb;
+        if let Some((embedding, grad)) = self.class_embedding.as_ref().zip(grad.class_embedding.as_mut()) {
+            embedding.backward(&cache.classes, &d_temb, grad);
+        }
+        self.time_embedding.backward(cache.time_embedding, &d_temb, &mut grad.time_embedding);
         self.conv_in.backward(cache.conv_in, &dh, &mut grad.conv_in)
     }
 
     /// [`forward`](Unet::forward) without dropout and without caches.
     #[track_caller]
     pub fn infer(&self, x: &Tensor4, t: &[usize]) -> Tensor4 {
-        self.check_input(x, t);
-        let mut silu_temb = self.time_embedding.infer(&self.sinusoids(t));
-        activation::silu(silu_temb.as_slice_mut().expect("contiguous"));
+        self.infer_given(x.clone(), t, &Given::default())
+    }
 
-        let mut h = self.conv_in.infer(&row_major(x));
+    /// [`forward_given`](Unet::forward_given) without dropout and without caches.
+    #[track_caller]
+    pub fn infer_given(&self, x: Tensor4, t: &[usize], given: &Given) -> Tensor4 {
+        let (x, classes) = self.see(x, t, given);
+        let (_, silu_temb) = self.embed(self.time_embedding.infer(&self.sinusoids(t)), &classes);
+
+        let mut h = self.conv_in.infer(&row_major(&x));
         let mut skips = vec![copy(&h)];
         for block in &self.down_blocks {
             h = block.infer(h, Some(&silu_temb), Some(&mut skips));
@@ -219,6 +264,25 @@ impl Unet {
         sum + self.conv_out.flops(h * w)
     }
 
+    /// The input and the classes, after a check that they fit each other and the network.
+    #[track_caller]
+    fn see(&self, x: Tensor4, t: &[usize], given: &Given) -> (Tensor4, Vec<Option<usize>>) {
+        let x = match &given.known {
+            Some(known) => beside_known(&x, known),
+            None => x,
+        };
+        self.check_input(&x, t);
+        let classes = match &given.class {
+            Some(classes) if self.class_embedding.is_some() => {
+                assert_eq!(classes.len(), t.len(), "U-Net: one class per image");
+                classes.clone()
+            }
+            Some(classes) => panic!("U-Net without a table of classes, told {classes:?}"),
+            None => vec![None; t.len()],
+        };
+        (x, classes)
+    }
+
     #[track_caller]
     fn check_input(&self, x: &Tensor4, t: &[usize]) {
         let (n, h, w, c) = x.dim();
@@ -240,19 +304,42 @@ impl Unet {
     }
 }
 
+/// `[m x_0, (1 − m) x_t, m]`: what is known, what is noisy, and which is which, `[N, H, W, 2C + 1]`.
+#[track_caller]
+fn beside_known(x_t: &Tensor4, known: &Known) -> Tensor4 {
+    let mask = known.mask.mapv(|m| m as f32);
+    let values = &known.values.mapv(|v| v as f32) * &mask;
+    let noisy = x_t * &mask.mapv(|m| 1.0 - m);
+    concatenate(Axis(3), &[values.view(), noisy.view(), mask.view()])
+        .expect("one image beside another")
+        .as_standard_layout()
+        .into_owned()
+}
+
 /// Groups of at most [`GROUP`] images side by side on all threads; the network computes in `f32`.
 impl Denoiser for Unet {
     #[track_caller]
     fn predict(&self, x_t: &Batch, t: &[usize]) -> Batch {
+        self.answer(&Query::new(x_t, t))
+    }
+
+    #[track_caller]
+    fn answer(&self, query: &Query) -> Batch {
+        let (x_t, t) = (query.x_t, query.t);
         assert_eq!(t.len(), x_t.len_of(Axis(0)), "U-Net: {} times for {:?}", t.len(), x_t.shape());
+        let given = query.rows();
         // an image's result is the same in any group, so that few images may be shared out to many threads
         let size = GROUP.min(t.len().div_ceil(rayon::current_num_threads())).max(1);
-        let infer = |(x, t): (ArrayView4<f64>, &[usize])| self.infer(&x.mapv(|v| v as f32), t);
-        let groups = x_t.axis_chunks_iter(Axis(0), size);
+        let rows: Vec<usize> = (0..t.len()).collect();
+        let infer = |rows: &[usize]| {
+            let (first, last) = (rows[0], rows[rows.len() - 1]);
+            let x = x_t.slice(s![first..=last, .., .., ..]).mapv(|v| v as f32);
+            self.infer_given(x, &t[first..=last], &given.rows(rows))
+        };
         let groups: Vec<Tensor4> = if t.len() <= size || rayon::current_num_threads() == 1 {
-            groups.zip(t.chunks(size)).map(infer).collect() // without waking another thread
+            rows.chunks(size).map(infer).collect() // without waking another thread
         } else {
-            groups.into_par_iter().zip(t.par_chunks(size)).map(infer).collect()
+            rows.par_chunks(size).map(infer).collect()
         };
         let views: Vec<_> = groups.iter().map(|g| g.view()).collect();
         let joined = concatenate(Axis(0), &views).expect("groups of one shape");

@@ -7,40 +7,17 @@ mod common;
 
 use common::{Golden, assert_close, golden_file, golden_files, max_error};
 use ddpm::autoencoder::{AutoencoderConfig, AutoencoderKl, Posterior};
-use ddpm::checkpoint;
 use ddpm::diffusion::Normal;
 use ddpm::params::Params;
 use ddpm::rng::stream;
 use ddpm::tensor::Batch;
-use std::collections::BTreeMap;
 use std::f64::consts::{LN_2, PI};
 
 fn model(golden: &Golden) -> AutoencoderKl {
     let config = AutoencoderConfig::from_json(golden.meta("config")).unwrap();
     let whole = AutoencoderConfig::from_json(golden.meta("config_json")).unwrap();
     assert_eq!(config, whole, "all that diffusers writes");
-    let mut model = AutoencoderKl::new(&config, &mut stream(0, 0));
-    let weights = golden.names().into_iter().filter_map(|name| {
-        let key = name.strip_prefix("w/")?.to_string();
-        Some((key, golden.array32(&name)))
-    });
-    let mut weights: BTreeMap<_, _> = weights.collect();
-    checkpoint::fill(&mut model, "", &mut weights).unwrap();
-    checkpoint::nothing_left(&weights).unwrap();
-    model
-}
-
-/// At most so far from the reference, relative to its largest number.
-#[track_caller]
-fn close<'a>(
-    golden: &Golden,
-    what: &str,
-    got: impl IntoIterator<Item = &'a f64>,
-    want: impl IntoIterator<Item = &'a f64>,
-    tolerance: f64,
-) {
-    let (error, max) = max_error(got, want);
-    assert!(error <= tolerance * max, "{}: {what} is off by {error:e} of {max}", golden.path.display());
+    golden.fill(AutoencoderKl::new(&config, &mut stream(0, 0)), "w/")
 }
 
 #[test]
@@ -48,13 +25,18 @@ fn posterior_and_reconstruction() {
     for golden in golden_files("vae_").into_iter().filter(|golden| golden.has("y")) {
         let model = model(&golden);
         let q = model.encode(&golden.batch("x"));
-        close(&golden, "mean", &q.normal.mean, &golden.batch("mean"), 1e-5);
-        close(&golden, "log variance", &q.normal.log_variance, &golden.batch("logvar"), 1e-5);
+        golden.assert_near("mean", &q.normal.mean, &golden.batch("mean"), 1e-5);
+        golden.assert_near("log variance", &q.normal.log_variance, &golden.batch("logvar"), 1e-5);
         let z = q.normal.sample(&golden.batch("noise"));
-        close(&golden, "z", &z, &golden.batch("z"), 1e-5);
-        close(&golden, "reconstruction", &model.decode(&golden.batch("z")), &golden.batch("y"), 2e-5);
-        close(&golden, "of the mean", &model.decode(&golden.batch("mean")), &golden.batch("y_mode"), 2e-5);
-        close(&golden, "scaled", &(&z * model.config.scaling_factor), &golden.batch("unet_input"), 1e-5);
+        golden.assert_near("z", &z, &golden.batch("z"), 1e-5);
+        golden.assert_near("reconstruction", &model.decode(&golden.batch("z")), &golden.batch("y"), 2e-5);
+        golden.assert_near(
+            "of the mean",
+            &model.decode(&golden.batch("mean")),
+            &golden.batch("y_mode"),
+            2e-5,
+        );
+        golden.assert_near("scaled", &(&z * model.config.scaling_factor), &golden.batch("unet_input"), 1e-5);
         // negative control: a latent scaled before it is decoded is another image
         let wrong = model.decode(&(golden.batch("z") * model.config.scaling_factor));
         let (error, max) = max_error(&wrong, &golden.batch("y"));
@@ -65,7 +47,7 @@ fn posterior_and_reconstruction() {
 #[test]
 fn loss_bound_and_all_gradients() {
     for golden in golden_files("vae_").into_iter().filter(|golden| golden.has("y")) {
-        let (model, x, name) = (model(&golden), golden.batch32("x"), golden.path.display());
+        let (model, x) = (model(&golden), golden.batch32("x"));
         let beta: f64 = golden.meta("beta").parse().unwrap();
         let mut grad = model.zeros_like();
         let loss = model.loss_and_gradient(x.clone(), &golden.batch("noise"), beta, &mut grad);
@@ -73,7 +55,7 @@ fn loss_bound_and_all_gradients() {
         assert_close("squared error", &loss.squared_error, &golden.vec("rec_sq"), 1e-5, 0.0);
         assert_close("KL", &loss.kl, &golden.vec("kl"), 1e-5, 0.0);
         let dx = loss.dx.mapv(f64::from);
-        close(&golden, "∂/∂x", &dx, &golden.batch("grad_x"), 3e-5);
+        golden.assert_near("∂/∂x", &dx, &golden.batch("grad_x"), 3e-5);
 
         // −ELBO = |x − x̂|²/(2 s²) + D/2 log(2π s²) + KL, in bits per dimension
         let (s2, d): (f64, _) =
@@ -82,18 +64,7 @@ fn loss_bound_and_all_gradients() {
             (&loss.squared_error / (2.0 * s2) + d / 2.0 * (2.0 * PI * s2).ln() + &loss.kl) / (d * LN_2);
         assert_close("bits/dim", &bits, &golden.vec("neg_elbo_bits_per_dim"), 1e-5, 1e-6);
 
-        let want = |key: &str| golden.array(&format!("grad/{key}"));
-        let all = grad.named().iter().flat_map(|(key, _)| want(key)).fold(0.0f64, |m, g| m.max(g.abs()));
-        for (key, layout, got) in grad.tensors() {
-            let (got, want) = (checkpoint::to_pytorch(got, layout).mapv(f64::from), want(&key));
-            assert_eq!(got.shape(), want.shape(), "{name}: {key}");
-            let (error, max) = max_error(&got, &want);
-            assert!(error <= 1e-4 * max + 1e-6 * all, "{name}: {key} is off by {error:e} of {max:e}");
-        }
-        assert_eq!(
-            grad.named().len(),
-            golden.names().iter().filter(|name| name.starts_with("grad/")).count()
-        );
+        golden.assert_gradients(&grad);
     }
 }
 

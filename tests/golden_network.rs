@@ -22,23 +22,6 @@ use ddpm::unet::{Unet, UnetConfig};
 use ndarray::ArrayD;
 use std::collections::BTreeMap;
 
-/// Tensors under a prefix, in PyTorch's layout.
-fn under(golden: &Golden, prefix: &str) -> BTreeMap<String, ArrayD<f32>> {
-    let keys = golden.names();
-    let keys = keys.iter().filter_map(|k| Some((k.strip_prefix(prefix)?.to_string(), k)));
-    keys.map(|(short, key)| (short, golden.array32(key))).collect()
-}
-
-/// A U-Net of the file's configuration with the weights under `prefix`.
-fn unet(golden: &Golden, prefix: &str) -> Unet {
-    let config = UnetConfig::from_json(golden.meta("config")).unwrap();
-    let mut unet = Unet::new(&config, &mut stream(0, 0));
-    let mut weights = under(golden, prefix);
-    checkpoint::fill(&mut unet, "", &mut weights).unwrap();
-    checkpoint::nothing_left(&weights).unwrap();
-    unet
-}
-
 fn input(golden: &Golden) -> (Tensor4, Vec<usize>) {
     let t = golden.indices("t").iter().map(|t| t + 1).collect(); // 0-based in the files
     (golden.batch32("x"), t)
@@ -48,7 +31,7 @@ fn input(golden: &Golden) -> (Tensor4, Vec<usize>) {
 #[test]
 fn tiny_unets_with_all_gradients() {
     for golden in golden_unets(false) {
-        let unet = unet(&golden, "w/");
+        let unet = golden.unet("w/");
         let (x, t) = input(&golden);
         let name = golden.path.display();
 
@@ -63,19 +46,7 @@ fn tiny_unets_with_all_gradients() {
         let (error, max) = max_error(&dx, &golden.batch("grad_x"));
         assert!(error <= 1e-5 * max, "{name}: grad_x is off by {error:e} of {max}");
 
-        let want = under(&golden, "grad/");
-        let all = want.values().flat_map(|g| g.iter()).fold(0.0f64, |m, v| m.max(v.abs() as f64));
-        assert_eq!(want.len(), grad.named().len(), "{name}: number of parameters");
-        for (key, layout, got) in grad.tensors() {
-            let got = checkpoint::to_pytorch(got, layout);
-            let want = want[&key].mapv(f64::from);
-            assert_eq!(got.shape(), want.shape(), "{name}: {key}");
-            let (error, max) = max_error(&got, &want);
-            assert!(
-                error <= 1e-4 * max + 1e-6 * all,
-                "{name}: gradient of {key} is off by {error:e} of {max:e}"
-            );
-        }
+        golden.assert_gradients(&grad);
     }
 }
 
@@ -128,7 +99,7 @@ fn ten_training_steps() {
                 ema_decay: number("ema"),
                 ..AdamOptions::default()
             };
-            let mut unet = unet(&golden, "w0/");
+            let mut unet = golden.unet("w0/");
             let mut adam = Adam::new(&unet, options);
             let (mut losses, mut norms, mut rates) = (Vec::new(), Vec::new(), Vec::new());
             for noisy in &batches {
@@ -143,7 +114,7 @@ fn ten_training_steps() {
             assert_close(&format!("{run}: gradient"), &norms, &want("grad_norm_f64"), 1e-5, 0.0);
             assert_close(&format!("{run}: lr"), &rates, &want("lr"), 1e-12, 0.0);
             for (prefix, model) in [("w", &unet), ("ema", &adam.ema)] {
-                let stored = under(&golden, &format!("{run}/{prefix}/"));
+                let stored = golden.under(&format!("{run}/{prefix}/"));
                 if prefix == "ema" && stored.is_empty() {
                     continue; // only one of the runs stores its averages
                 }
@@ -167,7 +138,7 @@ fn assert_same_weights(name: &str, model: &Unet, want: &BTreeMap<String, ArrayD<
 fn sampled_unet(golden: &Golden) -> Unet {
     let text = golden.meta("unet_weights");
     let name = text.split(' ').find_map(|word| word.strip_suffix(".safetensors")).unwrap();
-    unet(&golden_file(name), "w/")
+    golden_file(name).unet("w/")
 }
 
 #[allow(non_snake_case)] // x_T is the paper's name

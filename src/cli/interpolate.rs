@@ -8,9 +8,8 @@ use anyhow::{Result, bail};
 use clap::Args;
 use ddpm::Error;
 use ddpm::data::to_u8;
-use ddpm::diffusion::{Denoiser, Noise, Reverse, interpolate};
+use ddpm::diffusion::{Denoiser, Noise, Query, Reverse, Watched, interpolate};
 use ddpm::figures::{Figure, Grid};
-use ddpm::tensor::Batch;
 use ndarray::{Array3, ArrayView3, Axis, concatenate, stack};
 use rayon::prelude::*;
 use std::path::PathBuf;
@@ -98,10 +97,8 @@ pub(super) fn coarse_to_fine(
     let progress = Mutex::new(Progress::new("interpolation", depths.iter().sum()));
     let row = |&t: &usize| -> Array3<f64> {
         // the network's calls move the bar: one for each step of this depth
-        let watched = |x: &Batch, t: &[usize]| {
-            progress.lock().expect("no panics while locked").step("");
-            model.predict(x, t)
-        };
+        let before = |_: &Query| progress.lock().expect("no panics while locked").step("");
+        let watched = Watched { model, before };
         let mixed = interpolate(&watched, reverse, a, b, t, &lambdas, &Noise::seed(seed));
         let all = concatenate![Axis(0), a.insert_axis(Axis(0)), mixed, b.insert_axis(Axis(0))];
         let (n, h, w, c) = all.dim();

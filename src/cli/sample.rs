@@ -9,7 +9,7 @@ use clap::Args;
 use ddpm::Error;
 use ddpm::checkpoint::Pretrained;
 use ddpm::data::to_u8;
-use ddpm::diffusion::{Ddim, Denoiser, Noise, Snapshot, Spacing, ddim_sample, progressive};
+use ddpm::diffusion::{Ddim, Noise, Query, Snapshot, Spacing, Watched, ddim_sample, progressive};
 use ddpm::figures::{Figure, Grid};
 use ddpm::tensor::Batch;
 use ndarray::{Axis, concatenate, s};
@@ -93,10 +93,10 @@ pub(super) fn every_fifty(T: usize) -> Vec<usize> {
 pub(super) fn draw(model: &Pretrained, n: usize, keep: &[usize], seed: u64) -> (Batch, Vec<Snapshot>) {
     let [h, w, c] = image_shape(model);
     let progress = Mutex::new(Progress::new(format!("{n} samples"), model.reverse.schedule.T()));
-    let watched = |x_t: &Batch, t: &[usize]| {
-        progress.lock().expect("no panics while locked").step(format!("t = {}", t[0]));
-        model.unet.predict(x_t, t)
+    let before = |query: &Query| {
+        progress.lock().expect("no panics while locked").step(format!("t = {}", query.t[0]));
     };
+    let watched = Watched { model: &model.unet, before };
     let drawn = progressive(&watched, &model.reverse, [n, h, w, c], keep, &Noise::seed(seed));
     progress.into_inner().expect("no panics while locked").finish();
     drawn

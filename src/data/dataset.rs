@@ -128,12 +128,19 @@ impl Dataset {
     ///
     /// So a batch does not depend on how it is split over threads.
     pub fn batch<R: Rng>(&self, rngs: &mut [R]) -> Batch {
+        self.labelled_batch(rngs).0
+    }
+
+    /// [`batch`](Dataset::batch) with the label of each image, if all have one.
+    pub fn labelled_batch<R: Rng>(&self, rngs: &mut [R]) -> (Batch, Option<Vec<usize>>) {
         let [h, w, c] = self.shape;
-        let mut batch = Batch::zeros((rngs.len(), h, w, c));
+        let (mut batch, mut labels) = (Batch::zeros((rngs.len(), h, w, c)), Vec::new());
         for (mut image, rng) in batch.outer_iter_mut().zip(rngs) {
-            image.assign(&to_unit(&self.draw(rng).pixels));
+            let example = self.draw(rng);
+            image.assign(&to_unit(&example.pixels));
+            labels.push(example.label.map(usize::from));
         }
-        batch
+        (batch, labels.into_iter().collect())
     }
 
     /// At most `n` images spread evenly over all pictures and scales, for evaluation; always the same ones.

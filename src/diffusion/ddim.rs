@@ -3,7 +3,7 @@
 use super::batch::{mix, same_shape};
 use super::respace::evenly;
 use super::sampler::start;
-use super::{Denoiser, Noise, PSample, Reverse, Schedule, Step};
+use super::{Denoiser, Noise, PSample, Query, Reverse, Schedule, Step};
 use crate::tensor::Batch;
 
 /// Which steps of the long chain are visited.
@@ -127,7 +127,7 @@ pub fn ddim_step(
     same_shape("ddim_step", ("x_t", x_t), ("z", z));
     assert!(t_prev < t, "ddim_step: from t = {t} to t = {t_prev}");
     let each = vec![t; x_t.dim().0];
-    let output = model.predict(x_t, &each);
+    let output = model.answer(&Query::new(x_t, &each));
     let x0_hat = reverse.read(output.clone(), x_t, &each).x0_hat;
     let eps_hat = if ddim.rederive_eps {
         reverse.eps_from_x0(x_t, &each, &x0_hat)

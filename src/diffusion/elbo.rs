@@ -12,7 +12,8 @@ use super::batch::{dims, mse_per_image, same_shape, sum_per_image};
 use super::estimate::choose_t;
 use super::forward::{log_beta_tilde, mu_tilde};
 use super::{
-    Decoder, Denoiser, Estimate, Noise, NoisyBatch, PMeanVariance, Reverse, Schedule, TimeSteps, kl_normal,
+    Decoder, Denoiser, Estimate, Noise, NoisyBatch, PMeanVariance, Query, Reverse, Schedule, TimeSteps,
+    kl_normal,
 };
 use crate::tensor::Batch;
 use ndarray::{Array1, Array2, ArrayView1, Axis, Zip, s};
@@ -224,7 +225,9 @@ pub fn elbo_variants(
     let mut done = 0;
     for pairs in first.chunks(options.batch).chain(others.chunks(options.batch)) {
         let batch = noisy_pairs(schedule, data, &bounds[0].t, noise, pairs);
-        let output = model.predict(&batch.x_t, &batch.t);
+        let images: Vec<usize> = pairs.iter().map(|pair| pair.0).collect();
+        let query = Query { images: Some(&images), ..Query::new(&batch.x_t, &batch.t) };
+        let output = model.answer(&query);
         for (bound, reverse) in bounds.iter_mut().zip(variants) {
             bound.fill_in(
                 &batch,

@@ -38,7 +38,8 @@
 //!
 //! # A model is a function
 //!
-//! [`Denoiser`] is all this module knows of a network: a batch and one t per image in, a batch out. The exact
+//! [`Denoiser`] is all this module knows of a network: a batch and one t per image in, a batch out; and a [`Query`], if the
+//! model is one that can be told more of each image, its class or some of its pixels. The exact
 //! denoisers in [`oracle`] are such functions too, so the whole paper runs in milliseconds before any network
 //! exists:
 //!
@@ -59,6 +60,7 @@ mod elbo;
 mod estimate;
 mod forward;
 mod gaussian;
+mod given;
 mod importance;
 mod loss;
 mod noise;
@@ -78,6 +80,7 @@ pub use elbo::{Elbo, ElboOptions, L_0, L_T, L_simple, L_t_minus_1, bits_per_dim,
 pub use estimate::{Estimate, TimeSteps};
 pub use forward::{QPosterior, q_mean_variance, q_posterior, q_sample, q_step};
 pub use gaussian::{Decoder, kl_normal, log_normal, log_normal_cdf, normal_cdf};
+pub use given::{Conditioned, Given, Guided, Known, Query, Watched};
 pub use importance::{ImportanceSampler, TimeDistribution, Times};
 pub use loss::{Loss, LossGrad, NoisyBatch, hybrid_loss, simple_loss, vlb_loss};
 pub use noise::Noise;

@@ -1,6 +1,6 @@
 //! A shorter chain through the same noise levels (Nichol & Dhariwal 2021, section 4).
 
-use super::{Denoiser, Prediction, Reverse, Schedule, Variance};
+use super::{Denoiser, Prediction, Query, Reverse, Schedule, Variance};
 use crate::tensor::Batch;
 use ndarray::{Axis, concatenate};
 
@@ -72,8 +72,13 @@ impl<M: ?Sized> Respaced<'_, M> {
 
 impl<M: Denoiser + ?Sized> Denoiser for Respaced<'_, M> {
     fn predict(&self, x_t: &Batch, t: &[usize]) -> Batch {
+        self.answer(&Query::new(x_t, t))
+    }
+
+    fn answer(&self, query: &Query) -> Batch {
+        let (x_t, t) = (query.x_t, query.t);
         let t: Vec<usize> = t.iter().map(|&t| self.times[t - 1]).collect();
-        let output = self.model.predict(x_t, &t);
+        let output = self.model.answer(&Query { t: &t, ..*query });
         let (answer, v) = match self.prediction {
             Prediction::V => self.reverse.v_hat(output, x_t, &t),
             _ => self.reverse.eps_hat(output, x_t, &t),

@@ -1,8 +1,8 @@
 //! The reverse chain p_θ: from what a network says to a Gaussian over x_{t−1} (Eqs. 1, 11, 15).
 
-use super::Schedule;
 use super::batch::{constant_per_image, mix, one_t_per_image, same_shape};
 use super::forward::{log_beta_tilde, mu_tilde, v_from_x0};
+use super::{Query, Schedule};
 use crate::names::{all, unknown};
 use crate::tensor::Batch;
 use crate::{Error, Result};
@@ -32,6 +32,12 @@ pub trait Denoiser {
     /// The raw output for `x_t` `[N, H, W, C]` at `t` (N numbers of 1..=T): `[N, H, W, C]`, or `[N, H, W, 2C]`
     /// when the variance is learned.
     fn predict(&self, x_t: &Batch, t: &[usize]) -> Batch;
+
+    /// The raw output with all that is known of each image. Samplers and the bound ask this; a model that can't be told
+    /// anything has only [`predict`](Denoiser::predict).
+    fn answer(&self, query: &Query) -> Batch {
+        self.predict(query.x_t, query.t)
+    }
 }
 
 impl<F: Fn(&Batch, &[usize]) -> Batch> Denoiser for F {
@@ -177,7 +183,7 @@ impl Reverse {
         t: &[usize],
     ) -> PMeanVariance {
         one_t_per_image("p_mean_variance", x_t, t);
-        self.read(model.predict(x_t, t), x_t, t)
+        self.read(model.answer(&Query::new(x_t, t)), x_t, t)
     }
 
     /// p_θ(x_{t−1} | x_t) from the network's raw output, C or 2C channels.

@@ -28,6 +28,7 @@
 //! | [`Dropout`] | y = x m/(1 − rate) | m/(1 − rate) |
 //! | [`Downsample`], [`Upsample`] | half and double resolution | x |
 //! | [`TimeEmbedding`] | W₂ silu(W₁ sinusoids(t) + b₁) + b₂ | the two layers' |
+//! | [`ClassEmbedding`] | E[c] | c |
 //! | [`ResnetBlock`] | y = shortcut(x) + Conv₂(silu(GN₂(Conv₁(silu(GN₁(x))) + time))) | its layers' |
 //! | [`DownBlock`], [`MidBlock`], [`UpBlock`] | residual blocks, attention, half or double resolution | its layers' |
 //!
@@ -54,6 +55,7 @@
 pub mod activation;
 mod attention;
 pub(crate) mod blocks;
+mod class_embedding;
 mod conv2d;
 mod dropout;
 pub mod gradient_check;
@@ -68,6 +70,7 @@ pub use attention::{Attention, AttentionCache};
 pub use blocks::{
     BlockOptions, DownBlock, DownBlockCache, MidBlock, MidBlockCache, Skips, UpBlock, UpBlockCache,
 };
+pub use class_embedding::ClassEmbedding;
 pub use conv2d::{Conv2d, Conv2dCache};
 pub use dropout::{Dropout, DropoutCache};
 pub use group_norm::{GroupNorm, GroupNormCache};

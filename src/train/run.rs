@@ -90,7 +90,7 @@ impl Run {
     /// the end; one that can't be written on the way is a warning, and is tried again at the next turn.
     ///
     /// # Errors
-    /// The loss is not finite (the last checkpoint stays), or a file can't be written at the end.
+    /// The data don't fit the network; the loss is not finite (the last checkpoint stays), or a file can't be written at the end.
     pub fn train(
         &self,
         trainer: &mut Trainer,
@@ -98,6 +98,7 @@ impl Run {
         stop: &AtomicBool,
         observe: &mut dyn FnMut(Event),
     ) -> Result<()> {
+        trainer.check_data(data)?;
         let options = &self.options;
         let (mut log, warning) =
             LossLog::open(&options.log(), trainer.adam.steps, options.log_every, trainer.open_row);

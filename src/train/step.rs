@@ -2,7 +2,9 @@
 
 use super::Trainer;
 use crate::data::Dataset;
-use crate::diffusion::{Decoder, ImportanceSampler, Loss, NoisyBatch, Reverse, Schedule, TimeDistribution};
+use crate::diffusion::{
+    Decoder, Given, ImportanceSampler, Loss, NoisyBatch, Reverse, Schedule, TimeDistribution,
+};
 use crate::error::{Error, Result};
 use crate::optim::{global_norm, sum_of_gradients};
 use crate::rng::normal;
@@ -30,6 +32,8 @@ pub struct StepReport {
 pub struct Group {
     /// x_0, t, ε and x_t
     pub noisy: NoisyBatch,
+    /// what the network is told of each image beside x_t and t
+    pub given: Given,
     /// one stream per image, for dropout; may be empty if its rate is 0
     pub rngs: Vec<ChaCha8Rng>,
     /// what the loss of each image counts: 1, or 1/(T p_t) for t drawn by importance
@@ -39,26 +43,29 @@ pub struct Group {
 }
 
 impl Group {
-    /// Images that count alike.
+    /// Images that count alike, of which nothing else is known.
     pub fn new(noisy: NoisyBatch, rngs: Vec<ChaCha8Rng>) -> Group {
-        Group { weights: vec![1.0; noisy.t.len()], noisy, rngs, losses: Vec::new() }
+        let given = Given::default();
+        Group { weights: vec![1.0; noisy.t.len()], noisy, given, rngs, losses: Vec::new() }
     }
 
-    /// Lines 2–4 of Algorithm 1: x_0, t and ε of as many images as there are streams.
+    /// Lines 2–4 of Algorithm 1: x_0, t and ε of as many images as there are streams; and their classes, if the data have
+    /// labels.
     pub fn draw(
         data: &Dataset,
         schedule: &Schedule,
         times: &TimeDistribution,
         mut rngs: Vec<ChaCha8Rng>,
     ) -> Group {
-        let x0 = data.batch(&mut rngs);
+        let (x0, labels) = data.labelled_batch(&mut rngs);
         let (t, weights) = rngs.iter_mut().map(|rng| times.draw(rng)).unzip();
         let [h, w, c] = data.shape();
         let mut eps = Batch::zeros(x0.raw_dim());
         for (mut image, rng) in eps.outer_iter_mut().zip(&mut rngs) {
             image.assign(&normal::<f64, _>((h, w, c), rng));
         }
-        Group { weights, ..Group::new(NoisyBatch::new(schedule, x0, t, eps), rngs) }
+        let given = labels.map_or_else(Given::default, |labels| Given::classes(&labels));
+        Group { weights, given, ..Group::new(NoisyBatch::new(schedule, x0, t, eps), rngs) }
     }
 }
 
@@ -67,8 +74,8 @@ pub fn loss_and_gradient(unet: &Unet, reverse: &Reverse, loss: Loss, groups: &mu
     let n: usize = groups.iter().map(|g| g.noisy.t.len()).sum();
     let scale = 1.0 / n as f64;
     let (sum, grad) = sum_of_gradients(unet, groups, &|group: &mut Group, grad: &mut Unet| {
-        let Group { noisy, rngs, weights, losses } = group;
-        let (y, cache) = unet.forward(noisy.x_t.mapv(|v| v as f32), &noisy.t, rngs);
+        let Group { noisy, given, rngs, weights, losses } = group;
+        let (y, cache) = unet.forward_given(noisy.x_t.mapv(|v| v as f32), &noisy.t, given, rngs);
         let result = loss.loss_and_grad(reverse, &y.mapv(f64::from), noisy, Decoder::Exact);
         let mut dy = Tensor4::zeros(y.raw_dim());
         for ((mut dy, d_output), weight) in
@@ -114,7 +121,11 @@ impl Trainer {
         let times = self.importance.as_ref().map_or(uniform, ImportanceSampler::distribution);
         let group = |n: &[u64]| {
             let rngs = n.iter().map(|&n| self.domain.stream(self.options.seed, n)).collect();
-            Group::draw(data, schedule, &times, rngs)
+            let mut group = Group::draw(data, schedule, &times, rngs);
+            if self.unet.class_embedding.is_none() {
+                group.given.class = None; // nobody to be told
+            }
+            group
         };
         streams.par_chunks(GROUP).map(group).collect()
     }

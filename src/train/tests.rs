@@ -366,3 +366,41 @@ fn a_step_lowers_the_loss() {
     let (last, _) = simple(&trainer.unet, &mut groups);
     assert!(last < 0.999 * first, "{first} became {last}");
 }
+
+/// Labels go from the data to the network, each with its image; whoever has no table is not bothered with them.
+#[test]
+fn classes_are_trained_with_their_images() {
+    let labelled = |label: fn(u8) -> u8| {
+        let pixels = Array4::from_shape_fn((6, 4, 4, 1), |(n, y, x, _)| (n * 40 + y * 4 + x) as u8);
+        Dataset::from_images(&Images::new("six", pixels, Some((0..6).map(label).collect())))
+    };
+    let (without, data, own) = (data(), labelled(|n| n % 3), trainer());
+    let config = UnetConfig { num_class_embeds: Some(4), ..own.unet.config.clone() };
+    let mut knows = Trainer::new(&config, own.reverse.clone(), own.options.clone());
+    for group in knows.draw(&data) {
+        let classes = group.given.class.unwrap();
+        for (image, class) in group.noisy.x0.outer_iter().zip(classes) {
+            let picture = ((image[[0, 0, 0]] + 1.0) * 127.5 / 40.0).round() as usize; // its first pixel tells, but for flips
+            assert_eq!(class, Some(picture % 3));
+        }
+    }
+    assert!(own.draw(&data).iter().all(|group| group.given.class.is_none()));
+    for _ in 0..3 {
+        knows.step(&data).unwrap();
+    }
+    let table = &knows.unet.class_embedding.as_ref().unwrap().weight;
+    let moved = |row: usize| table.row(row).iter().any(|&w| w != 0.0);
+    assert_eq!([0, 1, 2, 3].map(moved), [true, true, true, false], "no class does not occur");
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c");
+    knows.save(&path).unwrap();
+    assert_eq!(Trainer::load(&path).unwrap().unet.slices(), knows.unet.slices());
+    let error = |data: &Dataset| knows.check_data(data).unwrap_err().to_string();
+    assert_eq!(
+        error(&labelled(|n| n)),
+        "six: expected labels below 4, the rows of the network's table of classes, found 5"
+    );
+    let message = "expected a label for every image, as the network knows classes, found none";
+    assert!(error(&without).ends_with(message));
+}

@@ -66,6 +66,8 @@ pub struct UnetConfig {
     /// the rate of dropout in training
     #[serde(serialize_with = "shortest")]
     pub dropout: f32,
+    /// rows of the table of classes, of which the last is that of no class; `None` is a network that knows none
+    pub num_class_embeds: Option<usize>,
 }
 
 /// diffusers' defaults; note that an absent `attention_head_dim` is 8, while `null` is one head.
@@ -87,6 +89,7 @@ impl Default for UnetConfig {
             freq_shift: 0.0,
             downsample_padding: 1,
             dropout: 0.0,
+            num_class_embeds: None,
         }
     }
 }
@@ -102,7 +105,6 @@ const OTHER_KEYS: OtherKeys = OtherKeys {
         ("downsample_type", &[r#""conv""#]),
         ("mid_block_scale_factor", &["1", "1.0"]),
         ("mid_block_type", &[r#""UNetMidBlock2D""#]),
-        ("num_class_embeds", &["null"]),
         ("resnet_time_scale_shift", &[r#""default""#]),
         ("time_embedding_dim", &["null"]),
         ("time_embedding_type", &[r#""positional""#]),
@@ -137,6 +139,7 @@ impl UnetConfig {
             freq_shift: 1.0,
             downsample_padding: 0,
             dropout: 0.0,
+            num_class_embeds: None,
         }
     }
 
@@ -244,6 +247,9 @@ impl UnetConfig {
         if !(0.0..1.0).contains(&self.dropout) {
             return fail("dropout", "a rate in 0..1".into(), self.dropout.to_string());
         }
+        if self.num_class_embeds == Some(0) {
+            return fail("num_class_embeds", "null or a positive number".into(), "0".into());
+        }
         if !(self.norm_eps > 0.0 && self.norm_eps.is_finite()) {
             return fail("norm_eps", "a positive number".into(), self.norm_eps.to_string());
         }
@@ -302,7 +308,8 @@ impl UnetConfig {
 
         let mut sum = conv(self.in_channels as f64, first)
             + linear(first, 4.0 * first)
-            + linear(4.0 * first, 4.0 * first);
+            + linear(4.0 * first, 4.0 * first)
+            + self.num_class_embeds.map_or(0.0, |classes| classes as f64 * 4.0 * first);
         let mut before = first;
         for (i, (&w, &kind)) in widths.iter().zip(&self.down_block_types).enumerate() {
             sum += resnet(before, w) + (layers - 1.0) * resnet(w, w) + layers * attentions(kind, w);

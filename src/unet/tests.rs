@@ -30,6 +30,7 @@ fn variants() -> Vec<(&'static str, UnetConfig, (usize, usize))> {
         ("heads", UnetConfig { attention_head_dim: Some(2), ..all(&paper, BlockType::Attention) }, (4, 4)),
         ("cosines first", UnetConfig { flip_sin_to_cos: true, freq_shift: 0.0, ..paper.clone() }, (4, 4)),
         ("padding all around", UnetConfig { downsample_padding: 1, ..paper.clone() }, (6, 4)),
+        ("classes", UnetConfig { num_class_embeds: Some(5), ..paper.clone() }, (4, 4)),
         ("learned variance", UnetConfig { in_channels: 3, out_channels: 6, ..paper }, (4, 4)),
     ]
 }
@@ -165,4 +166,55 @@ fn channels_of_the_image() {
 #[should_panic(expected = "U-Net of 2 levels on [1, 4, 5, 1]: height and width must be multiples of 2")]
 fn sides_must_halve() {
     small().forward(random((1, 4, 5, 1), 1), &[1], &mut []);
+}
+
+/// A fresh table of classes changes nothing; a trained one gives each image what its class is told.
+#[test]
+fn an_image_is_told_its_class() {
+    let plain = UnetConfig::paper(8, 1, &[4, 8], 1, 2);
+    let config = UnetConfig { num_class_embeds: Some(4), ..plain.clone() };
+    let [fresh, without] = [&config, &plain].map(|config| Unet::new(config, &mut stream(1, 0)));
+    let x = random((3, 4, 4, 1), 2);
+    let given = Given { class: Some(vec![Some(2), None, Some(0)]), known: None };
+    let classes = |unet: &Unet| unet.infer_given(x.clone(), &[5, 6, 7], &given);
+    assert_eq!(classes(&fresh), without.infer(&x, &[5, 6, 7]));
+    let unet = awake(&config);
+    let y = classes(&unet);
+    let none = unet.infer(&x, &[5, 6, 7]);
+    let last = unet.infer_given(x.clone(), &[5, 6, 7], &Given::classes(&[3; 3]));
+    assert_eq!(none, last, "no class is the last row");
+    let same = |n: usize| y.index_axis(Axis(0), n) == none.index_axis(Axis(0), n);
+    assert_eq!([same(0), same(1), same(2)], [false, true, false]);
+    // as a denoiser: in groups, by numbers of images
+    let x64 = x.mapv(f64::from);
+    let query = Query { images: Some(&[2, 0, 1]), given: &given, ..Query::new(&x64, &[5, 6, 7]) };
+    let turned = Given { class: Some(vec![Some(0), Some(2), None]), known: None };
+    assert_eq!(unet.answer(&query), unet.infer_given(x, &[5, 6, 7], &turned).mapv(f64::from));
+}
+
+/// `[m x_0, (1 − m) x_t, m]`: what is noisy where a pixel is known, and what is known where it is not, changes nothing.
+#[test]
+fn an_image_is_told_pixels() {
+    let config = UnetConfig { in_channels: 5, out_channels: 2, ..UnetConfig::paper(8, 2, &[4, 8], 1, 2) };
+    let unet = awake(&config);
+    let (x, values) = (random((2, 4, 4, 2), 2), random((2, 4, 4, 2), 3).mapv(f64::from));
+    let mask = Batch::from_shape_fn((2, 4, 4, 1), |(n, y, _, _)| f64::from((y + n) % 2 == 0));
+    let see = |x: &Tensor4, values: &Batch| {
+        let given = Given { class: None, known: Some(Known { values: values.clone(), mask: mask.clone() }) };
+        unet.forward_given(x.clone(), &[5, 9], &given, &mut []).0
+    };
+    let y = see(&x, &values);
+    assert_eq!(y.dim(), (2, 4, 4, 2));
+    let keep = mask.mapv(|m| m as f32);
+    let (noise, other) = (random((2, 4, 4, 2), 4), values.mapv(|v| v + 1.0));
+    assert_eq!(see(&(&x + &(&noise * &keep)), &values), y);
+    assert_eq!(see(&x, &(&values + &(&other * &mask.mapv(|m| 1.0 - m)))), y);
+    assert_ne!(see(&x, &(&values + &mask)), y);
+    assert_ne!(see(&(&x + &noise), &values), y);
+}
+
+#[test]
+#[should_panic(expected = "U-Net without a table of classes, told [Some(1)]")]
+fn nobody_to_be_told() {
+    small().infer_given(random((1, 4, 4, 1), 2), &[5], &Given::classes(&[1]));
 }

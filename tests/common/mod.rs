@@ -5,7 +5,11 @@
 #![allow(dead_code, unreachable_pub)] // each test file is a crate of its own and uses its part
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
+use ddpm::checkpoint;
+use ddpm::params::Params;
+use ddpm::rng::stream;
 use ddpm::tensor::{Batch, Tensor4};
+use ddpm::unet::{Unet, UnetConfig};
 use ndarray::{Array3, Array4, ArrayD, Axis, Ix4};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
@@ -155,6 +159,58 @@ impl Golden {
     /// As [`batch`](Golden::batch), in f32.
     pub fn batch32(&self, name: &str) -> Tensor4 {
         self.batch(name).mapv(|v| v as f32)
+    }
+
+    /// Tensors under a prefix, in f32 and in the layout of the file.
+    pub fn under(&self, prefix: &str) -> BTreeMap<String, ArrayD<f32>> {
+        let keys = self.names();
+        let keys = keys.iter().filter_map(|k| Some((k.strip_prefix(prefix)?.to_string(), k)));
+        keys.map(|(short, key)| (short, self.array32(key))).collect()
+    }
+
+    /// A model with the weights under a prefix: with all of them.
+    pub fn fill<M: Params>(&self, mut model: M, prefix: &str) -> M {
+        let mut weights = self.under(prefix);
+        checkpoint::fill(&mut model, "", &mut weights).unwrap();
+        checkpoint::nothing_left(&weights).unwrap();
+        model
+    }
+
+    /// A U-Net of the file's configuration with the weights under a prefix.
+    pub fn unet(&self, prefix: &str) -> Unet {
+        let config = UnetConfig::from_json(self.meta("config")).unwrap();
+        self.fill(Unet::new(&config, &mut stream(0, 0)), prefix)
+    }
+
+    /// At most so far from the reference, relative to its largest number.
+    #[track_caller]
+    pub fn assert_near<'a, T: Copy + Into<f64> + 'a>(
+        &self,
+        what: &str,
+        got: impl IntoIterator<Item = &'a T>,
+        want: impl IntoIterator<Item = &'a f64>,
+        tolerance: f64,
+    ) {
+        let (error, max) = max_error(got, want);
+        assert!(error <= tolerance * max, "{}: {what} is off by {error:e} of {max}", self.path.display());
+    }
+
+    /// The gradient of every parameter, by name: to 1e-4 of the tensor's largest number and 1e-6 of the largest of all.
+    #[track_caller]
+    pub fn assert_gradients(&self, grad: &impl Params) {
+        let (name, want) = (self.path.display(), self.under("grad/"));
+        let all = want.values().flat_map(|g| g.iter()).fold(0.0f64, |m, v| m.max(v.abs() as f64));
+        assert_eq!(want.len(), grad.named().len(), "{name}: number of parameters");
+        for (key, layout, got) in grad.tensors() {
+            let got = checkpoint::to_pytorch(got, layout);
+            let want = want[&key].mapv(f64::from);
+            assert_eq!(got.shape(), want.shape(), "{name}: {key}");
+            let (error, max) = max_error(&got, &want);
+            assert!(
+                error <= 1e-4 * max + 1e-6 * all,
+                "{name}: gradient of {key} is off by {error:e} of {max:e}"
+            );
+        }
     }
 
     /// Grey levels 0..=255 `[N, C, H, W]` as pixels in [−1, 1] `[N, H, W, C]`.

@@ -42,6 +42,7 @@ fn absent_keys_have_the_defaults_of_diffusers() {
         freq_shift: 0.0,
         downsample_padding: 1,
         dropout: 0.0,
+        num_class_embeds: None,
     };
     assert_eq!(read(&least()).unwrap(), config);
 }
@@ -60,6 +61,7 @@ fn what_is_written_is_read_back() {
     for config in [
         UnetConfig { sample_size: None, attention_head_dim: Some(64), ..paper.clone() },
         UnetConfig { sample_size: Some((24, 16)), flip_sin_to_cos: true, freq_shift: 0.5, ..paper.clone() },
+        UnetConfig { num_class_embeds: Some(11), ..paper.clone() },
         UnetConfig { dropout: 0.1, norm_eps: 1e-5, downsample_padding: 1, out_channels: 6, ..paper.clone() },
         paper,
     ] {
@@ -85,6 +87,7 @@ fn remarks_sizes_and_what_changes_nothing_are_accepted() {
         ("mid_block_scale_factor", json!(1.0)),
         ("add_attention", json!(true)),
         ("num_class_embeds", Value::Null),
+        ("num_class_embeds", json!(11)),
         ("num_train_timesteps", json!(1000)),
         ("sample_size", json!([16, 24])),
     ] {
@@ -141,7 +144,7 @@ fn every_wrong_value_has_its_message() {
         ("mid_block_type", Value::Null, r#"expected "UNetMidBlock2D", found null"#),
         ("attn_norm_num_groups", json!(4), "expected null, found 4"),
         ("class_embed_type", json!("timestep"), r#"expected null, found "timestep""#),
-        ("num_class_embeds", json!(10), "expected null, found 10"),
+        ("num_class_embeds", json!(0), "expected null or a positive number, found 0"),
         // what does not fit together
         (
             "block_out_channels",
