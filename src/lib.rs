@@ -88,6 +88,7 @@
 //! | [`data`] | Fashion-MNIST, folders of pictures, points of the plane |
 //! | [`nn`] | the layers, each with its backward pass below its forward pass |
 //! | [`unet`] | the network: the layers put together, and taken apart again in its backward pass |
+//! | [`autoencoder`] | images as Gaussians of fewer numbers, from the same blocks |
 //! | [`params`], [`optim`] | named parameters; Adam over them |
 //! | [`train`] | Algorithm 1, step by step and as a run that can be resumed |
 //! | [`quality`] | a classifier, the Fréchet distance in its features, nearest neighbours |

@@ -41,7 +41,7 @@ impl ClassEmbedding {
         y
     }
 
-    /// dE[c_n] += dy_n: what occurs twice adds up, what does not occur gets nothing.
+    /// `dE[c_n] += dy_n`: what occurs twice adds up, what does not occur gets nothing.
     ///
     /// # Shapes
     /// N classes as in [`infer`](ClassEmbedding::infer), `dy` `[N, width]`.

@@ -28,7 +28,7 @@
 //! | [`Dropout`] | y = x m/(1 − rate) | m/(1 − rate) |
 //! | [`Downsample`], [`Upsample`] | half and double resolution | x |
 //! | [`TimeEmbedding`] | W₂ silu(W₁ sinusoids(t) + b₁) + b₂ | the two layers' |
-//! | [`ClassEmbedding`] | E[c] | c |
+//! | [`ClassEmbedding`] | `E[c]`, a row of a table | c |
 //! | [`ResnetBlock`] | y = shortcut(x) + Conv₂(silu(GN₂(Conv₁(silu(GN₁(x))) + time))) | its layers' |
 //! | [`DownBlock`], [`MidBlock`], [`UpBlock`] | residual blocks, attention, half or double resolution | its layers' |
 //!
