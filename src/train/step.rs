@@ -49,9 +49,18 @@ impl Group {
         Group { weights: vec![1.0; noisy.t.len()], noisy, given, rngs, losses: Vec::new() }
     }
 
-    /// Lines 2–4 of Algorithm 1: x_0, t and ε of as many images as there are streams; and their classes, if the data have
-    /// labels.
+    /// Lines 2–4 of Algorithm 1: x_0, t and ε of as many images as there are streams.
     pub fn draw(
+        data: &Dataset,
+        schedule: &Schedule,
+        times: &TimeDistribution,
+        rngs: Vec<ChaCha8Rng>,
+    ) -> Group {
+        Group { given: Given::default(), ..Group::draw_labelled(data, schedule, times, rngs) }
+    }
+
+    /// [`draw`](Group::draw) with the class of each image, if the data have labels: for a network that knows classes.
+    pub fn draw_labelled(
         data: &Dataset,
         schedule: &Schedule,
         times: &TimeDistribution,
@@ -121,11 +130,10 @@ impl Trainer {
         let times = self.importance.as_ref().map_or(uniform, ImportanceSampler::distribution);
         let group = |n: &[u64]| {
             let rngs = n.iter().map(|&n| self.domain.stream(self.options.seed, n)).collect();
-            let mut group = Group::draw(data, schedule, &times, rngs);
-            if self.unet.class_embedding.is_none() {
-                group.given.class = None; // nobody to be told
+            match self.unet.class_embedding {
+                Some(_) => Group::draw_labelled(data, schedule, &times, rngs),
+                None => Group::draw(data, schedule, &times, rngs),
             }
-            group
         };
         streams.par_chunks(GROUP).map(group).collect()
     }
