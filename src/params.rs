@@ -33,16 +33,12 @@ pub trait Params: Clone {
 
     /// All parameters with their keys.
     fn named(&self) -> Vec<(String, ArrayViewD<'_, f32>)> {
-        let mut all = Vec::new();
-        self.visit("", &mut |key, _, tensor| all.push((key, tensor)));
-        all
+        self.tensors().into_iter().map(|(key, _, tensor)| (key, tensor)).collect()
     }
 
     /// All parameters with their keys, to write.
     fn named_mut(&mut self) -> Vec<(String, ArrayViewMutD<'_, f32>)> {
-        let mut all = Vec::new();
-        self.visit_mut("", &mut |key, _, tensor| all.push((key, tensor)));
-        all
+        self.tensors_mut().into_iter().map(|(key, _, tensor)| (key, tensor)).collect()
     }
 
     /// All parameters with their keys and layouts.

@@ -24,10 +24,11 @@ use crate::nn::{
 };
 use crate::params::params;
 use crate::tensor::{Batch, Tensor2, Tensor4, copy, recycle, row_major};
-use ndarray::{Axis, concatenate, s};
+use ndarray::{ArrayView4, Axis, concatenate};
 use ndarray_rand::rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
+use std::borrow::Cow;
 
 /// Images that go through the network together in training: as many as the widest tile of the matrix product has rows,
 /// so that a tile is one pixel of all of them, and few enough for the cache. Fixed, so that the sums that make a gradient
@@ -126,15 +127,12 @@ impl Unet {
         }
     }
 
-    /// temb = W₂ silu(W₁ sinusoids(t) + b₁) + b₂ + E[c], from the first part of the sum. Every residual block projects
-    /// `silu(temb)`, the second value, to its own channels.
-    fn embed(&self, mut temb: Tensor2, classes: &[Option<usize>]) -> (Tensor2, Tensor2) {
+    /// temb = W₂ silu(W₁ sinusoids(t) + b₁) + b₂ + `E[c]`: adds the last part. Every residual block projects `silu(temb)` to
+    /// its own channels.
+    fn add_classes(&self, temb: &mut Tensor2, classes: &[Option<usize>]) {
         if let Some(embedding) = &self.class_embedding {
-            temb += &embedding.infer(classes);
+            *temb += &embedding.infer(classes);
         }
-        let mut silu_temb = temb.clone();
-        activation::silu(silu_temb.as_slice_mut().expect("contiguous"));
-        (temb, silu_temb)
     }
 
     fn sinusoids(&self, t: &[usize]) -> Tensor2 {
@@ -168,9 +166,11 @@ impl Unet {
         given: &Given,
         rngs: &mut [ChaCha8Rng],
     ) -> (Tensor4, UnetCache) {
-        let (x, classes) = self.see(x, t, given);
-        let (temb, time_embedding) = self.time_embedding.forward(self.sinusoids(t));
-        let (temb, silu_temb) = self.embed(temb, &classes);
+        let (x, classes) = self.see(&x, t, given);
+        let (mut temb, time_embedding) = self.time_embedding.forward(self.sinusoids(t));
+        self.add_classes(&mut temb, &classes);
+        let mut silu_temb = temb.clone();
+        activation::silu(silu_temb.as_slice_mut().expect("contiguous"));
         let (mut h, conv_in) = self.conv_in.forward(row_major(&x).into_owned());
         let mut skips = vec![copy(&h)];
 
@@ -222,14 +222,16 @@ impl Unet {
     /// [`forward`](Unet::forward) without dropout and without caches.
     #[track_caller]
     pub fn infer(&self, x: &Tensor4, t: &[usize]) -> Tensor4 {
-        self.infer_given(x.clone(), t, &Given::default())
+        self.infer_given(x, t, &Given::default())
     }
 
     /// [`forward_given`](Unet::forward_given) without dropout and without caches.
     #[track_caller]
-    pub fn infer_given(&self, x: Tensor4, t: &[usize], given: &Given) -> Tensor4 {
+    pub fn infer_given(&self, x: &Tensor4, t: &[usize], given: &Given) -> Tensor4 {
         let (x, classes) = self.see(x, t, given);
-        let (_, silu_temb) = self.embed(self.time_embedding.infer(&self.sinusoids(t)), &classes);
+        let mut silu_temb = self.time_embedding.infer(&self.sinusoids(t));
+        self.add_classes(&mut silu_temb, &classes);
+        activation::silu(silu_temb.as_slice_mut().expect("contiguous"));
 
         let mut h = self.conv_in.infer(&row_major(&x));
         let mut skips = vec![copy(&h)];
@@ -266,10 +268,10 @@ impl Unet {
 
     /// The input and the classes, after a check that they fit each other and the network.
     #[track_caller]
-    fn see(&self, x: Tensor4, t: &[usize], given: &Given) -> (Tensor4, Vec<Option<usize>>) {
+    fn see<'a>(&self, x: &'a Tensor4, t: &[usize], given: &Given) -> (Cow<'a, Tensor4>, Vec<Option<usize>>) {
         let x = match &given.known {
-            Some(known) => beside_known(&x, known),
-            None => x,
+            Some(known) => Cow::Owned(beside_known(x, known)),
+            None => Cow::Borrowed(x),
         };
         self.check_input(&x, t);
         let classes = match &given.class {
@@ -327,19 +329,17 @@ impl Denoiser for Unet {
     fn answer(&self, query: &Query) -> Batch {
         let (x_t, t) = (query.x_t, query.t);
         assert_eq!(t.len(), x_t.len_of(Axis(0)), "U-Net: {} times for {:?}", t.len(), x_t.shape());
-        let given = query.rows();
+        let images = query.numbers();
         // an image's result is the same in any group, so that few images may be shared out to many threads
         let size = GROUP.min(t.len().div_ceil(rayon::current_num_threads())).max(1);
-        let rows: Vec<usize> = (0..t.len()).collect();
-        let infer = |rows: &[usize]| {
-            let (first, last) = (rows[0], rows[rows.len() - 1]);
-            let x = x_t.slice(s![first..=last, .., .., ..]).mapv(|v| v as f32);
-            self.infer_given(x, &t[first..=last], &given.rows(rows))
+        let infer = |((x, t), images): ((ArrayView4<f64>, &[usize]), &[usize])| {
+            self.infer_given(&x.mapv(|v| v as f32), t, &query.given.rows(images))
         };
+        let groups = x_t.axis_chunks_iter(Axis(0), size);
         let groups: Vec<Tensor4> = if t.len() <= size || rayon::current_num_threads() == 1 {
-            rows.chunks(size).map(infer).collect() // without waking another thread
+            groups.zip(t.chunks(size)).zip(images.chunks(size)).map(infer).collect() // without waking another thread
         } else {
-            rows.par_chunks(size).map(infer).collect()
+            groups.into_par_iter().zip(t.par_chunks(size)).zip(images.par_chunks(size)).map(infer).collect()
         };
         let views: Vec<_> = groups.iter().map(|g| g.view()).collect();
         let joined = concatenate(Axis(0), &views).expect("groups of one shape");

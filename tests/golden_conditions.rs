@@ -24,7 +24,7 @@ fn classes_with_all_gradients() {
         let (unet, x, (t, given)) = (golden.unet("w/"), golden.batch32("x"), asked(&golden));
         let (y, cache) = unet.forward_given(x.clone(), &t, &given, &mut []);
         golden.assert_near("y", &y, &golden.batch("y"), 1e-5);
-        golden.assert_near("inference", &unet.infer_given(x.clone(), &t, &given), &golden.batch("y"), 1e-5);
+        golden.assert_near("inference", &unet.infer_given(&x, &t, &given), &golden.batch("y"), 1e-5);
 
         let mut grad = unet.zeros_like();
         let dx = unet.backward(cache, &golden.batch32("g"), &mut grad);
@@ -38,7 +38,7 @@ fn classes_with_all_gradients() {
 
         // negative control: the next class is another picture
         let next: Vec<usize> = golden.indices("labels").iter().map(|l| (l + 1) % table.nrows()).collect();
-        let (error, max) = max_error(&unet.infer_given(x, &t, &Given::classes(&next)), &golden.batch("y"));
+        let (error, max) = max_error(&unet.infer_given(&x, &t, &Given::classes(&next)), &golden.batch("y"));
         assert!(error > 0.1 * max, "{error:e} of {max}");
     }
 }

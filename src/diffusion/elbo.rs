@@ -224,8 +224,9 @@ pub fn elbo_variants(
     let others: Vec<_> = (1..columns).flat_map(|k| (0..n_images).map(move |n| (n, k))).collect();
     let mut done = 0;
     for pairs in first.chunks(options.batch).chain(others.chunks(options.batch)) {
-        let batch = noisy_pairs(schedule, data, &bounds[0].t, noise, pairs);
-        let images: Vec<usize> = pairs.iter().map(|pair| pair.0).collect();
+        let (images, t): (Vec<usize>, Vec<usize>) =
+            pairs.iter().map(|&pair| (pair.0, bounds[0].t[pair])).unzip();
+        let batch = noisy_pairs(schedule, data, noise, &images, t);
         let query = Query { images: Some(&images), ..Query::new(&batch.x_t, &batch.t) };
         let output = model.answer(&query);
         for (bound, reverse) in bounds.iter_mut().zip(variants) {
@@ -243,19 +244,17 @@ pub fn elbo_variants(
     bounds
 }
 
-/// x_0, t, ε and x_t of some (image, column) pairs.
+/// x_0, t, ε and x_t of some (image, t) pairs.
 fn noisy_pairs(
     schedule: &Schedule,
     data: &Batch,
-    t: &Array2<usize>,
     noise: &Noise,
-    pairs: &[(usize, usize)],
+    images: &[usize],
+    t: Vec<usize>,
 ) -> NoisyBatch {
-    let images: Vec<usize> = pairs.iter().map(|pair| pair.0).collect();
-    let t: Vec<usize> = pairs.iter().map(|&pair| t[pair]).collect();
-    let x0 = data.select(Axis(0), &images);
+    let x0 = data.select(Axis(0), images);
     let (_, h, w, c) = x0.dim();
-    let eps = noise.pairs([h, w, c], images.into_iter().zip(t.iter().copied()));
+    let eps = noise.pairs([h, w, c], images.iter().copied().zip(t.iter().copied()));
     NoisyBatch::new(schedule, x0, t, eps)
 }
 

@@ -7,6 +7,7 @@
 use super::Denoiser;
 use crate::tensor::Batch;
 use ndarray::{Axis, Zip, concatenate, s};
+use std::borrow::Cow;
 
 /// What is known of each image of a job beside x_t; nothing by default.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -74,17 +75,14 @@ impl<'a> Query<'a> {
         Query { x_t, t, images: None, given: &NOTHING }
     }
 
+    /// The image of each row.
+    pub fn numbers(&self) -> Cow<'a, [usize]> {
+        self.images.map_or_else(|| (0..self.t.len()).collect(), Cow::Borrowed)
+    }
+
     /// What is known of the image of each row.
     pub fn rows(&self) -> Given {
-        let each: Vec<usize>;
-        let images = match self.images {
-            Some(images) => images,
-            None => {
-                each = (0..self.t.len()).collect();
-                &each
-            }
-        };
-        self.given.rows(images)
+        self.given.rows(&self.numbers())
     }
 }
 
@@ -137,7 +135,7 @@ impl<M: Denoiser + ?Sized> Denoiser for Conditioned<'_, M> {
 ///
 /// w = 0 is the conditional model and w = −1 the unconditional one; elsewhere 1 + w is called the *guidance scale*. It holds
 /// for what predicts x_0 or v as well, since both are ε̂ times a number plus x_t times a number. A learned variance is that of
-/// the conditional answer. Rows without a class are asked once: there ε̃ = ε̂.
+/// the conditional answer. A row without a class keeps its ε̂.
 ///
 /// Put [`Conditioned`] around it: this is the model that the conditions are for.
 #[derive(Clone, Copy, Debug)]
@@ -155,14 +153,13 @@ impl<M: Denoiser + ?Sized> Denoiser for Guided<'_, M> {
 
     /// One batch of 2N rows, of which the second half has no class.
     fn answer(&self, query: &Query) -> Batch {
-        let given = query.rows();
-        let Some(class) = given.class.filter(|_| self.w != 0.0) else { return self.model.answer(query) };
+        if self.w == 0.0 || query.given.class.is_none() {
+            return self.model.answer(query);
+        }
         let (n, c) = (query.t.len(), query.x_t.dim().3);
-        let twice: Vec<usize> = (0..n).chain(0..n).collect();
-        let known = Given { class: None, known: given.known }.rows(&twice).known;
-        let class = class.into_iter().chain(vec![None; n]).collect();
         let (x_t, t) = (concatenate![Axis(0), *query.x_t, *query.x_t], query.t.repeat(2));
-        let given = Given { class: Some(class), known };
+        let mut given = query.given.rows(&query.numbers().repeat(2));
+        given.class.iter_mut().for_each(|class| class[n..].fill(None));
         let mut answer = self.model.answer(&Query { x_t: &x_t, t: &t, images: None, given: &given });
         let (mut conditional, without) = answer.view_mut().split_at(Axis(0), n);
         Zip::from(conditional.slice_mut(s![.., .., .., ..c]))

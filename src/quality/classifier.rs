@@ -304,19 +304,14 @@ pub fn train(
 }
 
 /// Images in [−1, 1] and their labels, one per stream.
-fn labelled(data: &Dataset, streams: &[u64], seed: u64) -> (Tensor4, Vec<u8>) {
-    let [h, w, c] = data.shape();
-    let (mut x, mut labels) = (Tensor4::zeros((streams.len(), h, w, c)), Vec::new());
-    for (mut image, &n) in x.outer_iter_mut().zip(streams) {
-        let example = data.draw(&mut stream(seed, n));
-        image.assign(&to_unit(&example.pixels).mapv(|v| v as f32));
-        labels.push(example.label.expect("every picture has one, where there are classes"));
-    }
-    (x, labels)
+fn labelled(data: &Dataset, streams: &[u64], seed: u64) -> (Tensor4, Vec<usize>) {
+    let mut rngs: Vec<_> = streams.iter().map(|&n| stream(seed, n)).collect();
+    let (x, labels) = data.labelled_batch(&mut rngs);
+    (x.mapv(|v| v as f32), labels.expect("every picture has one, where there are classes"))
 }
 
 /// −log softmax(z)_y of each row in nats, and the gradient of their sum, softmax(z) − onehot(y).
-fn cross_entropy(logits: &Tensor2, labels: &[u8]) -> (Array1<f64>, Tensor2) {
+fn cross_entropy(logits: &Tensor2, labels: &[usize]) -> (Array1<f64>, Tensor2) {
     let mut p = logits.clone();
     activation::softmax_rows(p.as_slice_mut().expect("contiguous"), logits.ncols(), 1.0);
     let mut loss = Array1::zeros(labels.len());
@@ -324,8 +319,8 @@ fn cross_entropy(logits: &Tensor2, labels: &[u8]) -> (Array1<f64>, Tensor2) {
         let row = logits.row(n);
         let max = row.fold(f32::NEG_INFINITY, |a, &b| a.max(b));
         let sum: f64 = row.iter().map(|&z| f64::from(z - max).exp()).sum();
-        loss[n] = sum.ln() - f64::from(row[usize::from(label)] - max);
-        p[[n, usize::from(label)]] -= 1.0;
+        loss[n] = sum.ln() - f64::from(row[label] - max);
+        p[[n, label]] -= 1.0;
     }
     (loss, p)
 }

@@ -176,12 +176,12 @@ fn an_image_is_told_its_class() {
     let [fresh, without] = [&config, &plain].map(|config| Unet::new(config, &mut stream(1, 0)));
     let x = random((3, 4, 4, 1), 2);
     let given = Given { class: Some(vec![Some(2), None, Some(0)]), known: None };
-    let classes = |unet: &Unet| unet.infer_given(x.clone(), &[5, 6, 7], &given);
+    let classes = |unet: &Unet| unet.infer_given(&x, &[5, 6, 7], &given);
     assert_eq!(classes(&fresh), without.infer(&x, &[5, 6, 7]));
     let unet = awake(&config);
     let y = classes(&unet);
     let none = unet.infer(&x, &[5, 6, 7]);
-    let last = unet.infer_given(x.clone(), &[5, 6, 7], &Given::classes(&[3; 3]));
+    let last = unet.infer_given(&x, &[5, 6, 7], &Given::classes(&[3; 3]));
     assert_eq!(none, last, "no class is the last row");
     let same = |n: usize| y.index_axis(Axis(0), n) == none.index_axis(Axis(0), n);
     assert_eq!([same(0), same(1), same(2)], [false, true, false]);
@@ -189,7 +189,7 @@ fn an_image_is_told_its_class() {
     let x64 = x.mapv(f64::from);
     let query = Query { images: Some(&[2, 0, 1]), given: &given, ..Query::new(&x64, &[5, 6, 7]) };
     let turned = Given { class: Some(vec![Some(0), Some(2), None]), known: None };
-    assert_eq!(unet.answer(&query), unet.infer_given(x, &[5, 6, 7], &turned).mapv(f64::from));
+    assert_eq!(unet.answer(&query), unet.infer_given(&x, &[5, 6, 7], &turned).mapv(f64::from));
 }
 
 /// `[m x_0, (1 − m) x_t, m]`: what is noisy where a pixel is known, and what is known where it is not, changes nothing.
@@ -216,5 +216,5 @@ fn an_image_is_told_pixels() {
 #[test]
 #[should_panic(expected = "U-Net without a table of classes, told [Some(1)]")]
 fn nobody_to_be_told() {
-    small().infer_given(random((1, 4, 4, 1), 2), &[5], &Given::classes(&[1]));
+    small().infer_given(&random((1, 4, 4, 1), 2), &[5], &Given::classes(&[1]));
 }
