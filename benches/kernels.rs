@@ -1,4 +1,4 @@
-//! `cargo bench`: what the network spends its time on, beside the definition and `matrixmultiply`.
+//! `cargo bench -p ddpm-benches`: what the network spends its time on, beside the definition and `matrixmultiply`.
 //!
 //! Throughput is printed in elements per second, where an element is one floating-point operation: GFLOP/s.
 #![allow(missing_docs, clippy::unwrap_used)]
@@ -87,7 +87,7 @@ fn network(c: &mut Criterion) {
     let flops = GROUP as u64 * unet.flops(28, 28);
     let x: Tensor4 = normal((GROUP, 28, 28, 1), &mut stream(2, 1));
     let t = [500; GROUP];
-    let mut group = c.benchmark_group("U-Net, four images");
+    let mut group = c.benchmark_group(format!("U-Net, {GROUP} images"));
     group.sample_size(20).throughput(Throughput::Elements(flops));
     group.bench_function("inference", |bench| bench.iter(|| unet.infer(black_box(&x), &t)));
     group.throughput(Throughput::Elements(3 * flops));

@@ -22,7 +22,7 @@ fn data() -> Dataset {
     Dataset::from_images(&Images::new("gradients", pixels, None))
 }
 
-/// A small network with everything in it: attention, dropout, warm-up, clipping; 19 images are five groups.
+/// A small network with everything in it: attention, dropout, warm-up, clipping; 19 images are three groups.
 fn trainer(loss: Loss, lr: f64) -> Trainer {
     let variance = if loss == Loss::Hybrid { Variance::LearnedRange } else { Variance::Beta };
     let mut config = UnetConfig::paper(8, 1, &[4, 8], 1, 2);

@@ -5,6 +5,7 @@ use ddpm::rng::{normal, stream};
 use ddpm::tensor::Tensor2;
 
 /// `C = A B` by `matrixmultiply`, for matrices whose rows lie in memory one after another.
+#[expect(unsafe_code, reason = "matrixmultiply takes pointers")]
 fn sgemm(a: &Tensor2, b: &Tensor2) -> Tensor2 {
     let ((m, k), (k2, n)) = (a.dim(), b.dim());
     assert!(k == k2 && a.is_standard_layout() && b.is_standard_layout());

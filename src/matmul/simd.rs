@@ -93,6 +93,7 @@ macro_rules! vectorized {
     ($(#[$meta:meta])* $vis:vis fn $name:ident $(<const $C:ident: $T:ty>)? ($($arg:ident: $ty:ty),* $(,)?)
      $(-> $out:ty)? $body:block) => {
         $(#[$meta])*
+        #[cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "calls what is compiled for the CPU at hand"))]
         $vis fn $name $(<const $C: $T>)? ($($arg: $ty),*) $(-> $out)? {
             #[inline(always)]
             fn body $(<const $C: $T>)? ($($arg: $ty),*) $(-> $out)? $body
