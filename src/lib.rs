@@ -136,7 +136,10 @@ pub mod error;
 #[cfg(feature = "figures")]
 pub mod figures;
 pub mod files;
-#[cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "calls what is compiled for the CPU at hand"))]
+#[cfg_attr(
+    target_arch = "x86_64",
+    expect(unsafe_code, reason = "calls what is compiled for the CPU at hand")
+)]
 pub mod matmul;
 mod names;
 pub mod nn;
