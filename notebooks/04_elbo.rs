@@ -102,8 +102,8 @@ fn bell(x: &[f64], mean: &Batch, log_variance: f64) -> Vec<f64> {
 }
 let x: Vec<f64> = (0..=700).map(|i| -1.0 + i as f64 / 500.0).collect();
 Chart::new("x_{4}", "density").title(format!("t = 5, level 60, ε = 1: KL = {nats:.3} nats"))
-    .line("q(x_{4} | x_{5}, x_{0})", &x, &bell(&x, &q.mean, q.log_variance_clipped[0]))
-    .line("p_{θ}(x_{4} | x_{5})", &x, &bell(&x, &p.mean, p.log_variance[[0, 0, 0, 0]])).figure()
+    .line("q(x_{4} | x_{5}, x_{0})", &x, &bell(&x, &q.mean, q.log_variance[[0, 0, 0, 0]]))
+    .line("p_{θ}(x_{4} | x_{5})", &x, &bell(&x, &p.normal.mean, p.normal.log_variance[[0, 0, 0, 0]])).figure()
 
 // %% [markdown]
 // *What to see:* this pixel of level 60 got a noise of $\epsilon=1$, so $x_5$ is too bright, and the model, which can't know that, guesses too bright as well: its bell stands to the right. It is also wider, since $\sigma_5^2=\beta_5>\tilde\beta_5$. Both cost.

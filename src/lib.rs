@@ -48,7 +48,7 @@
 //! | §2, Eq. 2 | forward process q, β_1 … β_T | [`Schedule`](diffusion::Schedule) |
 //! | Eq. 4 | q(x_t given x_0) | [`q_mean_variance`](diffusion::q_mean_variance), [`q_sample`](diffusion::q_sample) |
 //! | Eqs. 3, 5 | the bound | [`elbo`](diffusion::elbo()), [`elbo_variants`](diffusion::elbo_variants) → [`Elbo`](diffusion::Elbo) |
-//! | Eqs. 6, 7 | q(x_{t−1} given x_t, x_0) | [`q_posterior`](diffusion::q_posterior) |
+//! | Eqs. 6, 7 | q(x_{t−1} given x_t, x_0) | [`q_posterior`](diffusion::q_posterior); for any s < t, per image or pixel, [`posterior`](diffusion::posterior) |
 //! | §3.1 | L_T | [`L_T`](diffusion::L_T) |
 //! | §3.2, Eq. 8 | L_{t−1} | [`L_t_minus_1`](diffusion::L_t_minus_1), [`kl_normal`](diffusion::kl_normal) |
 //! | §3.2 | σ_t² = β_t or β̃_t | [`Variance`](diffusion::Variance) |

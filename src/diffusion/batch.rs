@@ -1,7 +1,7 @@
 //! What the formulas need of a batch: one coefficient per image, sums per image, shape checks.
 
 use crate::tensor::Batch;
-use ndarray::{Array1, Axis, Zip};
+use ndarray::{Array1, Array4, Axis, Zip};
 
 /// a(t) x + b(t) y, with each image's own t: the shape of nearly every formula in the paper.
 pub(super) fn mix(
@@ -18,6 +18,12 @@ pub(super) fn mix(
         row.zip_mut_with(&y.index_axis(Axis(0), n), |x, y| *x = a * *x + b * y);
     }
     out
+}
+
+/// a x + b y, with a pair (a, b) for each image `[N, 1, 1, 1]` or pixel `[N, H, W, C]`.
+#[track_caller]
+pub(super) fn blend(coefs: &Array4<(f64, f64)>, x: &Batch, y: &Batch) -> Batch {
+    Zip::from(x).and(y).and_broadcast(coefs).map_collect(|x, y, (a, b)| a * x + b * y)
 }
 
 /// x ← f(t) x, with each image's own t.

@@ -1,10 +1,11 @@
 //! DDIM (Song, Meng, Ermon 2021): the same network, fewer steps, with as much noise as one likes.
 
-use super::batch::{mix, same_shape};
+use super::batch::same_shape;
 use super::respace::evenly;
 use super::sampler::start;
-use super::{Denoiser, Noise, PSample, Query, Reverse, Schedule, Step};
+use super::{Denoiser, Noise, PSample, Query, Reverse, Schedule, Step, ddim_posterior};
 use crate::tensor::Batch;
+use ndarray::Array4;
 
 /// Which steps of the long chain are visited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -105,7 +106,7 @@ pub fn ddim_sample(
 }
 
 /// One step from t to any earlier s = `t_prev` (Song et al., Eq. 12):
-/// x_s = √ᾱ_s x̂_0 + √(1 − ᾱ_s − σ²) ε̂ + σ z, with σ² = η² (1 − ᾱ_s)/(1 − ᾱ_t) (1 − ᾱ_t/ᾱ_s).
+/// x_s = √ᾱ_s x̂_0 + √(1 − ᾱ_s − σ²) ε̂ + σ z, with σ² = η² (1 − ᾱ_s)/(1 − ᾱ_t) β_{t|s}: a draw of [`ddim_posterior`].
 ///
 /// For s = t − 1 and η = 1, σ² is β̃_t and the step is that of Algorithm 2.
 ///
@@ -135,12 +136,8 @@ pub fn ddim_step(
         reverse.eps_hat(output, x_t, &each).0
     };
 
-    let (now, before) = (reverse.schedule.alpha_bar(t), reverse.schedule.alpha_bar(t_prev));
-    let variance = ddim.eta.powi(2) * (1.0 - before) / (1.0 - now) * (1.0 - now / before);
-    // at η = 1 the direction's share is a difference of equal numbers when s = 0: never below 0
-    let direction = (1.0 - before - variance).max(0.0).sqrt();
-    let x_prev = mix(&each, |_| before.sqrt(), &x0_hat, |_| direction, &eps_hat) + variance.sqrt() * z;
-    PSample { x_prev, x0_hat }
+    let step = Array4::from_elem((1, 1, 1, 1), reverse.schedule.transition(t_prev, t));
+    PSample { x_prev: ddim_posterior(&x0_hat, &eps_hat, &step, ddim.eta).sample(z), x0_hat }
 }
 
 #[cfg(test)]
@@ -180,7 +177,7 @@ mod tests {
         let answers = [
             (Prediction::Eps, eps),
             (Prediction::X0, p.x0_hat),
-            (Prediction::MuTilde, p.mean),
+            (Prediction::MuTilde, p.normal.mean),
             (Prediction::V, v),
         ];
         assert_eq!(answers.each_ref().map(|(prediction, _)| *prediction), Prediction::ALL);

@@ -10,13 +10,12 @@
 
 use super::batch::{dims, mse_per_image, same_shape, sum_per_image};
 use super::estimate::choose_t;
-use super::forward::{log_beta_tilde, mu_tilde};
 use super::{
-    Decoder, Denoiser, Estimate, Noise, NoisyBatch, PMeanVariance, Query, Reverse, Schedule, TimeSteps,
-    kl_normal,
+    Decoder, Denoiser, Estimate, Noise, NoisyBatch, Normal, PMeanVariance, Query, Reverse, Schedule,
+    TimeSteps, noisy, q_posterior,
 };
 use crate::tensor::Batch;
-use ndarray::{Array1, Array2, ArrayView1, Axis, Zip, s};
+use ndarray::{Array1, Array2, Array4, ArrayView1, Axis, Zip, s};
 use std::{f64::consts::LN_2, fmt};
 
 /// L_T = KL(q(x_T|x_0) ‖ N(0, I)) = Σ ½ [ᾱ_T x_0² + (1 − ᾱ_T) − 1 − log(1 − ᾱ_T)], in nats per image.
@@ -35,9 +34,8 @@ use std::{f64::consts::LN_2, fmt};
 /// ```
 #[allow(non_snake_case)] // the paper's name
 pub fn L_T(schedule: &Schedule, x0: &Batch) -> Array1<f64> {
-    let alpha_bar = schedule.alpha_bar(schedule.T());
-    let log_variance = (1.0 - alpha_bar).ln();
-    sum_per_image(&x0.mapv(|x0| kl_normal(alpha_bar.sqrt() * x0, log_variance, 0.0, 0.0)))
+    let last = Array4::from_elem((1, 1, 1, 1), schedule.level(schedule.T()));
+    noisy(x0, &last).kl(&Normal::standard(x0))
 }
 
 /// L_{t−1} = KL(q(x_{t−1}|x_t, x_0) ‖ p_θ(x_{t−1}|x_t)), in nats per image, for each image's own t in 2..=T:
@@ -57,14 +55,9 @@ pub fn L_t_minus_1(
     t: &[usize],
     p: &PMeanVariance,
 ) -> Array1<f64> {
-    same_shape("L_t_minus_1", ("x0", x0), ("p.mean", &p.mean));
+    same_shape("L_t_minus_1", ("x0", x0), ("p's mean", &p.normal.mean));
     assert!(t.iter().all(|&t| t >= 2), "L_t_minus_1: t must be at least 2 (the term of t = 1 is L_0): {t:?}");
-    let kl = Zip::from(&mu_tilde(schedule, x0, x_t, t))
-        .and(&log_beta_tilde(schedule, x0, t))
-        .and(&p.mean)
-        .and(&p.log_variance)
-        .map_collect(|&m1, &v1, &m2, &v2| kl_normal(m1, v1, m2, v2));
-    sum_per_image(&kl)
+    q_posterior(schedule, x0, x_t, t).kl(&p.normal)
 }
 
 /// L_0 = −log p_θ(x_0|x_1), in nats per image: each pixel's Gaussian, integrated over the bin of its grey level
@@ -78,10 +71,10 @@ pub fn L_t_minus_1(
 #[allow(non_snake_case)] // the paper's name
 #[track_caller]
 pub fn L_0(x0: &Batch, p: &PMeanVariance, decoder: Decoder) -> Array1<f64> {
-    same_shape("L_0", ("x0", x0), ("p.mean", &p.mean));
+    same_shape("L_0", ("x0", x0), ("p's mean", &p.normal.mean));
     let log_prob = Zip::from(x0)
-        .and(&p.mean)
-        .and(&p.log_variance)
+        .and(&p.normal.mean)
+        .and(&p.normal.log_variance)
         .map_collect(|&x0, &mean, &log_variance| decoder.log_prob(x0, mean, 0.5 * log_variance));
     -sum_per_image(&log_prob)
 }

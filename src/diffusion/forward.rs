@@ -1,7 +1,8 @@
 //! The forward chain q: noising in one jump, and the step back that is known when x_0 is (Eqs. 4, 6, 7).
 
-use super::Schedule;
 use super::batch::{constant_per_image, mix, one_t_per_image, same_shape, scale_per_image};
+use super::level::posterior_mean;
+use super::{Normal, Schedule, posterior};
 use crate::tensor::Batch;
 
 /// q(x_t | x_0) = N(√ᾱ_t x_0, (1 − ᾱ_t) I) (Eq. 4).
@@ -66,32 +67,29 @@ pub fn q_step(schedule: &Schedule, x_before: &Batch, t: &[usize], eps: &Batch) -
     mix(t, |t| schedule.alpha(t).sqrt(), x_before, |t| schedule.beta(t).sqrt(), eps)
 }
 
-/// The forward process posterior q(x_{t−1} | x_t, x_0) = N(μ̃_t, β̃_t I).
-#[derive(Clone, Debug)]
-pub struct QPosterior {
-    /// μ̃_t(x_t, x_0), `[N, H, W, C]`
-    pub mean: Batch,
-    /// β̃_t, `[N]`; 0 at t = 1
-    pub variance: Vec<f64>,
-    /// log β̃_t, `[N]`, with the value of t = 2 at t = 1
-    pub log_variance_clipped: Vec<f64>,
-}
-
-/// q(x_{t−1} | x_t, x_0) (Eqs. 6, 7):
+/// The forward process posterior q(x_{t−1} | x_t, x_0) = N(μ̃_t, β̃_t I) (Eqs. 6, 7), [`posterior`] between neighbours:
 /// μ̃_t = √ᾱ_{t−1} β_t/(1 − ᾱ_t) x_0 + √α_t (1 − ᾱ_{t−1})/(1 − ᾱ_t) x_t, β̃_t = (1 − ᾱ_{t−1})/(1 − ᾱ_t) β_t.
+///
+/// At t = 1 it is a point: log β̃_1 = −∞.
 ///
 /// # Shapes
 /// `x0` and `x_t` `[N, H, W, C]`, `t` N numbers of 1..=T.
 ///
 /// # Panics
 /// When the shapes differ, `t` has not N entries, or one is not a step.
+///
+/// ```
+/// use ddpm::{diffusion::{Schedule, q_posterior}, tensor::Batch};
+/// let schedule = Schedule::linear(1000);
+/// let (x0, x_t) = (Batch::zeros((1, 1, 1, 1)), Batch::ones((1, 1, 1, 1)));
+/// let q = q_posterior(&schedule, &x0, &x_t, &[2]);
+/// assert_eq!(q.mean[[0, 0, 0, 0]], schedule.posterior_coefs(2).1);
+/// assert_eq!(q.log_variance[[0, 0, 0, 0]], schedule.beta_tilde(2).ln());
+/// ```
 #[track_caller]
-pub fn q_posterior(schedule: &Schedule, x0: &Batch, x_t: &Batch, t: &[usize]) -> QPosterior {
-    QPosterior {
-        mean: mu_tilde(schedule, x0, x_t, t),
-        variance: t.iter().map(|&t| schedule.beta_tilde(t)).collect(),
-        log_variance_clipped: t.iter().map(|&t| schedule.log_beta_tilde_clipped(t)).collect(),
-    }
+pub fn q_posterior(schedule: &Schedule, x0: &Batch, x_t: &Batch, t: &[usize]) -> Normal {
+    one_t_per_image("q_posterior", x0, t);
+    posterior(x0, x_t, &schedule.steps(t))
 }
 
 /// μ̃_t(x_t, x_0) = c_1 x_0 + c_2 x_t (Eq. 7).
@@ -99,7 +97,7 @@ pub fn q_posterior(schedule: &Schedule, x0: &Batch, x_t: &Batch, t: &[usize]) ->
 pub(super) fn mu_tilde(schedule: &Schedule, x0: &Batch, x_t: &Batch, t: &[usize]) -> Batch {
     same_shape("q_posterior", ("x0", x0), ("x_t", x_t));
     one_t_per_image("q_posterior", x0, t);
-    mix(t, |t| schedule.posterior_coefs(t).0, x0, |t| schedule.posterior_coefs(t).1, x_t)
+    posterior_mean(x0, x_t, &schedule.steps(t))
 }
 
 /// v_t = √ᾱ_t ε − √(1 − ᾱ_t) x_0 (Salimans & Ho 2022): with √ᾱ_t = cos φ, √(1 − ᾱ_t) = sin φ it is dx_t/dφ.
@@ -199,7 +197,7 @@ mod tests {
                 let (x, x_t) = (x_before[i], x_t[i]);
                 let jump =
                     |x: f64, t: usize| log_normal(x, s.alpha_bar(t).sqrt() * x0, (1.0 - s.alpha_bar(t)).ln());
-                let left = log_normal(x, q.mean[i], q.variance[i.0].ln()) + jump(x_t, t);
+                let left = log_normal(x, q.mean[i], q.log_variance[i]) + jump(x_t, t);
                 let right = log_normal(x_t, s.alpha(t).sqrt() * x, s.beta(t).ln()) + jump(x, t - 1);
                 assert!((left - right).abs() < 1e-8 * right.abs().max(1.0), "t = {t}: {left} and {right}");
             }

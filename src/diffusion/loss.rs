@@ -145,7 +145,7 @@ pub fn vlb_loss(reverse: &Reverse, output: &Batch, batch: &NoisyBatch, decoder: 
     let truth = mu_tilde(&reverse.schedule, x0, x_t, t);
 
     let mut loss = Array1::zeros(t.len());
-    let (mut d_mean, mut d_log_variance) = (p.mean, p.log_variance); // overwritten pixel by pixel
+    let (mut d_mean, mut d_log_variance) = (p.normal.mean, p.normal.log_variance); // overwritten pixel by pixel
     for (n, &t) in t.iter().enumerate() {
         let log_beta_tilde = reverse.schedule.log_beta_tilde_clipped(t);
         Zip::from(d_mean.index_axis_mut(Axis(0), n))
@@ -242,7 +242,7 @@ fn join(prediction: Batch, v: Option<Batch>) -> Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diffusion::{L_0, L_t_minus_1, PMeanVariance, bits_per_dim};
+    use crate::diffusion::{L_0, L_t_minus_1, Normal, PMeanVariance, bits_per_dim};
     use crate::rng::{normal, stream};
 
     const T: [usize; 4] = [1, 2, 30, 100];
@@ -328,8 +328,7 @@ mod tests {
             let first = L_0(&case.batch.x0, &p, Decoder::Exact)[0];
             let rest = |x: &Batch| x.slice(s![1.., .., .., ..]).to_owned();
             let p = PMeanVariance {
-                mean: rest(&p.mean),
-                log_variance: rest(&p.log_variance),
+                normal: Normal { mean: rest(&p.normal.mean), log_variance: rest(&p.normal.log_variance) },
                 x0_hat: rest(&p.x0_hat),
             };
             let kl =

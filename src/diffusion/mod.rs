@@ -16,7 +16,7 @@
 //!
 //! 1. the forward chain can jump, q(x_t | x_0) = N(√ᾱ_t x_0, (1 − ᾱ_t) I): [`q_sample`] (Eq. 4);
 //! 2. seen from x_0 it can be walked backwards in closed form, q(x_{t−1} | x_t, x_0) = N(μ̃_t, β̃_t I):
-//!    [`q_posterior`] (Eqs. 6, 7);
+//!    [`q_posterior`] (Eqs. 6, 7), and from any level to any lower one: [`posterior`];
 //! 3. so the bound on −log p(x_0) is a sum of KL divergences between Gaussians (Eq. 5), one function each:
 //!    [`L_T`], [`L_t_minus_1`], [`L_0`].
 //!
@@ -62,6 +62,7 @@ mod forward;
 mod gaussian;
 mod given;
 mod importance;
+mod level;
 mod loss;
 mod noise;
 mod normal;
@@ -78,10 +79,11 @@ mod zero_snr;
 pub use ddim::{Ddim, Spacing, ddim_sample, ddim_step};
 pub use elbo::{Elbo, ElboOptions, L_0, L_T, L_simple, L_t_minus_1, bits_per_dim, elbo, elbo_variants};
 pub use estimate::{Estimate, TimeSteps};
-pub use forward::{QPosterior, q_mean_variance, q_posterior, q_sample, q_step};
+pub use forward::{q_mean_variance, q_posterior, q_sample, q_step};
 pub use gaussian::{Decoder, kl_normal, log_normal, log_normal_cdf, normal_cdf};
 pub use given::{Conditioned, Given, Guided, Known, Query, Watched};
 pub use importance::{ImportanceSampler, TimeDistribution, Times};
+pub use level::{Level, Transition, ddim_posterior, noisy, posterior};
 pub use loss::{Loss, LossGrad, NoisyBatch, hybrid_loss, simple_loss, vlb_loss};
 pub use noise::Noise;
 pub use normal::Normal;

@@ -179,7 +179,7 @@ mod tests {
             }
             let (_, p) = at(1);
             let decoder = |(&x0, &mean)| -log_normal(x0, mean, schedule.beta(1).ln());
-            nats += x0.iter().zip(&p.mean).map(decoder).sum::<f64>() / 4.0;
+            nats += x0.iter().zip(&p.normal.mean).map(decoder).sum::<f64>() / 4.0;
             let entropy = 0.5 * (2.0 * PI * E).log2();
             assert!((entropy - 2.047095585).abs() < 1e-9);
             assert!((nats / LN_2 - entropy).abs() < 1e-9, "T = {}: {}", schedule.T(), nats / LN_2);

@@ -44,9 +44,8 @@ pub fn respace<'a, M: Denoiser + ?Sized>(
     let last = reverse.schedule.T();
     assert!((1..=last).contains(&steps), "respace: {steps} of {last} steps, 1..={last} possible");
     let times: Vec<usize> = evenly(last, steps).collect();
-    let alpha_bar: Vec<f64> = times.iter().map(|&t| reverse.schedule.alpha_bar(t)).collect();
-    let before = std::iter::once(&1.0).chain(&alpha_bar);
-    let betas: Vec<f64> = alpha_bar.iter().zip(before).map(|(now, before)| 1.0 - now / before).collect();
+    let before = std::iter::once(&0).chain(&times);
+    let betas: Vec<f64> = before.zip(&times).map(|(&s, &t)| reverse.schedule.transition(s, t).beta).collect();
     let schedule = Schedule::from_betas(&betas).expect("ᾱ falls strictly, and so do some of its values");
     let variance = match reverse.variance {
         Variance::LearnedRange => Variance::LearnedRange,
@@ -155,7 +154,7 @@ mod tests {
                 match prediction {
                     Prediction::Eps => world.predict(x, t),
                     Prediction::X0 => p.x0_hat,
-                    Prediction::MuTilde => p.mean,
+                    Prediction::MuTilde => p.normal.mean,
                     Prediction::V => v_target(&reverse.schedule, &p.x0_hat, t, &world.predict(x, t)),
                 }
             };

@@ -1,8 +1,8 @@
 //! The reverse chain p_θ: from what a network says to a Gaussian over x_{t−1} (Eqs. 1, 11, 15).
 
-use super::batch::{constant_per_image, mix, one_t_per_image, same_shape};
+use super::batch::{constant_per_image, mix, one_t_per_image, same_shape, scale_per_image};
 use super::forward::{log_beta_tilde, mu_tilde, v_from_x0};
-use super::{Query, Schedule};
+use super::{Normal, Query, Schedule};
 use crate::names::{all, unknown};
 use crate::tensor::Batch;
 use crate::{Error, Result};
@@ -119,14 +119,12 @@ pub struct Reverse {
     pub clip: bool,
 }
 
-/// p_θ(x_{t−1} | x_t) = N(mean, exp(log_variance)), each `[N, H, W, C]`.
+/// p_θ(x_{t−1} | x_t), and the guess of the image that stands behind it.
 #[derive(Clone, Debug)]
 pub struct PMeanVariance {
-    /// μ_θ(x_t, t)
-    pub mean: Batch,
-    /// log σ_t²
-    pub log_variance: Batch,
-    /// x̂_0(x_t), the model's guess of the image (Eq. 15)
+    /// N(μ_θ(x_t, t), σ_t² I)
+    pub normal: Normal,
+    /// x̂_0(x_t), the model's guess of the image (Eq. 15), `[N, H, W, C]`
     pub x0_hat: Batch,
 }
 
@@ -198,7 +196,7 @@ impl Reverse {
             Prediction::MuTilde => output,
             Prediction::Eps | Prediction::X0 | Prediction::V => mu_tilde(&self.schedule, &x0_hat, x_t, t),
         };
-        PMeanVariance { mean, log_variance: self.log_variance(v, x_t, t), x0_hat }
+        PMeanVariance { normal: Normal { mean, log_variance: self.log_variance(v, x_t, t) }, x0_hat }
     }
 
     /// x_{t−1} = μ_θ(x_t, t) + σ_t z, and no noise at t = 1 (Algorithm 2, lines 3 and 4).
@@ -211,10 +209,10 @@ impl Reverse {
     #[track_caller]
     pub fn p_sample(&self, model: &(impl Denoiser + ?Sized), x_t: &Batch, t: &[usize], z: &Batch) -> PSample {
         same_shape("p_sample", ("x_t", x_t), ("z", z));
-        let PMeanVariance { mean, log_variance, x0_hat } = self.p_mean_variance(model, x_t, t);
-        let sigma = log_variance.mapv_into(|log_variance| (0.5 * log_variance).exp());
-        let x_prev = mix(t, |_| 1.0, &mean, |t| if t > 1 { 1.0 } else { 0.0 }, &(sigma * z));
-        PSample { x_prev, x0_hat }
+        let PMeanVariance { normal, x0_hat } = self.p_mean_variance(model, x_t, t);
+        let mut z = z.clone();
+        scale_per_image(&mut z, t, |t| if t > 1 { 1.0 } else { 0.0 });
+        PSample { x_prev: normal.sample(&z), x0_hat }
     }
 
     /// The two halves of the output: the prediction, and the variance's channels if it is learned.
@@ -369,7 +367,7 @@ mod tests {
             let reverse = Reverse { prediction, ..reverse.clone() };
             let p = reverse.read(answer.clone(), &x_t, &T);
             close(&p.x0_hat, &x0);
-            close(&p.mean, &truth);
+            close(&p.normal.mean, &truth);
             close(&reverse.eps_hat(answer.clone(), &x_t, &T).0, &eps);
             close(&reverse.v_hat(answer.clone(), &x_t, &T).0, &v);
         }
@@ -388,7 +386,7 @@ mod tests {
             |t| -s.beta(t) / ((1.0 - s.alpha_bar(t)) * s.alpha(t)).sqrt(),
             &eps_hat,
         );
-        close(&reverse.read(eps_hat, &x_t, &T).mean, &mean);
+        close(&reverse.read(eps_hat, &x_t, &T).normal.mean, &mean);
     }
 
     #[test]
@@ -403,7 +401,7 @@ mod tests {
             } else {
                 eps.clone()
             };
-            Reverse { variance, ..reverse.clone() }.read(output, &x_t, &T).log_variance[[1, 0, 0, 0]]
+            Reverse { variance, ..reverse.clone() }.read(output, &x_t, &T).normal.log_variance[[1, 0, 0, 0]]
         };
         assert_eq!(with(Variance::Beta, 0.0), s.beta(900).ln());
         assert_eq!(with(Variance::BetaTilde, 0.0), s.beta_tilde(900).ln());
@@ -418,7 +416,7 @@ mod tests {
         let (reverse, _, eps, x_t) = setup();
         let at_one = |variance| {
             let reverse = Reverse { variance, ..reverse.clone() };
-            reverse.read(eps.clone(), &x_t, &[1, 1]).log_variance[[0, 0, 0, 0]]
+            reverse.read(eps.clone(), &x_t, &[1, 1]).normal.log_variance[[0, 0, 0, 0]]
         };
         assert_eq!(at_one(Variance::Beta), reverse.schedule.beta_tilde(2).ln());
         assert_eq!(at_one(Variance::Beta), at_one(Variance::BetaTilde));
@@ -445,10 +443,10 @@ mod tests {
             }
         }
         let (reverse, _, _, x_t) = setup();
-        let expected = reverse.p_mean_variance(&Silent, &x_t, &T).mean;
+        let expected = reverse.p_mean_variance(&Silent, &x_t, &T).normal.mean;
         let closure = |x_t: &Batch, _: &[usize]| Batch::zeros(x_t.dim());
         for model in [&Silent as &dyn Denoiser, &&Silent, &closure, &&closure] {
-            assert_eq!(reverse.p_mean_variance(model, &x_t, &T).mean, expected);
+            assert_eq!(reverse.p_mean_variance(model, &x_t, &T).normal.mean, expected);
         }
     }
 
@@ -458,7 +456,7 @@ mod tests {
         let clipped = Reverse { clip: true, prediction: Prediction::X0, ..reverse };
         let p = clipped.read(Batch::from_elem(x_t.dim(), 7.0), &x_t, &T);
         assert!(p.x0_hat.iter().all(|&x| x == 1.0));
-        close(&p.mean, &mu_tilde(&clipped.schedule, &Batch::ones(x_t.dim()), &x_t, &T));
+        close(&p.normal.mean, &mu_tilde(&clipped.schedule, &Batch::ones(x_t.dim()), &x_t, &T));
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! The variance schedule: β_t, α_t, ᾱ_t, β̃_t for t = 1..=T (sections 2 and 4).
 
+use super::{Level, Transition};
 use crate::names::{all, unknown};
 use crate::{Error, Result};
+use ndarray::{Array1, Array4, Axis};
 use serde::{Deserialize, Serialize};
 use std::f64::consts::PI;
 use strum::{Display, EnumString, VariantArray};
@@ -222,7 +224,7 @@ impl Schedule {
     #[track_caller]
     pub fn beta_tilde(&self, t: usize) -> f64 {
         self.check_step(t);
-        (1.0 - self.alpha_bar[t - 1]) / (1.0 - self.alpha_bar[t]) * self.beta[t]
+        self.transition(t - 1, t).posterior_variance()
     }
 
     #[track_caller]
@@ -246,15 +248,46 @@ impl Schedule {
 
     /// (c_1, c_2) of μ̃_t(x_t, x_0) = c_1 x_0 + c_2 x_t (Eq. 7):
     /// c_1 = √ᾱ_{t−1} β_t / (1 − ᾱ_t), c_2 = √α_t (1 − ᾱ_{t−1}) / (1 − ᾱ_t).
-    ///
-    /// In c_2 it is α_t, not ᾱ_t. At t = 1 the slip cannot be seen: there c_1 = 1, c_2 = 0 either way.
     #[track_caller]
     pub fn posterior_coefs(&self, t: usize) -> (f64, f64) {
         self.check_step(t);
-        let (before, now) = (self.alpha_bar[t - 1], self.alpha_bar[t]);
-        let c1 = before.sqrt() * self.beta[t] / (1.0 - now);
-        let c2 = self.alpha(t).sqrt() * (1.0 - before) / (1.0 - now);
-        (c1, c2)
+        self.transition(t - 1, t).posterior_coefs()
+    }
+
+    /// The level of x_t: α = √ᾱ_t, σ² = 1 − ᾱ_t (Eq. 4).
+    #[track_caller]
+    pub fn level(&self, t: usize) -> Level {
+        Level { alpha: self.alpha_bar(t).sqrt(), variance: 1.0 - self.alpha_bar(t) }
+    }
+
+    /// q(x_t | x_s): between neighbours the tables' √α_t and β_t (Eq. 2), further on β_{t|s} = 1 − ᾱ_t/ᾱ_s.
+    ///
+    /// # Panics
+    /// Unless s < t ≤ T.
+    ///
+    /// ```
+    /// use ddpm::diffusion::Schedule;
+    /// let schedule = Schedule::linear(1000);
+    /// assert_eq!(schedule.transition(499, 500).beta, schedule.beta(500));
+    /// assert_eq!(schedule.transition(0, 500).beta, 1.0 - schedule.alpha_bar(500)); // Eq. 4
+    /// ```
+    #[track_caller]
+    pub fn transition(&self, s: usize, t: usize) -> Transition {
+        self.check(t);
+        assert!(s < t, "transition: from s = {s} to t = {t}");
+        let kept = self.alpha_bar[t] / self.alpha_bar[s]; // α_{t|s}²
+        let (kept, beta) = if t == s + 1 { (self.alpha(t), self.beta[t]) } else { (kept, 1.0 - kept) };
+        Transition { s: self.level(s), t: self.level(t), alpha: kept.sqrt(), beta }
+    }
+
+    /// The step from t − 1 to t of each image, `[N, 1, 1, 1]`.
+    #[track_caller]
+    pub(super) fn steps(&self, t: &[usize]) -> Array4<Transition> {
+        let step = |&t: &usize| {
+            self.check_step(t);
+            self.transition(t - 1, t)
+        };
+        Array1::from_iter(t.iter().map(step)).insert_axis(Axis(1)).insert_axis(Axis(2)).insert_axis(Axis(3))
     }
 
     /// Signal-to-noise ratio ᾱ_t / (1 − ᾱ_t) of x_t; infinite at t = 0, and 0 where ᾱ_t = 0.

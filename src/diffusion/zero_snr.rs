@@ -68,7 +68,7 @@ fn the_whole_bound_is_the_entropy_of_a_gaussian() {
                 let p = reverse.p_mean_variance(&model, &x_t, &[t; 4]);
                 let decoder = |(&x0, &mean)| -log_normal(x0, mean, schedule.beta(1).ln());
                 nats += match t {
-                    1 => x0.iter().zip(&p.mean).map(decoder).sum::<f64>() / 4.0,
+                    1 => x0.iter().zip(&p.normal.mean).map(decoder).sum::<f64>() / 4.0,
                     _ => L_t_minus_1(&schedule, &x0, &x_t, &[t; 4], &p).mean().unwrap(),
                 };
             }
