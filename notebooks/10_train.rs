@@ -75,7 +75,7 @@ let adam = AdamOptions { lr: 2e-3, warmup: 100, ema_decay: 0.995, ..AdamOptions:
 let options = TrainOptions { batch: 32, seed: 1, loss: Loss::Simple, times: Times::Uniform, adam };
 let mut trainer = Trainer::new(&config, Reverse::new(Schedule::linear(1000)), options);
 let first = trainer.clone().step(&data).unwrap();
-println!("{} parameters; first step: loss {:.4}, length of the gradient {:.2}", trainer.unet.count(), first.loss, first.grad_norm);
+println!("{} parameters; first step: loss {:.4}, length of the gradient {:.2}", trainer.model.count(), first.loss, first.grad_norm);
 assert!((first.loss - 1.0).abs() < 0.05);
 
 // %% [markdown]
@@ -95,7 +95,7 @@ fn pixelwise(variance: &[f64], schedule: &Schedule, t: usize) -> f64 {
 }
 let x0 = training.batch(&(0..9000).collect::<Vec<_>>());
 let variance: Vec<f64> = x0.var_axis(Axis(0), 0.0).iter().copied().collect();
-let schedule = trainer.reverse.schedule.clone();
+let schedule = trainer.objective.reverse.schedule.clone();
 let naive = (1..=1000).map(|t| pixelwise(&variance, &schedule, t)).sum::<f64>() / 1000.0;
 println!("a guesser that takes each pixel by itself: {naive:.4}");
 
@@ -176,10 +176,10 @@ fn loss_on(model: &Unet, images: &Images, schedule: &Schedule) -> f64 {
 let mut rows: Vec<Array4<u8>> = Vec::new();
 let mut labels: Vec<String> = Vec::new();
 let few = held_out.first(200);
-for Trainer { unet, adam, reverse, .. } in &kept {
-    rows.extend([paint(unet, reverse, 10), paint(&adam.ema, reverse, 10)]);
+for Trainer { model, adam, objective, .. } in &kept {
+    rows.extend([paint(model, &objective.reverse, 10), paint(&adam.ema, &objective.reverse, 10)]);
     labels.extend([format!("{}, raw", adam.steps), format!("{}, averaged", adam.steps)]);
-    println!("step {:4}: raw {:.4}, averaged {:.4}", adam.steps, loss_on(unet, &few, &schedule), loss_on(&adam.ema, &few, &schedule));
+    println!("step {:4}: raw {:.4}, averaged {:.4}", adam.steps, loss_on(model, &few, &schedule), loss_on(&adam.ema, &few, &schedule));
 }
 Grid::new(&stacked(&rows), 10).row_labels(labels.clone()).figure()
 
@@ -229,7 +229,7 @@ loss_curves(&[whole.clone()], 0)
 // %%
 let file = std::env::temp_dir().join(format!("ddpm-notebook-10-{}", std::process::id()));
 trainer.save(&file).unwrap();
-println!("{:.1} MB for {} numbers, four times", std::fs::metadata(&file).unwrap().len() as f64 / 1e6, trainer.unet.count());
+println!("{:.1} MB for {} numbers, four times", std::fs::metadata(&file).unwrap().len() as f64 / 1e6, trainer.model.count());
 let mut resumed = Trainer::load(&file).unwrap();
 std::fs::remove_file(&file).unwrap();
 let mut straight = trainer.clone();
@@ -237,7 +237,7 @@ for _ in 0..5 {
     let (a, b) = (straight.step(&data).unwrap(), resumed.step(&data).unwrap());
     println!("step {}: loss {:.6} and {:.6}", a.step, a.loss, b.loss);
 }
-assert!(straight.unet.slices() == resumed.unet.slices());
+assert!(straight.model.slices() == resumed.model.slices());
 
 // %% [markdown]
 // Not close: the same bits, in each of the 280,177 weights.
@@ -279,7 +279,7 @@ fn rows_of(images: &Array4<u8>) -> Array2<f32> {
     to_unit(images).mapv(|x| x as f32).into_shape_with_order((images.len() / 256, 256)).unwrap()
 }
 let candidates = ndarray::concatenate![Axis(0), training.pixels, data::flip_horizontal(&training.pixels)];
-let samples = paint(&trainer.adam.ema, &trainer.reverse, 10);
+let samples = paint(&trainer.adam.ema, &trainer.objective.reverse, 10);
 let indices: Vec<usize> = nearest(&rows_of(&samples), &rows_of(&candidates), 1).iter().map(|near| near[0].index).collect();
 let pairs = ndarray::concatenate![Axis(0), samples, candidates.select(Axis(0), &indices)];
 fn mean_distance(queries: &Array4<u8>, candidates: &Array4<u8>) -> f64 {
@@ -310,7 +310,7 @@ doctor(&trainer)
 
 // %%
 let patients: Vec<Trainer> = (1..=5).map(|n| sick(n, &trainer)).collect();
-let painted: Vec<Array4<u8>> = patients.iter().map(|run| paint(&run.adam.ema, &run.reverse, 10)).collect();
+let painted: Vec<Array4<u8>> = patients.iter().map(|run| paint(&run.adam.ema, &run.objective.reverse, 10)).collect();
 Grid::new(&stacked(&painted), 10).row_labels((1..=5).map(|n| format!("patient {n}"))).figure()
 
 // %% [markdown]

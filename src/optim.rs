@@ -212,33 +212,6 @@ vectorized! {
     }
 }
 
-/// The sum of `loss` over all parts of a batch, and the gradient of it that `loss` adds to its second argument.
-///
-/// The list is halved down to single parts that run side by side, and the halves' gradients are added: which sums are
-/// formed depends on the list alone, not on the threads.
-pub fn sum_of_gradients<M, P>(
-    model: &M,
-    parts: &mut [P],
-    loss: &(impl Fn(&mut P, &mut M) -> f64 + Sync),
-) -> (f64, M)
-where
-    M: Params + Send + Sync,
-    P: Send,
-{
-    if parts.len() <= 1 {
-        let mut grad = model.zeros_like();
-        let sum = parts.iter_mut().map(|part| loss(part, &mut grad)).sum();
-        return (sum, grad);
-    }
-    let (left, right) = parts.split_at_mut(parts.len() / 2);
-    let side = |parts: &mut [P]| sum_of_gradients(model, parts, loss);
-    let ((sum, mut grad), (other_sum, other)) = rayon::join(|| side(left), || side(right));
-    for (g, o) in grad.slices_mut().into_iter().zip(other.slices()) {
-        g.iter_mut().zip(o).for_each(|(g, o)| *g += o);
-    }
-    (sum + other_sum, grad)
-}
-
 /// `√(Σ g²)` over all parameters, in f64 and a fixed order.
 pub fn global_norm(grad: &impl Params) -> f64 {
     let square = |s: &&[f32]| s.iter().map(|&g| g as f64 * g as f64).sum::<f64>();

@@ -8,25 +8,29 @@
 //! Image `i` of step `k` draws everything, which image, flip, t, ε and dropout, from a stream of its own. So a
 //! run that is stopped and resumed, or that runs on another number of threads, computes the same bits.
 //!
-//! A [`Trainer`] is a network with its optimiser, and takes steps. A [`Run`] is a folder in which a trainer works for
+//! An [`Objective`] says what a step draws and what it costs, a [`Training`] is a model with its objective and its
+//! optimiser, and takes steps; a [`Trainer`] is the one that does this with a network. A [`Run`] is a folder in which a trainer works for
 //! hours: nothing that happens around it (a full device, a log that somebody edited, a second process, `kill -9`) costs
 //! more than the steps since the last checkpoint.
 
 mod checkpoint;
+mod denoising;
 mod log;
+mod objective;
 mod run;
 mod step;
 
 pub use checkpoint::{DataRecord, RunRecord};
+pub use denoising::{Denoising, DenoisingHeader, Group, loss_and_gradient};
 pub use log::{LogRow, shipped_log};
+pub use objective::{Objective, Saved};
 pub use run::{Event, Run, RunOptions};
-pub use step::{Group, StepReport, loss_and_gradient};
+pub use step::{StepReport, descend};
 
-use crate::data::Dataset;
-use crate::diffusion::{ImportanceSampler, Loss, Reverse, Times};
+use crate::diffusion::{Loss, Reverse, Times};
 use crate::error::{Error, Result};
 use crate::optim::{Adam, AdamOptions, Cooldown};
-use crate::rng::{Domain, stream};
+use crate::rng::stream;
 use crate::unet::{Unet, UnetConfig};
 use serde::{Deserialize, Serialize};
 
@@ -68,25 +72,30 @@ impl TrainOptions {
     }
 }
 
-/// A network in training.
+/// A model in training, whatever it is and whatever for.
 #[derive(Clone, Debug)]
-pub struct Trainer {
+pub struct Training<O: Objective> {
     /// the weights
-    pub unet: Unet,
+    pub model: O::Model,
     /// moments and averaged weights
-    pub adam: Adam<Unet>,
-    /// batch, seed, loss, rates
-    pub options: TrainOptions,
-    /// schedule and parametrisation
-    pub reverse: Reverse,
-    /// what is known of the losses at each t, if t is drawn by importance
-    pub importance: Option<ImportanceSampler>,
+    pub adam: Adam<O::Model>,
+    /// what is minimised
+    pub objective: O,
     /// what its run was told beside the options, if it is part of one
     pub record: Option<RunRecord>,
-    /// where its draws come from; runs of the first edition share their streams with samples of the same seed
-    pub domain: Domain,
     /// the unfinished row of its log
     open_row: Option<log::OpenRow>,
+}
+
+/// A network that learns to denoise: Algorithm 1.
+pub type Trainer = Training<Denoising>;
+
+impl<O: Objective> Training<O> {
+    /// A training that has not begun.
+    pub fn of(model: O::Model, objective: O, adam: AdamOptions) -> Training<O> {
+        let adam = Adam::new(&model, adam);
+        Training { model, adam, objective, record: None, open_row: None }
+    }
 }
 
 impl Trainer {
@@ -106,45 +115,14 @@ impl Trainer {
     #[track_caller]
     pub fn from_weights(unet: Unet, reverse: Reverse, options: TrainOptions) -> Trainer {
         options.check(&reverse).unwrap_or_else(|wrong| panic!("Trainer: {wrong}"));
-        let importance =
-            (options.times == Times::Importance).then(|| ImportanceSampler::new(reverse.schedule.T()));
-        let adam = Adam::new(&unet, options.adam);
-        Trainer {
-            unet,
-            adam,
-            options,
-            reverse,
-            importance,
-            record: None,
-            domain: Domain::Training,
-            open_row: None,
-        }
-    }
-
-    /// Whether these data can train this network.
-    ///
-    /// # Errors
-    /// The network knows classes, and an image has no label, or one that has no row in the network's table.
-    pub fn check_data(&self, data: &Dataset) -> Result<()> {
-        let Some(rows) = self.unet.config.num_class_embeds else { return Ok(()) };
-        match data.classes() {
-            None => Err(Error::argument(
-                &data.name,
-                "a label for every image, as the network knows classes",
-                "none",
-            )),
-            Some(classes) if classes.len() > rows => {
-                let expected = format!("labels below {rows}, the rows of the network's table of classes");
-                Err(Error::argument(&data.name, expected, classes.len() - 1))
-            }
-            Some(_) => Ok(()),
-        }
+        let adam = options.adam;
+        Training::of(unet, Denoising::new(reverse, options), adam)
     }
 
     /// Lets the step size fall to nothing over the `steps` that end with step `end`.
     pub fn cool_down(&mut self, steps: u64, end: u64) {
-        self.options.adam.cooldown = Some(Cooldown { from: end.saturating_sub(steps), to: end });
-        self.adam.options = self.options.adam;
+        self.objective.options.adam.cooldown = Some(Cooldown { from: end.saturating_sub(steps), to: end });
+        self.adam.options = self.objective.options.adam;
     }
 }
 

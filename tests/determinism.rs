@@ -48,7 +48,7 @@ fn in_threads<T: Send>(threads: usize, f: impl FnOnce() -> T + Send) -> T {
 
 /// Weights, averaged weights and both moments.
 fn state(trainer: &Trainer) -> Vec<u32> {
-    let models = [&trainer.unet, &trainer.adam.ema, &trainer.adam.m, &trainer.adam.v];
+    let models = [&trainer.model, &trainer.adam.ema, &trainer.adam.m, &trainer.adam.v];
     models.iter().flat_map(|model| model.slices().concat()).map(f32::to_bits).collect()
 }
 
@@ -141,9 +141,9 @@ fn a_resumed_run_is_the_uninterrupted_run() {
 /// Four times t, so that after three steps t is drawn by importance; and a step size that falls at the end.
 fn importance_trainer() -> Trainer {
     let mut trainer = trainer(Loss::Hybrid, 1e-3);
-    trainer.reverse.schedule = Schedule::cosine(4);
-    let options = TrainOptions { times: Times::Importance, ..trainer.options };
-    let mut trainer = Trainer::from_weights(trainer.unet, trainer.reverse, options);
+    trainer.objective.reverse.schedule = Schedule::cosine(4);
+    let options = TrainOptions { times: Times::Importance, ..trainer.objective.options };
+    let mut trainer = Trainer::from_weights(trainer.model, trainer.objective.reverse, options);
     trainer.cool_down(4, 8);
     trainer
 }
@@ -158,7 +158,7 @@ fn importance_sampling_depends_neither_on_threads_nor_on_interruptions() {
         })
     };
     let (whole, reports) = steps(1, importance_trainer(), 8);
-    let p = whole.importance.as_ref().unwrap().probabilities();
+    let p = whole.objective.importance.as_ref().unwrap().probabilities();
     assert!(p.iter().any(|p| (p - 0.25).abs() > 0.05), "not uniform any more: {p}");
     let rates = reports[3..].iter().map(|report| report.lr);
     assert!(rates.zip([1e-3, 8e-4, 6e-4, 4e-4, 2e-4]).all(|(rate, want)| (rate - want).abs() < 1e-15));
@@ -168,7 +168,7 @@ fn importance_sampling_depends_neither_on_threads_nor_on_interruptions() {
     half.save(&dir.path().join("c")).unwrap();
     let (parts, rest) = steps(2, Trainer::load(&dir.path().join("c")).unwrap(), 3);
     assert_eq!(rest, reports[5..]);
-    assert!(state(&parts) == state(&whole) && parts.importance == whole.importance);
+    assert!(state(&parts) == state(&whole) && parts.objective.importance == whole.objective.importance);
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn a_loss_that_is_not_finite_stops_the_run() {
 #[test]
 fn samples_do_not_depend_on_threads_or_batch() {
     let trainer = trained();
-    let (unet, reverse) = (&trainer.unet, &trainer.reverse);
+    let (unet, reverse) = (&trainer.model, &trainer.objective.reverse);
     let samples = |threads| in_threads(threads, || sample(unet, reverse, [9, 8, 8, 1], &Noise::seed(5)));
     let one = samples(1);
     for threads in [2, 7] {
@@ -251,7 +251,7 @@ fn the_bound_does_not_depend_on_threads_or_batch() {
     let bound = |threads, batch| {
         let options = ElboOptions { batch, ..ElboOptions::default() };
         let noise = Noise::seed(6);
-        let (unet, reverse) = (&trainer.unet, &trainer.reverse);
+        let (unet, reverse) = (&trainer.model, &trainer.objective.reverse);
         let bound = in_threads(threads, || elbo(unet, reverse, &images, &options, &noise, &mut |_, _| ()));
         [bits(&bound.L), bits(&bound.L_T), bits(&bound.eps_mse), bits(&bound.x0_mse)]
     };

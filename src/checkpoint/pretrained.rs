@@ -138,7 +138,7 @@ pub(crate) fn enough(config: &UnetConfig, file: &Tensors) -> Result<(), Fault> {
 }
 
 /// As [`enough`], for so many parameters.
-pub(super) fn enough_for(needed: f64, file: &Tensors) -> Result<(), Fault> {
+pub(crate) fn enough_for(needed: f64, file: &Tensors) -> Result<(), Fault> {
     let found = file.tensors.values().map(|t| t.len()).sum::<usize>();
     if found as f64 >= 0.5 * needed {
         return Ok(());

@@ -13,7 +13,7 @@ use ddpm::checkpoint::{Precision, Pretrained};
 use ddpm::data::Dataset;
 use ddpm::diffusion::{Loss, Prediction, Reverse, Schedule, ScheduleKind, Times, Variance};
 use ddpm::optim::AdamOptions;
-use ddpm::train::{DataRecord, Event, Run, RunOptions, RunRecord, TrainOptions, Trainer};
+use ddpm::train::{DataRecord, Denoising, Event, Run, RunOptions, RunRecord, TrainOptions, Trainer};
 use ddpm::unet::UnetConfig;
 use ddpm::{Error, Fault};
 use std::path::PathBuf;
@@ -251,7 +251,7 @@ impl Train {
         let mut run = Run::open(options)?;
         let mut trainer = Trainer::load(&path)?;
         self.same(&trainer, given)?;
-        let config = &trainer.unet.config;
+        let config = &trainer.model.config;
         let pictures = match &trainer.record {
             Some(RunRecord { data, options: before }) => {
                 keep(&mut run.options, before, given);
@@ -285,7 +285,7 @@ impl Train {
 
     /// What would change the run, if it is given at all, must be as the run has it.
     fn same(&self, trainer: &Trainer, given: &dyn Fn(&str) -> bool) -> Result<()> {
-        let Trainer { options: o, reverse, unet, .. } = trainer;
+        let Trainer { model: unet, objective: Denoising { options: o, reverse, .. }, .. } = trainer;
         let (c, n, p) = (&unet.config, &self.network, &self.process);
         let (T, zero_snr) = (reverse.schedule.T(), reverse.schedule.has_zero_terminal_snr());
         let kind = ScheduleKind::ALL
@@ -362,7 +362,7 @@ fn schedule(kind: ScheduleKind, T: usize, zero_snr: bool) -> Result<Schedule> {
 fn watched(run: &Run, trainer: &mut Trainer, data: &Dataset, stop: &AtomicBool) -> Result<()> {
     let mut progress =
         Progress::new("training", run.options.steps.saturating_sub(trainer.adam.steps) as usize);
-    let batch = trainer.options.batch as f64;
+    let batch = trainer.objective.options.batch as f64;
     let mut smooth = None;
     run.train(trainer, data, stop, &mut |event| match event {
         Event::Step(report) => {
@@ -465,6 +465,6 @@ fn list(numbers: &[usize]) -> String {
 
 fn describe(trainer: &Trainer) -> String {
     use ddpm::params::Params;
-    let o = &trainer.options;
-    format!("{} parameters, batch {}, seed {}", trainer.unet.count(), o.batch, o.seed)
+    let o = &trainer.objective.options;
+    format!("{} parameters, batch {}, seed {}", trainer.model.count(), o.batch, o.seed)
 }

@@ -7,15 +7,14 @@
 //! ```
 
 use crate::checkpoint::{self, Tensors};
-use crate::data::{Dataset, to_unit};
+use crate::data::to_unit;
 use crate::nn::{Conv2d, Conv2dCache, GroupNorm, GroupNormCache, Linear, LinearCache, activation};
-use crate::optim::{Adam, AdamOptions, sum_of_gradients};
 use crate::params::params;
 use crate::rng::stream;
 use crate::tensor::{Tensor2, Tensor4};
 use crate::unet::GROUP;
-use crate::{Error, Fault, Result};
-use ndarray::{Array1, Array2, Array4, Axis, concatenate};
+use crate::{Fault, Result};
+use ndarray::{Array2, Array4, Axis, concatenate};
 use ndarray_rand::rand::Rng;
 use rayon::prelude::*;
 use std::path::Path;
@@ -237,98 +236,10 @@ impl Judgement {
     }
 }
 
-/// How a classifier is trained.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ClassifierOptions {
-    /// steps of Adam
-    pub steps: u64,
-    /// images per step
-    pub batch: usize,
-    /// of everything random
-    pub seed: u64,
-    /// how the weights move
-    pub adam: AdamOptions,
-}
-
-/// Trains on labelled pictures by the cross-entropy −log p(label|image), in nats; returns the averaged weights. There are as
-/// many classes as the largest label says, counted from 0; each needs an image.
-///
-/// Image `i` of step `k` has a stream of its own, as in [`Trainer::step`](crate::train::Trainer::step).
-/// `progress(step, loss)` is called after each step.
-///
-/// # Errors
-/// A picture has no label, a class no picture (EMNIST's letters count from 1), or a picture a side that is not a multiple of 4; the options make no sense; the loss is not finite.
-pub fn train(
-    data: &Dataset,
-    options: &ClassifierOptions,
-    progress: &mut dyn FnMut(u64, f64),
-) -> Result<Classifier> {
-    options.adam.check()?;
-    let [h, w, _] = data.shape();
-    if h % 4 != 0 || w % 4 != 0 {
-        return Err(Error::argument(
-            &data.name,
-            "images with sides that are multiples of 4",
-            format!("{h}x{w}"),
-        ));
-    }
-    let counts =
-        data.classes().ok_or_else(|| Error::argument(&data.name, "a label for every image", "none"))?;
-    if let Some(class) = counts.iter().position(|&count| count == 0) {
-        let expected = format!("images of every class from 0 to {}, the largest label", counts.len() - 1);
-        return Err(Error::argument(&data.name, expected, format!("none of class {class}")));
-    }
-    let mut model = Classifier::new(data.shape(), counts.len(), &mut stream(options.seed, u64::MAX));
-    let mut adam = Adam::new(&model, options.adam);
-    for step in 0..options.steps {
-        let first = step * options.batch as u64;
-        let streams: Vec<u64> = (first..first + options.batch as u64).collect();
-        let draw = |n: &[u64]| labelled(data, n, options.seed);
-        let mut groups: Vec<_> = streams.par_chunks(GROUP).map(draw).collect();
-        let scale = 1.0 / options.batch as f32;
-        let (loss, grad) = sum_of_gradients(&model, &mut groups, &|(x, labels), grad: &mut Classifier| {
-            let (logits, cache) = model.forward(x.clone());
-            let (loss, mut dlogits) = cross_entropy(&logits, labels);
-            dlogits *= scale;
-            model.backward(cache, &dlogits, grad);
-            loss.sum()
-        });
-        let loss = loss / options.batch as f64;
-        if !loss.is_finite() {
-            return Err(Error::NonFiniteLoss { step: step + 1, loss, kept: None });
-        }
-        adam.step(&mut model, &grad);
-        progress(step + 1, loss);
-    }
-    Ok(adam.ema)
-}
-
-/// Images in [−1, 1] and their labels, one per stream.
-fn labelled(data: &Dataset, streams: &[u64], seed: u64) -> (Tensor4, Vec<usize>) {
-    let mut rngs: Vec<_> = streams.iter().map(|&n| stream(seed, n)).collect();
-    let (x, labels) = data.labelled_batch(&mut rngs);
-    (x.mapv(|v| v as f32), labels.expect("every picture has one, where there are classes"))
-}
-
-/// −log softmax(z)_y of each row in nats, and the gradient of their sum, softmax(z) − onehot(y).
-fn cross_entropy(logits: &Tensor2, labels: &[usize]) -> (Array1<f64>, Tensor2) {
-    let mut p = logits.clone();
-    activation::softmax_rows(p.as_slice_mut().expect("contiguous"), logits.ncols(), 1.0);
-    let mut loss = Array1::zeros(labels.len());
-    for (n, &label) in labels.iter().enumerate() {
-        let row = logits.row(n);
-        let max = row.fold(f32::NEG_INFINITY, |a, &b| a.max(b));
-        let sum: f64 = row.iter().map(|&z| f64::from(z - max).exp()).sum();
-        loss[n] = sum.ln() - f64::from(row[label] - max);
-        p[[n, label]] -= 1.0;
-    }
-    (loss, p)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{Images, fashion_mnist_test};
+    use crate::data::fashion_mnist_test;
     use crate::nn::gradient_check::{check, check_params, inner, shaken};
     use crate::params::Params;
     use crate::rng::normal;
@@ -359,64 +270,6 @@ mod tests {
         let copied = Tensor4::from_shape_vec(x.dim(), mirrored.iter().copied().collect()).unwrap();
         assert_eq!(model.infer(&mirrored), model.infer(&copied));
         assert_eq!(model.forward(mirrored).0, model.forward(copied).0);
-    }
-
-    #[test]
-    fn the_gradient_of_the_cross_entropy() {
-        let logits: Tensor2 = normal((4, 10), &mut stream(4, 0));
-        let labels = [3, 0, 9, 3];
-        let (_, d) = cross_entropy(&logits, &labels);
-        check("cross-entropy", &logits, &d, |z| cross_entropy(z, &labels).0.sum());
-        let even = cross_entropy(&Tensor2::zeros((1, 10)), &[7]).0[0];
-        assert!((even - 10f64.ln()).abs() < 1e-12);
-        let sure = cross_entropy(&(Tensor2::eye(10) * 200.0), &[1; 10]).0;
-        assert!(sure[1] == 0.0 && (sure[0] - 200.0).abs() < 1e-9, "no overflow: {sure}");
-    }
-
-    /// Two classes that a glance tells apart.
-    #[test]
-    fn a_short_training_learns_light_from_dark() {
-        let pixels =
-            Array4::from_shape_fn((20, 8, 8, 1), |(n, y, x, _)| (200 * (n % 2) + 5 * (x + y % 3)) as u8);
-        let labels: Vec<u8> = (0..20).map(|n| n % 2).collect();
-        let images = Images::new("light and dark", pixels, Some(labels.clone()));
-        let adam = AdamOptions { lr: 3e-3, warmup: 0, ema_decay: 0.5, ..AdamOptions::default() };
-        let options = ClassifierOptions { steps: 25, batch: 16, seed: 1, adam };
-        let mut losses = vec![];
-        let model =
-            train(&Dataset::from_images(&images), &options, &mut |_, loss| losses.push(loss)).unwrap();
-        assert!(losses[24] < 0.1 * losses[0], "{losses:?}");
-        let judgement = model.judge(&images.pixels);
-        assert_eq!(judgement.accuracy(&labels), 1.0);
-        assert_eq!(judgement.histogram(), [10, 10], "as many classes as the labels say");
-        assert!(judgement.confidence() > 0.8);
-        assert_eq!(judgement.classes()[..3], [0, 1, 0]);
-    }
-
-    #[test]
-    fn what_cannot_be_classified_is_named() {
-        let options = ClassifierOptions { steps: 1, batch: 1, seed: 1, adam: AdamOptions::default() };
-        for (side, labels, message) in [
-            (8, None, "garments: expected a label for every image, found none"),
-            (9, Some(vec![1]), "garments: expected images with sides that are multiples of 4, found 9x9"),
-            (
-                8,
-                Some(vec![2]),
-                "garments: expected images of every class from 0 to 2, the largest label, found none of class 0",
-            ),
-        ] {
-            let images = Images::new("garments", Array4::zeros((1, side, side, 1)), labels);
-            let error = train(&Dataset::from_images(&images), &options, &mut |_, _| ()).unwrap_err();
-            assert_eq!(error.to_string(), message);
-        }
-    }
-
-    #[test]
-    fn labels_say_how_many_classes_there_are() {
-        let images = Images::new("letters", Array4::zeros((26, 8, 8, 1)), Some((0..26).collect()));
-        let options = ClassifierOptions { steps: 1, batch: 2, seed: 1, adam: AdamOptions::default() };
-        let model = train(&Dataset::from_images(&images), &options, &mut |_, _| ()).unwrap();
-        assert_eq!(model.judge(&images.pixels).probabilities.dim(), (26, 26));
     }
 
     #[test]

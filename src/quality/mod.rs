@@ -5,10 +5,12 @@
 //! [`Classifier`] of garments, trained in this crate, takes its place. The formula of the [`frechet_distance`] is the
 //! same, the numbers are not comparable with any FID, and are never called so.
 
+mod classification;
 mod classifier;
 mod frechet;
 mod neighbours;
 
-pub use classifier::{Classifier, ClassifierCache, ClassifierOptions, FEATURES, Judgement, train};
+pub use classification::{Classification, ClassificationHeader, ClassifierOptions, train};
+pub use classifier::{Classifier, ClassifierCache, FEATURES, Judgement};
 pub use frechet::{Moments, frechet_distance};
 pub use neighbours::{Neighbour, nearest};

@@ -1,17 +1,14 @@
 //! Training checkpoints: all that a run needs to go on as if nothing had happened.
 
 use super::log::OpenRow;
-use super::{RunOptions, TrainOptions, Trainer};
+use super::{RunOptions, Saved, Training};
 use crate::checkpoint::{self, Precision, Tensors};
-use crate::diffusion::ImportanceSampler;
 use crate::error::{Error, Fault, Result};
-use crate::rng::Domain;
-use crate::unet::{Unet, UnetConfig};
-use ndarray::{Array, Dimension};
+use crate::optim::Adam;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// What a run was told beside its [`TrainOptions`]: with it, `--resume` alone goes on.
+/// What a run was told beside its [`TrainOptions`](super::TrainOptions): with it, `--resume` alone goes on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
     /// the pictures
@@ -37,103 +34,73 @@ pub struct DataRecord {
     pub fingerprint: String,
 }
 
-/// The header of a checkpoint; network and process as diffusers' JSON.
+/// The header of a checkpoint.
 #[derive(Serialize, Deserialize)]
-struct Header {
+struct Header<H> {
     steps: u64,
-    options: TrainOptions,
-    scheduler: String,
-    unet: String,
+    #[serde(flatten)]
+    objective: H,
     /// the first edition did not keep it
     #[serde(default)]
     record: Option<RunRecord>,
-    #[serde(default)]
-    domain: Domain,
     #[serde(default)]
     open_row: Option<OpenRow>,
 }
 
 /// The key of the header in a checkpoint's metadata.
 pub(super) const HEADER: &str = "ddpm_training";
-/// The keys of the importance sampler's history.
-pub(super) const LOSSES: &str = "importance.losses";
-const SEEN: &str = "importance.seen";
 
-impl Trainer {
-    /// Writes everything that [`load`](Trainer::load) needs to go on; the file appears whole or not at all.
+impl<O: Saved> Training<O> {
+    /// Writes everything that [`load`](Training::load) needs to go on; the file appears whole or not at all.
     ///
     /// # Errors
     /// The file can't be written.
     pub fn save(&self, path: &Path) -> Result<()> {
         let header = Header {
             steps: self.adam.steps,
-            options: self.options.clone(),
-            scheduler: checkpoint::reverse_to_json(&self.reverse),
-            unet: self.unet.config.to_json(),
+            objective: self.objective.header(&self.model),
             record: self.record.clone(),
-            domain: self.domain,
             open_row: self.open_row,
         };
         let mut file = Tensors::default();
         let header = serde_json::to_string(&header).map_err(|e| Error::format(path, "a header", e))?;
         file.metadata.insert(HEADER.into(), header);
-        for (prefix, model) in self.models() {
+        let Adam { m, v, ema, .. } = &self.adam;
+        for (prefix, model) in PREFIXES.into_iter().zip([&self.model, ema, m, v]) {
             checkpoint::add(model, prefix, &mut file.tensors);
         }
-        if let Some(ImportanceSampler { losses, seen }) = &self.importance {
-            file.tensors.insert(LOSSES.into(), losses.clone().into_dyn());
-            file.tensors.insert(SEEN.into(), seen.clone().into_dyn());
-        }
+        file.tensors.extend(self.objective.state().into_iter().map(|(key, array)| (key.into(), array)));
         checkpoint::write(path, &file, Precision::F32)
-    }
-
-    fn models(&self) -> [(&'static str, &Unet); 4] {
-        [
-            ("model.", &self.unet),
-            ("ema.", &self.adam.ema),
-            ("adam_m.", &self.adam.m),
-            ("adam_v.", &self.adam.v),
-        ]
     }
 
     /// Reads a checkpoint.
     ///
     /// # Errors
     /// The file can't be read, is damaged or cut short, is not a training checkpoint, or lacks a tensor.
-    pub fn load(path: &Path) -> Result<Trainer> {
-        Trainer::from_tensors(checkpoint::read(path)?).map_err(Fault::at(path))
+    pub fn load(path: &Path) -> Result<Training<O>> {
+        Training::from_tensors(checkpoint::read(path)?).map_err(Fault::at(path))
     }
 
-    /// From what [`save`](Trainer::save) wrote.
-    fn from_tensors(mut file: Tensors) -> Result<Trainer, Fault> {
+    /// From what [`save`](Training::save) wrote.
+    fn from_tensors(mut file: Tensors) -> Result<Training<O>, Fault> {
         let header = file.metadata.get(HEADER);
         let header = header.ok_or_else(|| Fault::format("a training checkpoint", "other tensors"))?;
-        let header: Header =
+        let header: Header<O::Header> =
             serde_json::from_str(header).map_err(|e| Fault::format("a training header", e))?;
-        let config = UnetConfig::from_json(&header.unet)?;
-        let reverse = checkpoint::reverse_from_json(&header.scheduler)?;
-        checkpoint::check_channels(&config, &reverse)?;
-        header.options.check(&reverse).map_err(|e| Fault::format("options that can be used", e))?;
-        checkpoint::enough(&config, &file)?;
-        let mut trainer = Trainer::new(&config, reverse, header.options);
-        trainer.adam.steps = header.steps;
-        (trainer.record, trainer.domain, trainer.open_row) = (header.record, header.domain, header.open_row);
-        checkpoint::fill(&mut trainer.unet, "model.", &mut file.tensors)?;
-        checkpoint::fill(&mut trainer.adam.ema, "ema.", &mut file.tensors)?;
-        checkpoint::fill(&mut trainer.adam.m, "adam_m.", &mut file.tensors)?;
-        checkpoint::fill(&mut trainer.adam.v, "adam_v.", &mut file.tensors)?;
-        if let Some(ImportanceSampler { losses, seen }) = &mut trainer.importance {
-            restore(losses, LOSSES, &mut file)?;
-            restore(seen, SEEN, &mut file)?;
+        let (model, objective) = O::restored(header.objective, &file)?;
+        let adam = objective.adam_options();
+        let mut training = Training::of(model, objective, adam);
+        training.adam.steps = header.steps;
+        (training.record, training.open_row) = (header.record, header.open_row);
+        let Adam { m, v, ema, .. } = &mut training.adam;
+        for (prefix, model) in PREFIXES.into_iter().zip([&mut training.model, ema, m, v]) {
+            checkpoint::fill(model, prefix, &mut file.tensors)?;
         }
+        training.objective.restore(&mut file.tensors)?;
         checkpoint::nothing_left(&file.tensors)?;
-        Ok(trainer)
+        Ok(training)
     }
 }
 
-/// Fills an array, of the shape it has, with the tensor of that key as it is.
-fn restore<D: Dimension>(array: &mut Array<f32, D>, key: &str, file: &mut Tensors) -> Result<(), Fault> {
-    let found = checkpoint::take(&mut file.tensors, key, array.shape())?;
-    array.assign(&found.into_dimensionality::<D>().expect("as many axes"));
-    Ok(())
-}
+/// Of the weights, their average and Adam's moments.
+const PREFIXES: [&str; 4] = ["model.", "ema.", "adam_m.", "adam_v."];

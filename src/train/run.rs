@@ -1,9 +1,8 @@
 //! A run: a folder in which one process at a time trains.
 
 use super::log::LossLog;
-use super::{StepReport, Trainer};
-use crate::checkpoint::{self, Precision};
-use crate::data::Dataset;
+use super::{Saved, StepReport, Training};
+use crate::checkpoint::Precision;
 use crate::error::{Error, Result};
 use crate::files;
 use serde::{Deserialize, Serialize};
@@ -91,22 +90,22 @@ impl Run {
     ///
     /// # Errors
     /// The data don't fit the network; the loss is not finite (the last checkpoint stays), or a file can't be written at the end.
-    pub fn train(
+    pub fn train<O: Saved>(
         &self,
-        trainer: &mut Trainer,
-        data: &Dataset,
+        training: &mut Training<O>,
+        data: &O::Data,
         stop: &AtomicBool,
         observe: &mut dyn FnMut(Event),
     ) -> Result<()> {
-        trainer.check_data(data)?;
+        training.objective.check_data(&training.model, data)?;
         let options = &self.options;
         let (mut log, warning) =
-            LossLog::open(&options.log(), trainer.adam.steps, options.log_every, trainer.open_row);
+            LossLog::open(&options.log(), training.adam.steps, options.log_every, training.open_row);
         warning.into_iter().for_each(|warning| observe(Event::Warning(warning)));
         let (mut saved, mut kept) =
-            (Instant::now(), options.checkpoint().exists().then_some(trainer.adam.steps));
-        while trainer.adam.steps < options.steps && !stop.load(Ordering::Relaxed) {
-            let report = match trainer.step(data) {
+            (Instant::now(), options.checkpoint().exists().then_some(training.adam.steps));
+        while training.adam.steps < options.steps && !stop.load(Ordering::Relaxed) {
+            let report = match training.step(data) {
                 Ok(report) => report,
                 Err(error) => {
                     log.write()?; // how it came to that
@@ -116,8 +115,8 @@ impl Run {
             log.add(&report);
             observe(Event::Step(&report));
             if saved.elapsed() >= options.checkpoint_every {
-                match self.save(trainer, &log) {
-                    Ok(()) => kept = Some(trainer.adam.steps),
+                match self.save(training, &log) {
+                    Ok(()) => kept = Some(training.adam.steps),
                     Err(error @ Error::Io { .. }) => {
                         observe(Event::Warning(format!("{error}; the run goes on and tries again later")));
                     }
@@ -126,29 +125,28 @@ impl Run {
                 saved = Instant::now();
             }
         }
-        self.save_at_the_end(trainer, &log, observe)
+        self.save_at_the_end(training, &log, observe)
     }
 
     /// Each file on its own: a log that can't be written does not keep the weights from the disk.
-    fn save(&self, trainer: &mut Trainer, log: &LossLog) -> Result<()> {
+    fn save<O: Saved>(&self, training: &mut Training<O>, log: &LossLog) -> Result<()> {
         let options = &self.options;
-        trainer.open_row = log.open_row();
+        training.open_row = log.open_row();
         let log = log.write();
-        trainer.save(&options.checkpoint())?;
-        let Trainer { adam, reverse, .. } = trainer;
-        checkpoint::save_pretrained(&adam.ema, reverse, options.model(), options.precision)?;
+        training.save(&options.checkpoint())?;
+        training.objective.save_model(&training.adam.ema, &options.model(), options.precision)?;
         log
     }
 
-    fn save_at_the_end(
+    fn save_at_the_end<O: Saved>(
         &self,
-        trainer: &mut Trainer,
+        training: &mut Training<O>,
         log: &LossLog,
         observe: &mut dyn FnMut(Event),
     ) -> Result<()> {
         let (tries, pause) = TRIES;
         for _ in 1..tries {
-            match self.save(trainer, log) {
+            match self.save(training, log) {
                 Err(error @ Error::Io { .. }) => {
                     observe(Event::Warning(format!("{error}; trying again in {} s", pause.as_secs())));
                     std::thread::sleep(pause);
@@ -156,7 +154,7 @@ impl Run {
                 done => return done,
             }
         }
-        self.save(trainer, log)
+        self.save(training, log)
     }
 }
 

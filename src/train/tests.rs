@@ -1,9 +1,11 @@
-use super::checkpoint::{HEADER, LOSSES};
+use super::checkpoint::HEADER;
+use super::denoising::LOSSES;
 use super::*;
 use crate::checkpoint::{self as files, Precision, Tensors};
 use crate::data::{Dataset, Images};
 use crate::diffusion::{Schedule, Variance};
 use crate::params::Params;
+use crate::rng::Domain;
 use ndarray::Array4;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -46,11 +48,16 @@ fn the_schedule_survives_to_the_bit() {
     let dir = tempfile::tempdir().unwrap();
     for schedule in [Schedule::linear(1000), Schedule::cosine(1000), Schedule::linear(77)] {
         let mut trainer = trainer();
-        trainer.reverse = Reverse { clip: false, variance: Variance::BetaTilde, ..Reverse::new(schedule) };
+        trainer.objective.reverse =
+            Reverse { clip: false, variance: Variance::BetaTilde, ..Reverse::new(schedule) };
         trainer.save(&dir.path().join("c")).unwrap();
         let back = Trainer::load(&dir.path().join("c")).unwrap();
-        assert!(back.reverse == trainer.reverse, "T = {}", back.reverse.schedule.T());
-        assert_eq!(back.options, trainer.options);
+        assert!(
+            back.objective.reverse == trainer.objective.reverse,
+            "T = {}",
+            back.objective.reverse.schedule.T()
+        );
+        assert_eq!(back.objective.options, trainer.objective.options);
     }
 }
 
@@ -307,10 +314,10 @@ fn the_record_of_a_run_survives() {
     };
     let options = RunOptions { out: "".into(), ..run(&dir.path().join("run"), 0) };
     trainer.record = Some(RunRecord { data, options });
-    trainer.options.adam.ema_warmup = true;
+    trainer.objective.options.adam.ema_warmup = true;
     trainer.save(&path).unwrap();
     let back = Trainer::load(&path).unwrap();
-    assert_eq!((back.record, back.options), (trainer.record, trainer.options));
+    assert_eq!((back.record, back.objective.options), (trainer.record, trainer.objective.options));
 
     let mut file = files::read(&path).unwrap();
     let header = file.metadata.get_mut(HEADER).unwrap();
@@ -322,13 +329,16 @@ fn the_record_of_a_run_survives() {
     *header = old.to_string();
     files::write(&path, &file, Precision::F32).unwrap();
     let back = Trainer::load(&path).unwrap();
-    assert_eq!((back.record, back.domain, back.options.adam.ema_warmup), (None, Domain::Common, false));
+    assert_eq!(
+        (back.record, back.objective.domain, back.objective.options.adam.ema_warmup),
+        (None, Domain::Common, false)
+    );
 }
 
 #[test]
 fn options_that_make_no_sense_together_are_named() {
     let check = |change: &dyn Fn(&mut TrainOptions)| {
-        let mut options = trainer().options;
+        let mut options = trainer().objective.options;
         change(&mut options);
         options.check(&Reverse::new(Schedule::linear(30))).unwrap_err().to_string()
     };
@@ -344,26 +354,26 @@ fn options_that_make_no_sense_together_are_named() {
 #[test]
 #[should_panic(expected = "Trainer: batch: expected 1 to 65536 images, found 0")]
 fn a_trainer_with_such_options_is_a_bug() {
-    let Trainer { unet, reverse, mut options, .. } = trainer();
+    let Trainer { model, objective: Denoising { reverse, mut options, .. }, .. } = trainer();
     options.batch = 0;
-    Trainer::from_weights(unet, reverse, options);
+    Trainer::from_weights(model, reverse, options);
 }
 
 /// A whole training step lowers the loss of the very images it was taken on.
 #[test]
 fn a_step_lowers_the_loss() {
     let (mut trainer, data) = (trainer(), data());
-    trainer.options.adam.warmup = 0;
-    let mut groups = trainer.draw(&data);
+    trainer.objective.options.adam.warmup = 0;
+    let mut groups = trainer.objective.draw(&trainer.model, &data, 0);
     let simple = |unet: &Unet, groups: &mut [Group]| {
         loss_and_gradient(unet, &Reverse::new(Schedule::linear(30)), Loss::Simple, groups)
     };
-    let (first, _) = simple(&trainer.unet, &mut groups);
+    let (first, _) = simple(&trainer.model, &mut groups);
     for _ in 0..20 {
-        let (_, grad) = simple(&trainer.unet, &mut groups);
-        trainer.adam.step(&mut trainer.unet, &grad);
+        let (_, grad) = simple(&trainer.model, &mut groups);
+        trainer.adam.step(&mut trainer.model, &grad);
     }
-    let (last, _) = simple(&trainer.unet, &mut groups);
+    let (last, _) = simple(&trainer.model, &mut groups);
     assert!(last < 0.999 * first, "{first} became {last}");
 }
 
@@ -375,28 +385,28 @@ fn classes_are_trained_with_their_images() {
         Dataset::from_images(&Images::new("six", pixels, Some((0..6).map(label).collect())))
     };
     let (without, data, own) = (data(), labelled(|n| n % 3), trainer());
-    let config = UnetConfig { num_class_embeds: Some(4), ..own.unet.config.clone() };
-    let mut knows = Trainer::new(&config, own.reverse.clone(), own.options.clone());
-    for group in knows.draw(&data) {
+    let config = UnetConfig { num_class_embeds: Some(4), ..own.model.config.clone() };
+    let mut knows = Trainer::new(&config, own.objective.reverse.clone(), own.objective.options.clone());
+    for group in knows.objective.draw(&knows.model, &data, 0) {
         let classes = group.given.class.unwrap();
         for (image, class) in group.noisy.x0.outer_iter().zip(classes) {
             let picture = ((image[[0, 0, 0]] + 1.0) * 127.5 / 40.0).round() as usize; // its first pixel tells, but for flips
             assert_eq!(class, Some(picture % 3));
         }
     }
-    assert!(own.draw(&data).iter().all(|group| group.given.class.is_none()));
+    assert!(own.objective.draw(&own.model, &data, 0).iter().all(|group| group.given.class.is_none()));
     for _ in 0..3 {
         knows.step(&data).unwrap();
     }
-    let table = &knows.unet.class_embedding.as_ref().unwrap().weight;
+    let table = &knows.model.class_embedding.as_ref().unwrap().weight;
     let moved = |row: usize| table.row(row).iter().any(|&w| w != 0.0);
     assert_eq!([0, 1, 2, 3].map(moved), [true, true, true, false], "no class does not occur");
 
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("c");
     knows.save(&path).unwrap();
-    assert_eq!(Trainer::load(&path).unwrap().unet.slices(), knows.unet.slices());
-    let error = |data: &Dataset| knows.check_data(data).unwrap_err().to_string();
+    assert_eq!(Trainer::load(&path).unwrap().model.slices(), knows.model.slices());
+    let error = |data: &Dataset| knows.objective.check_data(&knows.model, data).unwrap_err().to_string();
     assert_eq!(
         error(&labelled(|n| n)),
         "six: expected labels below 4, the rows of the network's table of classes, found 5"

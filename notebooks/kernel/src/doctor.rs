@@ -62,10 +62,10 @@ impl fmt::Display for Checkup {
 pub fn doctor(trainer: &Trainer) -> Checkup {
     let finite = all_finite(trainer);
     let measurable = finite.healthy == Some(true);
-    let mut findings = vec![finite, no_constant_tensor(&trainer.unet), gradients_arrive(trainer)];
-    let mut rest = vec![noise_at_the_end(&trainer.reverse.schedule)];
+    let mut findings = vec![finite, no_constant_tensor(&trainer.model), gradients_arrive(trainer)];
+    let mut rest = vec![noise_at_the_end(&trainer.objective.reverse.schedule)];
     let chain_is_long = rest[0].healthy == Some(true);
-    let eps = trainer.reverse.prediction == Prediction::Eps;
+    let eps = trainer.objective.reverse.prediction == Prediction::Eps;
     rest.push(time_matters(trainer));
     rest.push(if chain_is_long && eps { noise_is_known(trainer) } else { unknown(NOISE_IS_KNOWN) });
     rest.push(average_has_moved(trainer));
@@ -92,7 +92,7 @@ fn finding(should: &'static str, healthy: bool, measured: String) -> Finding {
 
 /// NaN or ∞ anywhere in weights, average or moments.
 fn all_finite(trainer: &Trainer) -> Finding {
-    let models = [&trainer.unet, &trainer.adam.ema, &trainer.adam.m, &trainer.adam.v];
+    let models = [&trainer.model, &trainer.adam.ema, &trainer.adam.m, &trainer.adam.v];
     let numbers = || models.iter().flat_map(|model| model.slices()).flatten();
     let wrong = numbers().filter(|w| !w.is_finite()).count();
     finding("every number is finite", wrong == 0, format!("{wrong} of {} are not", numbers().count()))
@@ -132,7 +132,7 @@ fn noise_at_the_end(schedule: &Schedule) -> Finding {
 /// The same noise at t = 1 and t = T: ‖ε̂_1 − ε̂_T‖ / (‖ε̂_1‖ + ‖ε̂_T‖).
 fn time_matters(trainer: &Trainer) -> Finding {
     let x = noise(trainer);
-    let [first, last] = [1, trainer.reverse.schedule.T()].map(|t| output(trainer, &x, t));
+    let [first, last] = [1, trainer.objective.reverse.schedule.T()].map(|t| output(trainer, &x, t));
     let size = norm(&first) + norm(&last);
     let change = norm(&(first - last)) / size;
     if size == 0.0 {
@@ -144,24 +144,25 @@ fn time_matters(trainer: &Trainer) -> Finding {
 /// L_simple at t = T, where x_T is all noise: near 0 once anything is learned, 1 if the network says nothing.
 fn noise_is_known(trainer: &Trainer) -> Finding {
     let x = noise(trainer);
-    let loss = L_simple(&x, &output(trainer, &x, trainer.reverse.schedule.T())).mean().unwrap_or(f64::NAN);
+    let loss =
+        L_simple(&x, &output(trainer, &x, trainer.objective.reverse.schedule.T())).mean().unwrap_or(f64::NAN);
     finding(NOISE_IS_KNOWN, loss < 0.1, format!("L_simple = {loss:.4} there"))
 }
 
 /// 1 − ‖θ̄ − θ‖/‖θ − θ_0‖: how much of the way from the initial weights to the present ones the average has gone.
 fn average_has_moved(trainer: &Trainer) -> Finding {
     let begin = initial(trainer);
-    let way = distance(&trainer.unet, &begin);
+    let way = distance(&trainer.model, &begin);
     if way == 0.0 {
         return unknown(AVERAGE_MOVED);
     }
-    let gone = 1.0 - distance(&trainer.adam.ema, &trainer.unet) / way;
+    let gone = 1.0 - distance(&trainer.adam.ema, &trainer.model) / way;
     finding(AVERAGE_MOVED, gone > 0.5, format!("{:.0} % of the way from the initial ones", 100.0 * gone))
 }
 
 /// The weights with which [`Trainer::new`] began.
 fn initial(trainer: &Trainer) -> Unet {
-    Unet::new(&trainer.unet.config, &mut stream(trainer.options.seed, u64::MAX))
+    Unet::new(&trainer.model.config, &mut stream(trainer.objective.options.seed, u64::MAX))
 }
 
 fn distance(a: &Unet, b: &Unet) -> f64 {
@@ -170,7 +171,7 @@ fn distance(a: &Unet, b: &Unet) -> f64 {
 }
 
 fn noise(trainer: &Trainer) -> Batch {
-    let config = &trainer.unet.config;
+    let config = &trainer.model.config;
     // a size that every network of five levels or fewer can halve
     let (h, w) = config.sample_size.unwrap_or((16, 16));
     normal((IMAGES, h, w, config.in_channels), &mut stream(10, 0))
@@ -178,7 +179,7 @@ fn noise(trainer: &Trainer) -> Batch {
 
 /// What the network predicts, without the channels of a learned variance.
 fn output(trainer: &Trainer, x: &Batch, t: usize) -> Batch {
-    trainer.unet.predict(x, &[t; IMAGES]).slice(s![.., .., .., ..x.dim().3]).to_owned()
+    trainer.model.predict(x, &[t; IMAGES]).slice(s![.., .., .., ..x.dim().3]).to_owned()
 }
 
 fn norm(x: &Batch) -> f64 {
@@ -246,14 +247,14 @@ pub fn sick(patient: usize, healthy: &Trainer) -> Trainer {
     let mut trainer = healthy.clone();
     match Illness::of(patient) {
         Illness::NotFinite => {
-            let Trainer { unet, adam, .. } = &mut trainer;
+            let Trainer { model, adam, .. } = &mut trainer;
             let all =
-                [unet, &mut adam.ema, &mut adam.m, &mut adam.v].into_iter().flat_map(|m| m.slices_mut());
+                [model, &mut adam.ema, &mut adam.m, &mut adam.v].into_iter().flat_map(|m| m.slices_mut());
             all.for_each(|numbers| numbers.fill(f32::NAN));
         }
         Illness::Timeless => {
-            let Trainer { unet, adam, .. } = &mut trainer;
-            for model in [unet, &mut adam.ema, &mut adam.m, &mut adam.v] {
+            let Trainer { model, adam, .. } = &mut trainer;
+            for model in [model, &mut adam.ema, &mut adam.m, &mut adam.v] {
                 let projections = model.named_mut().into_iter().filter(|(name, _)| name.contains("time_emb"));
                 projections.for_each(|(_, mut numbers)| numbers.fill(0.0));
             }
@@ -261,22 +262,23 @@ pub fn sick(patient: usize, healthy: &Trainer) -> Trainer {
         Illness::ColdAverage => {
             // θ̄ after k steps at decay d, had the weights stood at θ all the time: dᵏ θ_0 + (1 − dᵏ) θ
             let kept = 0.9999_f64.powf(healthy.adam.steps as f64) as f32;
-            trainer.options.adam.ema_decay = 0.9999;
+            trainer.objective.options.adam.ema_decay = 0.9999;
             trainer.adam.options.ema_decay = 0.9999;
             trainer.adam.ema = initial(healthy);
             let averages = trainer.adam.ema.slices_mut().into_iter().flatten();
-            let weights = healthy.unet.slices().into_iter().flatten();
+            let weights = healthy.model.slices().into_iter().flatten();
             averages.zip(weights).for_each(|(average, w)| *average = kept * *average + (1.0 - kept) * w);
         }
         Illness::ShortChain => {
-            let schedule = &healthy.reverse.schedule;
+            let schedule = &healthy.objective.reverse.schedule;
             let betas: Vec<f64> = (1..=200.min(schedule.T())).map(|t| schedule.beta(t)).collect();
-            trainer.reverse.schedule = Schedule::from_betas(&betas).expect("a part of a schedule is one");
+            trainer.objective.reverse.schedule =
+                Schedule::from_betas(&betas).expect("a part of a schedule is one");
         }
         Illness::Orphan => {
             let last = initial(healthy).conv_out;
             let nothing = last.zeros_like();
-            trainer.unet.conv_out = last.clone();
+            trainer.model.conv_out = last.clone();
             trainer.adam.ema.conv_out = last;
             trainer.adam.m.conv_out = nothing.clone();
             trainer.adam.v.conv_out = nothing;
@@ -343,7 +345,7 @@ mod tests {
     #[test]
     fn a_fresh_network_has_learned_nothing() {
         let old = trained();
-        let fresh = Trainer::new(&old.unet.config, old.reverse, old.options);
+        let fresh = Trainer::new(&old.model.config, old.objective.reverse, old.objective.options);
         assert_eq!(signs(&doctor(&fresh)).replace('?', "."), "++-+--.");
     }
 

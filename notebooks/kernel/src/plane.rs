@@ -8,6 +8,7 @@ use ddpm::optim::Adam;
 use ddpm::params::{Params, Visitor, VisitorMut};
 use ddpm::prelude::ndarray::{Array2, Array3, ArrayView1, Axis, NewAxis, concatenate, s};
 use ddpm::prelude::{Batch, Rng, Tensor2};
+use ddpm::train::descend;
 use std::f64::consts::PI;
 
 /// How many numbers tell the network the time.
@@ -99,15 +100,16 @@ impl PointNet {
     }
 
     /// Algorithm 1, line 5, for a batch that is drawn: one step of Adam down the slope of the mean L_simple, which is
-    /// returned.
+    /// returned. Where that is not finite the weights stay, and the answer is NaN.
     pub fn train_step(&mut self, adam: &mut Adam<PointNet>, reverse: &Reverse, batch: &NoisyBatch) -> f64 {
-        let (eps_hat, cache) = self.forward(&batch.x_t, &batch.t);
-        let result = simple_loss(reverse, &eps_hat, batch);
-        let n = batch.t.len() as f64;
-        let mut grad = self.zeros_like();
-        self.backward(cache, &(result.d_output / n), &mut grad);
-        adam.step(self, &grad);
-        result.loss.sum() / n
+        let n = batch.t.len();
+        let report = descend(self, adam, &mut [batch], n, &|net, batch, grad| {
+            let (eps_hat, cache) = net.forward(&batch.x_t, &batch.t);
+            let result = simple_loss(reverse, &eps_hat, batch);
+            net.backward(cache, &(result.d_output / n as f64), grad);
+            result.loss.sum()
+        });
+        report.map_or(f64::NAN, |report| report.loss)
     }
 }
 

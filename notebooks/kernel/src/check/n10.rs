@@ -67,13 +67,13 @@ exercises! {
             .mistake("a new run that begins with the old weights: Adam's moments and the number of the step are lost", |file, data, steps| {
                 let old = loaded(file);
                 let rest = steps - old.adam.steps;
-                let mut trainer = Trainer::from_weights(old.unet, old.reverse, old.options);
+                let mut trainer = Trainer::from_weights(old.model, old.objective.reverse, old.objective.options);
                 train(&mut trainer, data, rest);
                 trainer
             })
             .mistake("it goes on from the averaged weights, which are for sampling only", |file, data, steps| {
                 let mut trainer = loaded(file);
-                trainer.unet = trainer.adam.ema.clone();
+                trainer.model = trainer.adam.ema.clone();
                 let rest = steps - trainer.adam.steps;
                 train(&mut trainer, data, rest);
                 trainer
@@ -166,7 +166,7 @@ fn loaded(file: &str) -> Trainer {
 /// All weights, then all averages.
 fn numbers(trainer: &Trainer) -> Vec<f64> {
     use ddpm::params::Params;
-    let all = [trainer.unet.slices(), trainer.adam.ema.slices()].concat().concat();
+    let all = [trainer.model.slices(), trainer.adam.ema.slices()].concat().concat();
     all.into_iter().map(f64::from).collect()
 }
 

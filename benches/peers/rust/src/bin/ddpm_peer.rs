@@ -38,7 +38,7 @@ fn main() {
     let about = format!(
         r#"{{"peer": "ddpm {}", "parameters": {}}}"#,
         env!("CARGO_PKG_VERSION"),
-        trainer.unet.count()
+        trainer.model.count()
     );
 
     match work.as_str() {
@@ -55,7 +55,7 @@ fn main() {
             let (t, noise) = (vec![500; batch], Noise::seed(3));
             serve(&about, || {
                 let z = noise.batch([batch, 28, 28, 1], &t);
-                black_box(trainer.reverse.p_sample(&trainer.unet, black_box(&x_t), &t, &z));
+                black_box(trainer.objective.reverse.p_sample(&trainer.model, black_box(&x_t), &t, &z));
             });
         }
         other => panic!("train or reverse, not '{other}'"),
