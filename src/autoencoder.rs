@@ -29,6 +29,7 @@ use crate::nn::{
 };
 use crate::params::params;
 use crate::tensor::{Batch, Tensor4, row_major};
+use crate::threads::Working;
 use ndarray::{Array1, ArrayView4, Axis, concatenate};
 use ndarray_rand::rand::Rng;
 use rayon::prelude::*;
@@ -318,8 +319,11 @@ impl AutoencoderKl {
 /// `f` of groups of images side by side, joined again; the network computes in `f32`.
 fn in_groups(x: &Batch, f: impl Fn(Tensor4) -> Tensor4 + Sync) -> Batch {
     let groups = x.axis_chunks_iter(Axis(0), GROUP).into_par_iter();
-    let groups: Vec<Tensor4> =
-        groups.map(|x: ArrayView4<f64>| f(row_major(&x.mapv(|v| v as f32)).into_owned())).collect();
+    let f = |x: ArrayView4<f64>| {
+        let _working = Working::begin();
+        f(row_major(&x.mapv(|v| v as f32)).into_owned())
+    };
+    let groups: Vec<Tensor4> = groups.map(f).collect();
     let views: Vec<_> = groups.iter().map(|group| group.view()).collect();
     concatenate(Axis(0), &views).expect("groups of one shape").mapv(f64::from)
 }

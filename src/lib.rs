@@ -150,6 +150,7 @@ pub mod quality;
 pub mod rng;
 mod schema;
 pub mod tensor;
+mod threads;
 pub mod train;
 pub mod unet;
 

@@ -24,6 +24,7 @@ use crate::nn::{
 };
 use crate::params::params;
 use crate::tensor::{Batch, Tensor2, Tensor4, copy, recycle, row_major};
+use crate::threads::{self, Working};
 use ndarray::{ArrayView4, Axis, concatenate};
 use ndarray_rand::rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -333,11 +334,17 @@ impl Denoiser for Unet {
         // an image's result is the same in any group, so that few images may be shared out to many threads
         let size = GROUP.min(t.len().div_ceil(rayon::current_num_threads())).max(1);
         let infer = |((x, t), images): ((ArrayView4<f64>, &[usize]), &[usize])| {
+            let _working = Working::begin();
             self.infer_given(&x.mapv(|v| v as f32), t, &query.given.rows(images))
         };
         let groups = x_t.axis_chunks_iter(Axis(0), size);
         let groups: Vec<Tensor4> = if t.len() <= size || rayon::current_num_threads() == 1 {
-            groups.zip(t.chunks(size)).zip(images.chunks(size)).map(infer).collect() // without waking another thread
+            let (_, h, w, _) = x_t.dim();
+            let groups = groups.zip(t.chunks(size)).zip(images.chunks(size));
+            match threads::parts(self.flops(h, w)) {
+                1 => groups.map(infer).collect(), // without waking another thread
+                _ => rayon::scope(|_| groups.map(infer).collect()), // on a thread whose others can take parts of its layers
+            }
         } else {
             groups.into_par_iter().zip(t.par_chunks(size)).zip(images.par_chunks(size)).map(infer).collect()
         };

@@ -43,6 +43,11 @@ impl<'a> Init<'a> {
         Init { bias: Some((bias, 0)), accumulate: false }
     }
 
+    /// The same for the images from `first` on.
+    pub(crate) fn from_image(self, first: usize) -> Init<'a> {
+        Init { bias: self.bias.map(|(bias, stride)| (&bias[first * stride..], stride)), ..self }
+    }
+
     /// The same for the columns from `j` on.
     #[inline(always)]
     pub(crate) fn from(self, j: usize) -> Init<'a> {

@@ -15,8 +15,10 @@ mod tests;
 pub(crate) mod transposed;
 
 use crate::tensor::{Tensor2, stale, zeros};
+use crate::threads;
 use kernel::Init;
 use ndarray::{ArrayRef2, ArrayView2, CowArray, Ix2};
+use rayon::prelude::*;
 use std::borrow::Cow;
 use transposed::{Segment, TransposedProduct};
 
@@ -88,7 +90,15 @@ pub(crate) fn add_transposed_product(a: &ArrayRef2<f32>, b: &ArrayRef2<f32>, c: 
     let (a, b) = (a.as_slice().expect("row-major"), b.as_slice().expect("row-major"));
     let (b, ldb) = whole_vectors(b, n);
     let segments = [Segment { a: 0, b: 0, len: k }];
-    TransposedProduct { a, lda: m, m, b: &b, ldb, n, segments: &segments }.run(c, n);
+    let rows = m.div_ceil(threads::parts(flops(m, k, n)));
+    let part = |(i, c): (usize, &mut [f32])| {
+        let a = &a[(i * rows).min(a.len())..];
+        TransposedProduct { a, lda: m, m: c.len() / n, b: &b, ldb, n, segments: &segments }.run(c, n);
+    };
+    match rows < m {
+        true => c.par_chunks_mut(rows * n).enumerate().for_each(part),
+        false => part((0, c)),
+    }
 }
 
 /// `C = init + A B` into the row-major `c [m, n]`.
@@ -98,7 +108,17 @@ pub(crate) fn product_into(a: ArrayView2<f32>, b: ArrayView2<f32>, init: Init, c
     assert_eq!(c.len(), m * n, "matmul: C has {} numbers, [{m}, {n}] needed", c.len());
     let (a, b) = (row_major(a), row_major(b));
     let (a, b) = (a.as_slice().expect("row-major"), b.as_slice().expect("row-major"));
-    blocked::product(simd::simd(), (m, k, n), a, b, init, c);
+    let rows = m.div_ceil(threads::parts(flops(m, k, n)));
+    if rows == m {
+        return blocked::product(simd::simd(), (m, k, n), a, b, init, c);
+    }
+    c.par_chunks_mut(rows * n).zip(a.par_chunks(rows * k)).for_each(|(c, a)| {
+        blocked::product(simd::simd(), (c.len() / n, k, n), a, b, init, c);
+    });
+}
+
+fn flops(m: usize, k: usize, n: usize) -> u64 {
+    2 * (m * k * n) as u64
 }
 
 #[track_caller]

@@ -24,7 +24,9 @@ use super::lanes::{LANES, channel_sums};
 use crate::matmul::simd::vectorized;
 use crate::params::params;
 use crate::tensor::{Tensor1, Tensor4, recycle, stale};
+use crate::threads;
 use ndarray::Axis;
+use rayon::prelude::*;
 
 /// Normalises groups of channels per image.
 #[derive(Clone, Debug)]
@@ -105,7 +107,15 @@ impl GroupNorm {
             let m = self.moments(x);
             let (scale, shift) = self.affine(&m);
             let y = y.as_slice_mut().expect("contiguous");
-            normalise::<SILU>(x, &scale, &shift, y);
+            // with SiLU some twenty operations a number
+            match threads::parts(20 * x.len() as u64) {
+                1 => normalise::<SILU>(x, &scale, &shift, y),
+                parts => {
+                    let numbers = (x.len() / c).div_ceil(parts) * c;
+                    let chunks = x.par_chunks(numbers).zip(y.par_chunks_mut(numbers));
+                    chunks.for_each(|(x, y)| normalise::<SILU>(x, &scale, &shift, y));
+                }
+            }
             moments.push(m);
         }
         (y, moments)

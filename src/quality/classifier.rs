@@ -12,6 +12,7 @@ use crate::nn::{Conv2d, Conv2dCache, GroupNorm, GroupNormCache, Linear, LinearCa
 use crate::params::params;
 use crate::rng::stream;
 use crate::tensor::{Tensor2, Tensor4};
+use crate::threads::Working;
 use crate::unet::GROUP;
 use crate::{Fault, Result};
 use ndarray::{Array2, Array4, Axis, concatenate};
@@ -158,7 +159,10 @@ impl Classifier {
     /// What the classifier makes of 8-bit images `[N, H, W, C]`.
     pub fn judge(&self, images: &Array4<u8>) -> Judgement {
         let chunks: Vec<_> = images.axis_chunks_iter(Axis(0), GROUP).collect();
-        let look = |chunk: &ndarray::ArrayView4<u8>| self.infer(&to_unit(chunk).mapv(|v| v as f32));
+        let look = |chunk: &ndarray::ArrayView4<u8>| {
+            let _working = Working::begin();
+            self.infer(&to_unit(chunk).mapv(|v| v as f32))
+        };
         let (features, mut logits): (Vec<_>, Vec<_>) = chunks.par_iter().map(look).unzip();
         let classes = self.output.bias.len();
         for logits in &mut logits {

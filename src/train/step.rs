@@ -4,6 +4,7 @@ use super::{Objective, Training};
 use crate::error::{Error, Result};
 use crate::optim::{Adam, global_norm};
 use crate::params::Params;
+use crate::threads::Working;
 use serde::Serialize;
 
 /// What one step did.
@@ -81,6 +82,7 @@ where
     G: Send,
 {
     if groups.len() <= 1 {
+        let _working = Working::begin();
         let mut grad = model.zeros_like();
         let sum = groups.iter_mut().map(|group| loss(model, group, &mut grad)).sum();
         return (sum, grad);

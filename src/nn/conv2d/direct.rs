@@ -8,6 +8,9 @@ use crate::matmul::kernel::{Init, Point, Product, Rows};
 use crate::matmul::transposed::{Segment, TransposedProduct};
 use crate::matmul::whole_vectors;
 use crate::tensor::Tensor4;
+use crate::threads;
+use rayon::prelude::*;
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// Outer products of at least so many pixels are summed before `dw` is touched: few enough to stay in L2.
@@ -85,10 +88,34 @@ pub(crate) fn convolve(x: &Tensor4, reach: [&Reach; 2], weight: &[f32], init: In
     let taps: Vec<isize> =
         lines.tap.iter().flat_map(|u| columns.tap.iter().map(move |v| tap(u, v))).collect();
     let points = points(reach, (w * ci, ci), (ow * co, co));
-    let rows = Rows { points: &points, images: n, a_stride: h * w * ci, c_stride: oh * ow * co };
-    let a = x.as_slice().expect("contiguous");
-    let product = Product { a, rows, taps: &taps, k: ci, b: &b, ldb, n: co, init };
-    product.run(y.as_slice_mut().expect("contiguous"));
+    let (a_stride, c_stride) = (h * w * ci, oh * ow * co);
+    let (a, c) = (x.as_slice().expect("contiguous"), y.as_slice_mut().expect("contiguous"));
+    // the images from `first` on that `c` holds, or of one image the lines from `line` on
+    let part = |first: usize, line: usize, c: &mut [f32]| {
+        let (from, to) = (line * ow * co, line * ow * co + c.len());
+        let inside = |point: &Point| Point { c: point.c - from, ..*point };
+        let own: Cow<[Point]> = match c.len() < c_stride {
+            true => points.iter().filter(|point| (from..to).contains(&point.c)).map(inside).collect(),
+            false => (&points).into(),
+        };
+        let rows = Rows { points: &own, images: c.len().div_ceil(c_stride), a_stride, c_stride };
+        let init = init.from_image(first);
+        Product { a: &a[first * a_stride..], rows, taps: &taps, k: ci, b: &b, ldb, n: co, init }.run(c);
+    };
+    match threads::parts(2 * (taps.len() * ci * n * c_stride) as u64) {
+        1 => part(0, 0, c),
+        parts if parts <= n => {
+            let images = n.div_ceil(parts);
+            c.par_chunks_mut(images * c_stride).enumerate().for_each(|(i, c)| part(i * images, 0, c));
+        }
+        parts => {
+            let height = oh.div_ceil(parts.div_ceil(n));
+            c.par_chunks_mut(c_stride).enumerate().for_each(|(image, c)| {
+                let lines = c.par_chunks_mut(height * ow * co).enumerate();
+                lines.for_each(|(i, c)| part(image, i * height, c));
+            });
+        }
+    }
 }
 
 /// The pixels of the first image, given how far lines and pixels are apart in A and in C.
@@ -122,13 +149,13 @@ pub(crate) fn add_weight_gradient(x: &Tensor4, dy: &Tensor4, axis: Axis, dw: &mu
     let (b, ldb) = whole_vectors(dy.as_slice().expect("contiguous"), co);
     let a = x.as_slice().expect("contiguous");
     let block = PIXELS.div_ceil(oh * ow);
-    for images in (0..n).step_by(block).map(|image| image..n.min(image + block)) {
-        for (tap, dw) in dw.chunks_exact_mut(ci * co).enumerate() {
-            let (u, v) = (tap / k, tap % k);
-            let (i, j) = (lines.positions(u), columns.positions(v));
-            if i.is_empty() || j.is_empty() {
-                continue;
-            }
+    let gradient = |(tap, dw): (usize, &mut [f32])| {
+        let (u, v) = (tap / k, tap % k);
+        let (i, j) = (lines.positions(u), columns.positions(v));
+        if i.is_empty() || j.is_empty() {
+            return;
+        }
+        for images in (0..n).step_by(block).map(|image| image..n.min(image + block)) {
             let segments = merged(
                 images.clone().flat_map(|image| i.clone().map(move |i| (image, i))).map(|(image, i)| {
                     Segment {
@@ -141,6 +168,10 @@ pub(crate) fn add_weight_gradient(x: &Tensor4, dy: &Tensor4, axis: Axis, dw: &mu
             );
             TransposedProduct { a, lda: s * ci, m: ci, b: &b, ldb, n: co, segments: &segments }.run(dw, co);
         }
+    };
+    match threads::parts(2 * (k * k * ci * dy.len()) as u64) {
+        1 => dw.chunks_exact_mut(ci * co).enumerate().for_each(gradient),
+        _ => dw.par_chunks_exact_mut(ci * co).enumerate().for_each(gradient),
     }
 }
 

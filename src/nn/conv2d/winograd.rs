@@ -29,6 +29,8 @@ use crate::matmul::simd::vectorized;
 use crate::matmul::transposed::{Segment, TransposedProduct};
 pub(super) use crate::nn::lanes::LANES;
 use crate::tensor::{Tensor1, Tensor4, recycle, stale};
+use crate::threads;
+use rayon::prelude::*;
 use std::array::from_fn;
 use std::ops::Range;
 
@@ -61,10 +63,31 @@ impl Tiling {
         (band / self.bands_per_image, 2 * (band % self.bands_per_image))
     }
 
-    /// All bands of `n` images, in ranges that fit into the cache.
-    fn strips(self, n: usize, channels: usize) -> Vec<Range<usize>> {
+    /// Of the 16 products over `n` images.
+    fn flops(self, n: usize, ci: usize, co: usize) -> u64 {
+        2 * (POINTS * n * self.bands_per_image * self.tiles_per_band * ci * co) as u64
+    }
+
+    /// The lines of `y` that each strip writes.
+    fn lines<'a>(self, strips: &[Range<usize>], y: &'a mut [f32], c: usize) -> Vec<&'a mut [f32]> {
+        let first = |band: usize| {
+            let (image, line) = self.place(band);
+            (image * self.h + line) * self.w * c
+        };
+        let mut rest = y;
+        let mut cut = |strip: &Range<usize>| {
+            let (lines, after) =
+                std::mem::take(&mut rest).split_at_mut(first(strip.end) - first(strip.start));
+            rest = after;
+            lines
+        };
+        strips.iter().map(&mut cut).collect()
+    }
+
+    /// All bands of `n` images, in ranges that fit into the cache, and at least so many if there are as many bands.
+    fn strips(self, n: usize, channels: usize, parts: usize) -> Vec<Range<usize>> {
         let (bands, tiles) = (n * self.bands_per_image, TILES.max(CHANNELS / channels));
-        let size = tiles.div_ceil(self.tiles_per_band).min(bands).max(1);
+        let size = tiles.div_ceil(self.tiles_per_band).min(bands.div_ceil(parts)).max(1);
         (0..bands).step_by(size).map(|band| band..bands.min(band + size)).collect()
     }
 
@@ -144,19 +167,27 @@ pub(super) fn convolve(x: &Tensor4, weight: &[f32], flip: bool, init: Init, y: &
     let co = y.dim().3;
     let (x, y) = (x.as_slice().expect("contiguous"), y.as_slice_mut().expect("contiguous"));
     let tiling = Tiling::new(h, w);
-    let strips = tiling.strips(n, ci + co);
+    let parts = threads::parts(tiling.flops(n, ci, co));
+    let strips = tiling.strips(n, ci + co, parts);
     let longest = strips.first().map_or(0, |strip| strip.len()) * tiling.tiles_per_band;
-    let (mut v, mut m) = (Planes::new(longest, ci), Planes::new(longest, co));
     let u = transform_weights(weight, (ci, co), flip);
-    for strip in strips {
-        transform_inputs(x, ci, tiling, &strip, &mut v);
+    let planes = || (Planes::new(longest, ci), Planes::new(longest, co));
+    let convolve = |(v, m): &mut (Planes, Planes), (strip, y): (&Range<usize>, &mut [f32])| {
+        transform_inputs(x, ci, tiling, strip, v);
         let rows = Rows::matrix(strip.len() * tiling.tiles_per_band, ci, co);
         for e in 0..POINTS {
             let (a, b) = (v.plane(e), u.plane(e));
             let product = Product { a, rows, taps: &[0], k: ci, b, ldb: co, n: co, init: Init::ZERO };
             product.run(m.plane_mut(e));
         }
-        transform_outputs(&m, co, tiling, &strip, init, y);
+        transform_outputs(m, co, tiling, strip, init, y);
+    };
+    let lines = tiling.lines(&strips, y, co);
+    if parts == 1 {
+        let mut planes = planes();
+        strips.iter().zip(lines).for_each(|strip| convolve(&mut planes, strip));
+    } else {
+        strips.par_iter().zip(lines).for_each_init(planes, convolve);
     }
 }
 
@@ -166,8 +197,9 @@ pub(super) fn add_weight_gradient(x: &Tensor4, dy: &Tensor4, dw: &mut [f32]) {
     let co = dy.dim().3;
     let (x, dy) = (x.as_slice().expect("contiguous"), dy.as_slice().expect("contiguous"));
     let tiling = Tiling::new(h, w);
-    let strips = tiling.strips(n, ci + co);
+    let strips = tiling.strips(n, ci + co, 1);
     let longest = strips.first().map_or(0, |strip| strip.len()) * tiling.tiles_per_band;
+    let parts = threads::parts(tiling.flops(n, ci, co) / strips.len().max(1) as u64);
     let (mut v, mut dm) = (Planes::new(longest, ci), Planes::new(longest, co));
     let mut du = Planes::new(ci, co);
     du.numbers_mut().fill(0.0);
@@ -175,10 +207,15 @@ pub(super) fn add_weight_gradient(x: &Tensor4, dy: &Tensor4, dw: &mut [f32]) {
         transform_inputs(x, ci, tiling, &strip, &mut v);
         transform_output_gradients(dy, co, tiling, &strip, &mut dm);
         let segments = [Segment { a: 0, b: 0, len: strip.len() * tiling.tiles_per_band }];
-        for e in 0..POINTS {
+        let gradient = |(e, du): (usize, &mut [f32])| {
             let (a, b) = (v.plane(e), dm.plane(e));
-            TransposedProduct { a, lda: ci, m: ci, b, ldb: co, n: co, segments: &segments }
-                .run(du.plane_mut(e), co);
+            TransposedProduct { a, lda: ci, m: ci, b, ldb: co, n: co, segments: &segments }.run(du, co);
+        };
+        let stride = du.stride;
+        let planes = &mut du.numbers_mut()[..POINTS * stride];
+        match parts {
+            1 => planes.chunks_exact_mut(stride).enumerate().for_each(gradient),
+            _ => planes.par_chunks_exact_mut(stride).enumerate().for_each(gradient),
         }
     }
     add_taps(du.lanes(), ci * co, dw);
@@ -221,11 +258,13 @@ fn input([d0, d1, d2, d3]: [&Lane; 4]) -> [Lane; 4] {
 }
 
 vectorized! {
-    /// `Y = init + Aᵀ M A` of every tile of a strip.
+    /// `Y = init + Aᵀ M A` of every tile of a strip, whose lines are `y`.
     fn transform_outputs(m: &Planes, c: usize, tiling: Tiling, strip: &Range<usize>, init: Init, y: &mut [f32]) {
         let planes = m.lanes();
         let blocks = c / LANES;
         let zeros = vec![0.0; c];
+        let (image, line) = tiling.place(strip.start);
+        let before = (image * tiling.h + line) * tiling.w * c;
         for (tile, (image, line, column)) in tiling.tiles(strip).into_iter().enumerate() {
             let (bias, _) = match init.bias {
                 Some((bias, stride)) => bias[image * stride..][..c].as_chunks(),
@@ -242,7 +281,7 @@ vectorized! {
                     let pair = output([&s[0], &s[1], &s[2], &s[3]]);
                     for (m, sum) in pair.iter().enumerate() {
                         let Some(at) = tiling.pixel(c, image, Some(line + l), Some(column + m)) else { continue };
-                        let y: &mut Lane = (&mut y[at + b * LANES..][..LANES]).try_into().expect("a lane");
+                        let y: &mut Lane = (&mut y[at - before + b * LANES..][..LANES]).try_into().expect("a lane");
                         let sum = add(sum, &bias[b]);
                         *y = if init.accumulate { add(y, &sum) } else { sum };
                     }
