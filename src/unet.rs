@@ -343,7 +343,7 @@ impl Denoiser for Unet {
             let groups = groups.zip(t.chunks(size)).zip(images.chunks(size));
             match threads::parts(self.flops(h, w)) {
                 1 => groups.map(infer).collect(), // without waking another thread
-                _ => rayon::scope(|_| groups.map(infer).collect()), // on a thread whose others can take parts of its layers
+                parts => threads::attended(parts, || groups.map(infer).collect()),
             }
         } else {
             groups.into_par_iter().zip(t.par_chunks(size)).zip(images.par_chunks(size)).map(infer).collect()

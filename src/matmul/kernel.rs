@@ -44,7 +44,7 @@ impl<'a> Init<'a> {
     }
 
     /// The same for the images from `first` on.
-    pub(crate) fn from_image(self, first: usize) -> Init<'a> {
+    pub(crate) fn of_image(self, first: usize) -> Init<'a> {
         Init { bias: self.bias.map(|(bias, stride)| (&bias[first * stride..], stride)), ..self }
     }
 

@@ -99,7 +99,7 @@ pub(crate) fn convolve(x: &Tensor4, reach: [&Reach; 2], weight: &[f32], init: In
             false => (&points).into(),
         };
         let rows = Rows { points: &own, images: c.len().div_ceil(c_stride), a_stride, c_stride };
-        let init = init.from_image(first);
+        let init = init.of_image(first);
         Product { a: &a[first * a_stride..], rows, taps: &taps, k: ci, b: &b, ldb, n: co, init }.run(c);
     };
     match threads::parts(2 * (taps.len() * ci * n * c_stride) as u64) {

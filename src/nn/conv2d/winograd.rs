@@ -84,10 +84,10 @@ impl Tiling {
         strips.iter().map(&mut cut).collect()
     }
 
-    /// All bands of `n` images, in ranges that fit into the cache, and at least so many if there are as many bands.
-    fn strips(self, n: usize, channels: usize, parts: usize) -> Vec<Range<usize>> {
+    /// All bands of `n` images, in ranges that fit into the cache.
+    fn strips(self, n: usize, channels: usize) -> Vec<Range<usize>> {
         let (bands, tiles) = (n * self.bands_per_image, TILES.max(CHANNELS / channels));
-        let size = tiles.div_ceil(self.tiles_per_band).min(bands.div_ceil(parts)).max(1);
+        let size = tiles.div_ceil(self.tiles_per_band).min(bands).max(1);
         (0..bands).step_by(size).map(|band| band..bands.min(band + size)).collect()
     }
 
@@ -168,9 +168,13 @@ pub(super) fn convolve(x: &Tensor4, weight: &[f32], flip: bool, init: Init, y: &
     let (x, y) = (x.as_slice().expect("contiguous"), y.as_slice_mut().expect("contiguous"));
     let tiling = Tiling::new(h, w);
     let parts = threads::parts(tiling.flops(n, ci, co));
-    let strips = tiling.strips(n, ci + co, parts);
+    let strips = tiling.strips(n, ci + co);
     let longest = strips.first().map_or(0, |strip| strip.len()) * tiling.tiles_per_band;
-    let u = transform_weights(weight, (ci, co), flip);
+    let taps = nine(weight, (ci, co), flip);
+    if strips.len() < 2 * parts && parts > 1 {
+        return convolve_by_lines(x, taps, tiling, n, init, y);
+    }
+    let u = transform_weights(taps, (ci, co));
     let planes = || (Planes::new(longest, ci), Planes::new(longest, co));
     let convolve = |(v, m): &mut (Planes, Planes), (strip, y): (&Range<usize>, &mut [f32])| {
         transform_inputs(x, ci, tiling, strip, v);
@@ -191,13 +195,36 @@ pub(super) fn convolve(x: &Tensor4, weight: &[f32], flip: bool, init: Init, y: &
     }
 }
 
+/// [`convolve`] of so few images that transforming the weights is much of the work: the threads share the four lines of the
+/// tiles' 16 numbers, and each has the `U` of its lines in its own cache.
+fn convolve_by_lines(x: &[f32], taps: [&[Lane]; 9], tiling: Tiling, n: usize, init: Init, y: &mut [f32]) {
+    let pixels = n * tiling.h * tiling.w;
+    let (ci, co) = (x.len() / pixels, y.len() / pixels);
+    let all = 0..n * tiling.bands_per_image;
+    let tiles = all.len() * tiling.tiles_per_band;
+    let (mut v, mut m) = (Planes::new(tiles, ci), Planes::new(tiles, co));
+    transform_inputs(x, ci, tiling, &all, &mut v);
+    let stride = m.stride;
+    m.numbers_mut()[..POINTS * stride].par_chunks_exact_mut(4 * stride).enumerate().for_each(|(l, m)| {
+        let mut u = Planes::new(ci, co);
+        let u_stride = u.stride / LANES;
+        transform_line(l, taps, u.numbers_mut().as_chunks_mut().0, u_stride);
+        for (k, m) in m.chunks_exact_mut(stride).enumerate() {
+            let rows = Rows::matrix(tiles, ci, co);
+            let (a, b) = (v.plane(4 * l + k), u.plane(k));
+            Product { a, rows, taps: &[0], k: ci, b, ldb: co, n: co, init: Init::ZERO }.run(m);
+        }
+    });
+    transform_outputs(&m, co, tiling, &all, init, y);
+}
+
 /// `dw += ∂⟨y, dy⟩/∂w` for `dw [3, 3, in, out]`.
 pub(super) fn add_weight_gradient(x: &Tensor4, dy: &Tensor4, dw: &mut [f32]) {
     let (n, h, w, ci) = x.dim();
     let co = dy.dim().3;
     let (x, dy) = (x.as_slice().expect("contiguous"), dy.as_slice().expect("contiguous"));
     let tiling = Tiling::new(h, w);
-    let strips = tiling.strips(n, ci + co, 1);
+    let strips = tiling.strips(n, ci + co);
     let longest = strips.first().map_or(0, |strip| strip.len()) * tiling.tiles_per_band;
     let parts = threads::parts(tiling.flops(n, ci, co) / strips.len().max(1) as u64);
     let (mut v, mut dm) = (Planes::new(longest, ci), Planes::new(longest, co));
@@ -331,29 +358,50 @@ fn output_transposed([y0, y1]: [&Lane; 2]) -> [Lane; 4] {
 }
 
 /// `U = G g Gᵀ`: `[3, 3, in, out]` → 16 planes `[in, out]`.
-fn transform_weights(weight: &[f32], (ci, co): (usize, usize), flip: bool) -> Planes {
+fn transform_weights(taps: [&[Lane]; 9], (ci, co): (usize, usize)) -> Planes {
+    let mut u = Planes::new(ci, co);
+    let stride = u.stride / LANES;
+    let (u_lanes, _) = u.numbers_mut().as_chunks_mut();
+    // some taps at a time, which stay in L1 for the four lines
+    for first in (0..taps[0].len()).step_by(64) {
+        let some = first..taps[0].len().min(first + 64);
+        for (l, line) in u_lanes.chunks_mut(4 * stride).take(4).enumerate() {
+            transform_line(l, taps.map(|tap| &tap[some.clone()]), &mut line[first..], stride);
+        }
+    }
+    u
+}
+
+/// The nine taps of `[3, 3, in, out]`; with `flip` from the last to the first.
+fn nine(weight: &[f32], (ci, co): (usize, usize), flip: bool) -> [&[Lane]; 9] {
     let mut taps: [&[Lane]; 9] = [&[]; 9];
     for (t, tap) in weight.chunks_exact(ci * co).enumerate() {
         taps[if flip { 8 - t } else { t }] = tap.as_chunks().0;
     }
-    let mut u = Planes::new(ci, co);
-    transform_taps(taps, u.lanes_mut());
-    u
+    taps
+}
+
+/// Line `l` of `U = G g Gᵀ`: four planes, `stride` lanes apart.
+fn transform_line(l: usize, taps: [&[Lane]; 9], u: &mut [Lane], stride: usize) {
+    match l {
+        0 => transform_taps::<0>(taps, u, stride),
+        1 => transform_taps::<1>(taps, u, stride),
+        2 => transform_taps::<2>(taps, u, stride),
+        _ => transform_taps::<3>(taps, u, stride),
+    }
 }
 
 vectorized! {
-    fn transform_taps(taps: [&[Lane]; 9], u: [&mut [Lane]; POINTS]) {
+    fn transform_taps<const L: usize>(taps: [&[Lane]; 9], u: &mut [Lane], stride: usize) {
+        let (u0, rest) = u.split_at_mut(stride);
+        let (u1, rest) = rest.split_at_mut(stride);
+        let (u2, u3) = rest.split_at_mut(stride);
         for b in 0..taps[0].len() {
-            let mut t = [[[0.0; LANES]; 3]; 4];
+            let mut t = [[0.0; LANES]; 3];
             for v in 0..3 {
-                [t[0][v], t[1][v], t[2][v], t[3][v]] = filter([&taps[v][b], &taps[3 + v][b], &taps[6 + v][b]]);
+                t[v] = filter([&taps[v][b], &taps[3 + v][b], &taps[6 + v][b]])[L];
             }
-            for l in 0..4 {
-                let line = filter([&t[l][0], &t[l][1], &t[l][2]]);
-                for m in 0..4 {
-                    u[4 * l + m][b] = line[m];
-                }
-            }
+            [u0[b], u1[b], u2[b], u3[b]] = filter([&t[0], &t[1], &t[2]]);
         }
     }
 }
