@@ -2,7 +2,6 @@
 
 mod bench;
 mod classifier;
-mod course;
 mod data;
 mod elbo;
 mod figures;

@@ -1,7 +1,7 @@
 //! Other programs: what they say goes to a log, how long they take to the screen.
 
+use crate::{at, wrong};
 use anyhow::Result;
-use ddpm::Error;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -26,11 +26,12 @@ pub(super) struct Running {
 pub(super) fn start(command: &mut Command, log: &Path, what: impl Into<String>) -> Result<Running> {
     let program = command.get_program().to_string_lossy().into_owned();
     if let Some(folder) = log.parent() {
-        std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        std::fs::create_dir_all(folder).map_err(at(folder))?;
     }
-    let out = File::create(log).map_err(Error::io(log))?;
-    let err = out.try_clone().map_err(Error::io(log))?;
-    let child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn().map_err(Error::io(&program))?;
+    let out = File::create(log).map_err(at(log))?;
+    let err = out.try_clone().map_err(at(log))?;
+    let child =
+        command.stdin(Stdio::null()).stdout(out).stderr(err).spawn().map_err(at(Path::new(&program)))?;
     Ok(Running { child, log: log.to_path_buf(), what: what.into(), started: Instant::now() })
 }
 
@@ -40,7 +41,7 @@ impl Running {
         let status = match self.child.try_wait() {
             Ok(None) => return None,
             Ok(Some(status)) => status,
-            Err(error) => return Some(Err(Error::io(&self.log)(error).into())),
+            Err(error) => return Some(Err(at(&self.log)(error))),
         };
         if status.success() {
             return Some(Ok(self.started.elapsed()));
@@ -49,9 +50,11 @@ impl Running {
         let text = text.unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         let end = lines[lines.len().saturating_sub(LAST_LINES)..].join("\n");
-        Some(Err(
-            Error::format(&self.log, format!("{} to succeed", self.what), format!("{status}:\n{end}")).into()
-        ))
+        Some(Err(wrong(
+            self.log.display(),
+            format_args!("{} to succeed", self.what),
+            format_args!("{status}:\n{end}"),
+        )))
     }
 
     /// Waits for the end, with a line on the screen that moves.

@@ -1,20 +1,23 @@
 //! Where what the notebooks need is put.
 
-use crate::cli::course::Course;
+use crate::Course;
 use anyhow::{Context, Result};
 use std::path::PathBuf;
 
 /// The course, and the folder for all that is installed.
-pub(super) struct Place {
-    pub(super) course: Course,
+pub struct Place {
+    /// the notebooks
+    pub course: Course,
     /// `notebooks/.lab`, or the folder that `DDPM_LAB` names
-    pub(super) lab: PathBuf,
+    pub lab: PathBuf,
 }
 
 impl Place {
-    /// The notebooks of the repository in which the command runs.
-    pub(super) fn find() -> Result<Place> {
-        let course = Course::find()?;
+    /// Where `DDPM_LAB` says, else in the course's folder.
+    ///
+    /// # Errors
+    /// The working directory is gone.
+    pub fn of(course: Course) -> Result<Place> {
         let lab = match std::env::var_os("DDPM_LAB") {
             Some(lab) => std::path::absolute(lab).context("DDPM_LAB")?,
             None => course.notebooks.join(".lab"),

@@ -1,14 +1,12 @@
 //! `ddpm learn`: the course's exercises as small Rust files, without Jupyter.
 
-mod workbook;
-
-use super::course::Exercise;
-use crate::cli::say::show;
+use crate::cli::say::{note, show};
 use anyhow::Result;
 use clap::{Args, Subcommand};
+use ddpm_course::workbook::Workbook;
+use ddpm_course::{Course, Exercise, Host};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
-use workbook::Workbook;
 
 /// How often `watch` looks for a saved file.
 const GLANCE: Duration = Duration::from_millis(300);
@@ -42,9 +40,17 @@ enum Action {
     Watch,
 }
 
+/// The course around the working directory, which prints and writes as the commands do.
+pub(super) fn course() -> Result<Course> {
+    let note = |line: &str| note!("{line}");
+    let write =
+        |path: &std::path::Path, text: &str| Ok(ddpm::files::write_atomically(path, text.as_bytes())?);
+    Course::find(Host { note, write })
+}
+
 impl Learn {
     pub(super) fn run(self) -> Result<()> {
-        let mut book = Workbook::open(&self.dir)?;
+        let mut book = Workbook::open(&course()?, &self.dir)?;
         match self.action.unwrap_or(Action::Next) {
             Action::List => list(&book),
             Action::Next => next(&mut book),

@@ -1,9 +1,7 @@
 //! The folder of exercises: a small Cargo package with a program for each.
 
-use crate::cli::course::{Course, Exercise};
-use crate::cli::say::note;
+use crate::{Course, Exercise, Host, at, wrong};
 use anyhow::{Context, Result};
-use ddpm::Error;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -21,35 +19,37 @@ struct Progress {
 }
 
 /// The exercises, and how far the student is.
-pub(super) struct Workbook {
+pub struct Workbook {
     folder: PathBuf,
-    pub(super) exercises: Vec<Exercise>,
+    host: Host,
+    /// in their order
+    pub exercises: Vec<Exercise>,
     progress: BTreeMap<String, Progress>,
 }
 
 impl Workbook {
     /// Opens the folder, and writes what is missing in it.
-    pub(super) fn open(folder: &Path) -> Result<Workbook> {
-        let course = Course::find()?;
-        let folder = std::path::absolute(folder).map_err(Error::io(folder))?;
-        std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+    ///
+    /// # Errors
+    /// The course or the folder can't be read, or the folder can't be written to.
+    pub fn open(course: &Course, folder: &Path) -> Result<Workbook> {
+        let folder = std::path::absolute(folder).map_err(at(folder))?;
+        std::fs::create_dir_all(&folder).map_err(at(&folder))?;
         let exercises = course.exercises()?;
-        let mut book = Workbook { folder, exercises, progress: BTreeMap::new() };
+        let mut book = Workbook { folder, host: course.host, exercises, progress: BTreeMap::new() };
         let known = book.folder.join("progress.json");
         if known.exists() {
-            let text = std::fs::read_to_string(&known).map_err(Error::io(&known))?;
+            let text = std::fs::read_to_string(&known).map_err(at(&known))?;
             let progress = serde_json::from_str(&text);
             book.progress =
-                progress.map_err(|error| Error::format(&known, "progress of exercises", error))?;
+                progress.map_err(|error| wrong(known.display(), "progress of exercises", error))?;
         }
-        book.write_missing(&course)?;
+        book.write_missing(course)?;
         Ok(book)
     }
 
     fn write_missing(&self, course: &Course) -> Result<()> {
-        let write = |name: &str, text: String| {
-            ddpm::files::write_atomically(&self.folder.join(name), text.as_bytes())
-        };
+        let write = |name: &str, text: String| (self.host.write)(&self.folder.join(name), &text);
         for index in 0..self.exercises.len() {
             if !self.path(index).exists() {
                 write(&file_name(&self.exercises[index]), program(&self.exercises[index]))?;
@@ -61,7 +61,7 @@ impl Workbook {
             write("Cargo.toml", manifest)?;
             write("hint.rs", HINT.to_string())?;
             let lock = course.notebooks.join("../Cargo.lock"); // the versions of the repository
-            std::fs::copy(&lock, self.folder.join("Cargo.lock")).map_err(Error::io(&lock))?;
+            std::fs::copy(&lock, self.folder.join("Cargo.lock")).map_err(at(&lock))?;
         }
         Ok(())
     }
@@ -82,35 +82,41 @@ impl Workbook {
     }
 
     /// The file of an exercise.
-    pub(super) fn path(&self, index: usize) -> PathBuf {
+    pub fn path(&self, index: usize) -> PathBuf {
         self.folder.join(file_name(&self.exercises[index]))
     }
 
     /// The index of the exercise of this name.
-    pub(super) fn find(&self, name: &str) -> Result<usize> {
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn find(&self, name: &str) -> Result<usize> {
         let found = self.exercises.iter().position(|exercise| exercise.name == name);
         found.ok_or_else(|| {
             let names: Vec<&str> = self.exercises.iter().map(|exercise| exercise.name.as_str()).collect();
-            Error::argument("NAME", format!("one of {}", names.join(", ")), name).into()
+            wrong("NAME", format_args!("one of {}", names.join(", ")), name)
         })
     }
 
     /// Whether the file is the one that passed.
-    pub(super) fn solved(&self, index: usize) -> bool {
+    pub fn solved(&self, index: usize) -> bool {
         let passed =
             self.progress.get(&self.exercises[index].name).and_then(|progress| progress.solved.as_ref());
         passed.is_some_and(|text| std::fs::read_to_string(self.path(index)).is_ok_and(|now| now == *text))
     }
 
     /// The first exercise that is not solved.
-    pub(super) fn first_open(&self) -> Option<usize> {
+    pub fn first_open(&self) -> Option<usize> {
         (0..self.exercises.len()).find(|&index| !self.solved(index))
     }
 
     /// Compiles and checks an exercise; what it says goes to the screen.
-    pub(super) fn check(&mut self, index: usize) -> Result<bool> {
+    ///
+    /// # Errors
+    /// Its file can't be read, cargo is not there, or the progress can't be saved.
+    pub fn check(&mut self, index: usize) -> Result<bool> {
         let path = self.path(index);
-        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+        let text = std::fs::read_to_string(&path).map_err(at(&path))?;
         let name = self.exercises[index].name.clone();
         let right = self.cargo_run(&[&name])?;
         self.progress.entry(name).or_default().solved = right.then_some(text);
@@ -119,7 +125,10 @@ impl Workbook {
     }
 
     /// Shows one more hint.
-    pub(super) fn hint(&mut self, index: usize) -> Result<()> {
+    ///
+    /// # Errors
+    /// As [`check`](Workbook::check).
+    pub fn hint(&mut self, index: usize) -> Result<()> {
         let name = self.exercises[index].name.clone();
         let progress = self.progress.entry(name.clone()).or_default();
         progress.hints += 1;
@@ -132,7 +141,7 @@ impl Workbook {
         let mut command = Command::new("cargo");
         command.args(["run", "--quiet", "--bin"]).args(arguments).current_dir(&self.folder);
         if !self.folder.join("target").exists() {
-            note!("compiling the crate, once: a minute or two");
+            (self.host.note)("compiling the crate, once: a minute or two");
         }
         let status = command.status().context("cargo")?;
         Ok(status.success())
@@ -140,7 +149,7 @@ impl Workbook {
 
     fn save(&self) -> Result<()> {
         let text = serde_json::to_string_pretty(&self.progress).expect("strings and numbers");
-        Ok(ddpm::files::write_atomically(&self.folder.join("progress.json"), text.as_bytes())?)
+        (self.host.write)(&self.folder.join("progress.json"), &text)
     }
 }
 
@@ -175,8 +184,13 @@ mod tests {
     #[test]
     fn the_manifest_is_toml_for_every_path() {
         for folder in ["/home/jos\u{e9}/e\u{301}cole", "/with \"quotes\" and \\", "/plain"] {
-            let course = Course { notebooks: PathBuf::from(folder) };
-            let book = Workbook { folder: "x".into(), exercises: vec![], progress: BTreeMap::new() };
+            let course = Course { notebooks: PathBuf::from(folder), host: crate::silent() };
+            let book = Workbook {
+                folder: "x".into(),
+                host: crate::silent(),
+                exercises: vec![],
+                progress: BTreeMap::new(),
+            };
             let manifest: toml::Table = book.manifest(&course).parse().expect("TOML");
             let path = manifest["dependencies"]["ddpm"]["path"].as_str().expect("a path");
             assert_eq!(Path::new(path), Path::new(folder).join("kernel"));

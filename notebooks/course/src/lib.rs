@@ -1,65 +1,96 @@
-//! The course's files: paired notebooks, their cells, and the exercises in them.
+//! The course's tooling: its files (paired notebooks, their cells, the exercises in them), a [`lab`] that runs and shows the
+//! notebooks, and a [`workbook`] of the exercises.
+//!
+//! It knows nothing of diffusion, and prints and writes through its [`Host`].
 
+pub mod lab;
 #[cfg(test)]
 mod lints;
+pub mod workbook;
 
-use anyhow::{Result, bail};
-use ddpm::Error;
+use anyhow::{Context, Result, anyhow, bail};
+use std::fmt::Display;
+use std::io;
 use std::path::{Path, PathBuf};
 
-/// The folder `notebooks/` of the repository in which a command runs.
-pub(super) struct Course {
-    pub(super) notebooks: PathBuf,
+/// What the tooling asks of the program that it is part of.
+#[derive(Clone, Copy, Debug)]
+pub struct Host {
+    /// says a line to the person in front of the screen
+    pub note: fn(&str),
+    /// writes a file whole or not at all
+    pub write: fn(&Path, &str) -> Result<()>,
+}
+
+/// The course of a repository.
+#[derive(Debug)]
+pub struct Course {
+    /// the folder `notebooks/`
+    pub notebooks: PathBuf,
+    /// the program
+    pub host: Host,
 }
 
 /// A cell of a paired file (jupytext's percent format).
 #[derive(Debug, PartialEq)]
-pub(super) struct Cell {
-    pub(super) markdown: bool,
-    pub(super) tags: Vec<String>,
+pub struct Cell {
+    /// or code
+    pub markdown: bool,
+    /// what its first line is marked with
+    pub tags: Vec<String>,
     /// Markdown without the comment signs, or code
-    pub(super) source: String,
+    pub source: String,
 }
 
 /// An exercise of a notebook.
 #[derive(Debug)]
-pub(super) struct Exercise {
+pub struct Exercise {
     /// the name of its check
-    pub(super) name: String,
+    pub name: String,
     /// the name of its notebook, `01_gaussians`
-    pub(super) notebook: String,
+    pub notebook: String,
     /// what is asked, in Markdown, beginning with its title
-    pub(super) statement: String,
+    pub statement: String,
     /// whether the question's constants come from `check::task`
-    pub(super) has_task: bool,
+    pub has_task: bool,
     /// the function to be written
-    pub(super) stub: String,
+    pub stub: String,
 }
 
 impl Course {
     /// The course of the repository around the working directory.
-    pub(super) fn find() -> Result<Course> {
-        let here = std::env::current_dir().map_err(Error::io("."))?;
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn find(host: Host) -> Result<Course> {
+        let here = std::env::current_dir().context(".")?;
         let mut folders = here.ancestors().map(|folder| folder.join("notebooks"));
         match folders.find(|notebooks| notebooks.join("kernel/launch.sh").is_file()) {
-            Some(notebooks) => Ok(Course { notebooks }),
+            Some(notebooks) => Ok(Course { notebooks, host }),
             None => {
                 let expected = "a folder of the ddpm repository, which has notebooks/kernel/launch.sh";
-                bail!(Error::format(&here, expected, "none"))
+                bail!(wrong(here.display(), expected, "none"))
             }
         }
     }
 
+    fn note(&self, line: &str) {
+        (self.host.note)(line);
+    }
+
     /// A file of the notebooks' kernel.
-    pub(super) fn kernel(&self, file: &str) -> PathBuf {
+    pub fn kernel(&self, file: &str) -> PathBuf {
         self.notebooks.join("kernel").join(file)
     }
 
     /// The paired files `NN_name.rs`, in order.
-    pub(super) fn sources(&self) -> Result<Vec<PathBuf>> {
+    ///
+    /// # Errors
+    /// The folder can't be read.
+    pub fn sources(&self) -> Result<Vec<PathBuf>> {
         let mut paths = Vec::new();
-        for entry in std::fs::read_dir(&self.notebooks).map_err(Error::io(&self.notebooks))? {
-            let path = entry.map_err(Error::io(&self.notebooks))?.path();
+        for entry in std::fs::read_dir(&self.notebooks).map_err(at(&self.notebooks))? {
+            let path = entry.map_err(at(&self.notebooks))?.path();
             let numbered = stem(&path).bytes().take(2).filter(u8::is_ascii_digit).count() == 2;
             if numbered && path.extension().is_some_and(|extension| extension == "rs") {
                 paths.push(path);
@@ -70,40 +101,57 @@ impl Course {
     }
 
     /// Those of these numbers; all of them if none is given.
-    pub(super) fn selected(&self, numbers: &[String]) -> Result<Vec<PathBuf>> {
+    ///
+    /// # Errors
+    /// There is no notebook of a number, or the folder can't be read.
+    pub fn selected(&self, numbers: &[String]) -> Result<Vec<PathBuf>> {
         let all = self.sources()?;
         for number in numbers {
             if !all.iter().any(|path| number_of(path) == *number) {
                 let known: Vec<String> = all.iter().map(|path| number_of(path)).collect();
-                bail!(Error::argument("NN", format!("one of {}", known.join(", ")), number));
+                bail!(wrong("NN", format_args!("one of {}", known.join(", ")), number));
             }
         }
         Ok(all.into_iter().filter(|path| numbers.is_empty() || numbers.contains(&number_of(path))).collect())
     }
 
     /// The exercises of all notebooks, in order.
-    pub(super) fn exercises(&self) -> Result<Vec<Exercise>> {
+    ///
+    /// # Errors
+    /// A file can't be read.
+    pub fn exercises(&self) -> Result<Vec<Exercise>> {
         let mut all = Vec::new();
         for path in self.sources()? {
-            let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+            let text = std::fs::read_to_string(&path).map_err(at(&path))?;
             all.extend(exercises(&stem(&path), &cells(&text)));
         }
         Ok(all)
     }
 }
 
+/// What was expected somewhere, and what was found.
+fn wrong(place: impl Display, expected: impl Display, found: impl Display) -> anyhow::Error {
+    anyhow!("{place}: expected {expected}, found {found}")
+}
+
+/// The path that an error of the system is about.
+fn at(path: &Path) -> impl FnOnce(io::Error) -> anyhow::Error {
+    let path = path.display().to_string();
+    |error| anyhow::Error::new(error).context(path)
+}
+
 /// A path's name without its extension.
-pub(super) fn stem(path: &Path) -> String {
+pub fn stem(path: &Path) -> String {
     path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// The two digits that a notebook's name begins with.
-pub(super) fn number_of(path: &Path) -> String {
+pub fn number_of(path: &Path) -> String {
     stem(path).chars().take(2).collect()
 }
 
 /// The cells of a paired file.
-pub(super) fn cells(text: &str) -> Vec<Cell> {
+pub fn cells(text: &str) -> Vec<Cell> {
     let mut cells: Vec<Cell> = Vec::new();
     for line in text.lines() {
         if let Some(head) = line.strip_prefix("// %%") {
@@ -124,7 +172,7 @@ pub(super) fn cells(text: &str) -> Vec<Cell> {
 }
 
 /// The exercises among a notebook's cells: a cell tagged `exercise`, the text before it, and the check after it.
-pub(super) fn exercises(notebook: &str, cells: &[Cell]) -> Vec<Exercise> {
+pub fn exercises(notebook: &str, cells: &[Cell]) -> Vec<Exercise> {
     let tagged = |cell: &Cell, tag: &str| cell.tags.iter().any(|t| t == tag);
     let places = (0..cells.len()).filter(|&i| tagged(&cells[i], "exercise"));
     let read = |i: usize| {
@@ -141,6 +189,12 @@ pub(super) fn exercises(notebook: &str, cells: &[Cell]) -> Vec<Exercise> {
         })
     };
     places.filter_map(read).collect()
+}
+
+/// A host for tests.
+#[cfg(test)]
+fn silent() -> Host {
+    Host { note: |_| (), write: |path, text| Ok(std::fs::write(path, text)?) }
 }
 
 #[cfg(test)]

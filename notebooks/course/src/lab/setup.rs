@@ -2,9 +2,8 @@
 
 use super::place::Place;
 use super::process::{output, start};
-use crate::cli::say::note;
+use crate::{at, wrong};
 use anyhow::{Result, bail};
-use ddpm::Error;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,8 +15,8 @@ const EVCXR: &str = "0.22.0";
 const GIGABYTES: u64 = 4;
 
 /// Brings everything about that is missing; a step that is interrupted is taken up again the next time.
-pub(super) fn everything(place: &Place) -> Result<()> {
-    std::fs::create_dir_all(place.lab.join("log")).map_err(Error::io(&place.lab))?;
+pub fn everything(place: &Place) -> Result<()> {
+    std::fs::create_dir_all(place.lab.join("log")).map_err(at(&place.lab))?;
     supported()?;
     let python = python()?;
     rust_src(place)?;
@@ -28,29 +27,32 @@ pub(super) fn everything(place: &Place) -> Result<()> {
 }
 
 /// Removes what [`everything`] and the kernels have put there, and the folder if nothing else is in it.
-pub(super) fn undo(place: &Place) -> Result<()> {
+pub fn undo(place: &Place) -> Result<()> {
     for folder in ["evcxr", "build", "venv", "seed", "kernels", "cargo", "log", "check"] {
         remove(&place.lab.join(folder))?;
     }
     let stamp = place.lab.join("seed.stamp");
     if stamp.exists() {
-        std::fs::remove_file(&stamp).map_err(Error::io(&stamp))?;
+        std::fs::remove_file(&stamp).map_err(at(&stamp))?;
     }
     match std::fs::remove_dir(&place.lab) {
-        Ok(()) => note!("{}: removed", place.lab.display()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => note!("nothing was installed"),
-        Err(error) => {
-            note!("{}: what is installed is removed, the folder stays: {error}", place.lab.display())
+        Ok(()) => place.course.note(&format!("{}: removed", place.lab.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            place.course.note("nothing was installed")
         }
+        Err(error) => place.course.note(&format!(
+            "{}: what is installed is removed, the folder stays: {error}",
+            place.lab.display()
+        )),
     }
     Ok(())
 }
 
 /// One step: says how long it may take, runs, and says how long it took.
 fn step(place: &Place, name: &str, takes: &str, command: &mut Command) -> Result<()> {
-    note!("{name}: {takes} …");
+    place.course.note(&format!("{name}: {takes} …"));
     let took = start(command, &place.log(name), name)?.finish()?;
-    note!("{name}: done in {} s", took.as_secs());
+    place.course.note(&format!("{name}: done in {} s", took.as_secs()));
     Ok(())
 }
 
@@ -58,7 +60,7 @@ fn step(place: &Place, name: &str, takes: &str, command: &mut Command) -> Result
 fn supported() -> Result<()> {
     match output("bash", &["-c", "echo here"]) {
         Some(_) => Ok(()),
-        None => bail!(Error::argument("bash", "a system with bash (on Windows: WSL)", "none")),
+        None => bail!(wrong("bash", "a system with bash (on Windows: WSL)", "none")),
     }
 }
 
@@ -78,7 +80,7 @@ fn python() -> Result<PathBuf> {
     }
     let remedy = "Python 3.10 or newer with its module venv \
                   (Debian, Ubuntu: apt install python3 python3-venv; macOS: brew install python)";
-    bail!(Error::argument("python3", remedy, found))
+    bail!(wrong("python3", remedy, found))
 }
 
 /// The standard library's sources, from which evcxr learns the types of variables.
@@ -89,7 +91,7 @@ fn rust_src(place: &Place) -> Result<()> {
     }
     if output("rustup", &["--version"]).is_none() {
         let remedy = "rustup, which adds rust-src (https://rustup.rs), or a Rust that comes with its sources";
-        bail!(Error::argument("rust-src", remedy, format!("no sources in {sysroot}")));
+        bail!(wrong("rust-src", remedy, format!("no sources in {sysroot}")));
     }
     step(place, "rust-src", "a minute", Command::new("rustup").args(["component", "add", "rust-src"]))
 }
@@ -115,7 +117,9 @@ fn evcxr(place: &Place) -> Result<()> {
         command.args(what).arg(&root);
         match step(place, "evcxr binary", "a minute", &mut command) {
             Ok(()) => return Ok(()),
-            Err(error) => note!("{error}\nevcxr binary: not to be had; it is compiled instead"),
+            Err(error) => {
+                place.course.note(&format!("{error}\nevcxr binary: not to be had; it is compiled instead"))
+            }
         }
     }
     let build = place.lab.join("build"); // kept until it succeeds, so that a second try goes on from there
@@ -145,7 +149,7 @@ fn environment(place: &Place, python: &Path) -> Result<()> {
     pip.args(["-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off", "-r"])
         .arg(&list);
     step(place, "JupyterLab", "1 to 3 minutes", &mut pip)?;
-    write(&stamp, &wanted)
+    write(place, &stamp, &wanted)
 }
 
 /// Registers the kernel "Rust (ddpm)" in that environment and nowhere else; Markdown opens as a page, and
@@ -154,12 +158,12 @@ fn kernelspec(place: &Place) -> Result<()> {
     let launcher = place.course.kernel("launch.sh");
     let spec = read(&place.course.kernel("kernel.json"))?.replace("LAUNCHER", &launcher.to_string_lossy());
     let share = place.lab.join("venv/share/jupyter");
-    write(&share.join("kernels/ddpm/kernel.json"), &spec)?;
+    write(place, &share.join("kernels/ddpm/kernel.json"), &spec)?;
     let overrides = r#"{
         "@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"markdown": "Markdown Preview"}},
         "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}
     }"#;
-    write(&share.join("lab/settings/overrides.json"), overrides)
+    write(place, &share.join("lab/settings/overrides.json"), overrides)
 }
 
 /// The work folder that every kernel begins with: all packages compiled, with the versions of this repository.
@@ -179,7 +183,7 @@ fn seed(place: &Place) -> Result<()> {
     if !same_toolchain {
         remove(&seed)?;
     }
-    write(&seed.join("Cargo.lock"), &lock)?;
+    write(place, &seed.join("Cargo.lock"), &lock)?;
     let takes = if same_toolchain {
         "the crate has changed, a minute"
     } else {
@@ -192,7 +196,7 @@ fn seed(place: &Place) -> Result<()> {
         .env("DDPM_SEED", &seed)
         .env("DDPM_LAB", &place.lab);
     step(place, "warm start", takes, &mut command)?;
-    write(&stamp, &wanted)
+    write(place, &stamp, &wanted)
 }
 
 /// A number that changes with any source file that notebooks are compiled from.
@@ -204,14 +208,14 @@ fn sources(place: &Place) -> Result<u64> {
         .into();
     files.push(root.join("Cargo.toml"));
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).map_err(Error::io(&folder))? {
-            let path = entry.map_err(Error::io(&folder))?.path();
+        for entry in std::fs::read_dir(&folder).map_err(at(&folder))? {
+            let path = entry.map_err(at(&folder))?.path();
             if path.is_dir() { folders.push(path) } else { files.push(path) }
         }
     }
     files.sort();
-    let contents = files.iter().map(|path| std::fs::read(path).map_err(Error::io(path)));
-    Ok(hash(&contents.collect::<ddpm::Result<Vec<_>>>()?))
+    let contents = files.iter().map(|path| std::fs::read(path).map_err(at(path)));
+    Ok(hash(&contents.collect::<Result<Vec<_>>>()?))
 }
 
 fn hash(of: &impl Hash) -> u64 {
@@ -228,7 +232,7 @@ fn disk(place: &Place) -> Result<()> {
     match free.map(|kilobytes| kilobytes >> 20) {
         Some(gigabytes) if gigabytes < GIGABYTES => {
             let expected = format!("{GIGABYTES} GB of free disk (DDPM_LAB names another folder)");
-            bail!(Error::argument(lab, expected, format!("{gigabytes} GB")))
+            bail!(wrong(lab, expected, format!("{gigabytes} GB")))
         }
         _ => Ok(()), // enough, or no way to know
     }
@@ -237,17 +241,17 @@ fn disk(place: &Place) -> Result<()> {
 /// Removes a folder that may be there.
 fn remove(folder: &Path) -> Result<()> {
     match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io(folder)(error).into()),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(at(folder)(error)),
         _ => Ok(()),
     }
 }
 
 fn read(path: &Path) -> Result<String> {
-    Ok(std::fs::read_to_string(path).map_err(Error::io(path))?)
+    std::fs::read_to_string(path).map_err(at(path))
 }
 
-fn write(path: &Path, text: &str) -> Result<()> {
+fn write(place: &Place, path: &Path, text: &str) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-    Ok(ddpm::files::write_atomically(path, text.as_bytes())?)
+    std::fs::create_dir_all(folder).map_err(at(folder))?;
+    (place.course.host.write)(path, text)
 }

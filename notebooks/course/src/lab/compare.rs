@@ -4,9 +4,9 @@
 //! others. Numbers may differ by a hundredth, blocks of a picture by a few grey levels. What depends on the clock is
 //! in cells tagged `timing`, which need only show something of the same kind.
 
+use crate::{at, wrong};
 use anyhow::{Result, bail};
 use base64::Engine;
-use ddpm::Error;
 use serde_json::Value;
 use std::path::Path;
 
@@ -26,20 +26,20 @@ pub(super) fn notebooks(stored: &Path, fresh: &Path) -> Result<()> {
     let (before, after) = (cells(&before), cells(&after));
     if before.len() != after.len() {
         let place = format!("{} cells, as in the paired .rs file", after.len());
-        bail!(Error::format(stored, place, before.len()));
+        bail!(wrong(stored.display(), place, before.len()));
     }
     for (number, (before, after)) in before.iter().zip(&after).enumerate() {
         if let Err(Difference { expected, found }) = same_cell(before, after) {
             let cell = |what: &str, text: &str| format!("{what} of cell {number}: {text}");
-            bail!(Error::format(stored, cell("the output", &expected), cell("now that", &found)));
+            bail!(wrong(stored.display(), cell("the output", &expected), cell("now that", &found)));
         }
     }
     Ok(())
 }
 
 fn read(path: &Path) -> Result<Value> {
-    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-    Ok(serde_json::from_str(&text).map_err(|error| Error::format(path, "a notebook", error))?)
+    let text = std::fs::read_to_string(path).map_err(at(path))?;
+    serde_json::from_str(&text).map_err(|error| wrong(path.display(), "a notebook", error))
 }
 
 #[derive(Debug)]
