@@ -1,6 +1,7 @@
 //! The commands. Each reads its arguments, calls the library, and writes files; no mathematics lives here.
 
 mod bench;
+mod bound;
 mod classifier;
 mod data;
 mod elbo;
@@ -15,6 +16,7 @@ mod progress;
 mod sample;
 mod say;
 mod signals;
+mod tables;
 mod train;
 
 use crate::cli::say::note;

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::tensor::Batch;
 use ndarray::{Array1, Array2, Array4, ArrayView1, Axis, Zip, s};
+use serde::Serialize;
 use std::{f64::consts::LN_2, fmt};
 
 /// L_T = KL(q(x_T|x_0) ‖ N(0, I)) = Σ ½ [ᾱ_T x_0² + (1 − ᾱ_T) − 1 − log(1 − ᾱ_T)], in nats per image.
@@ -144,6 +145,29 @@ pub struct Elbo {
     pub eps_mse: Array2<f64>,
     /// mean squared error of x̂_0, `[N, K]`
     pub x0_mse: Array2<f64>,
+}
+
+/// The terms of Eq. 5 in bits per dimension, as tables and files have them.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[allow(non_snake_case)] // the paper's names
+pub struct Decomposition {
+    /// L_T
+    pub L_T: Estimate,
+    /// Σ_{t=2}^{T} L_{t−1}
+    #[serde(rename = "Σ L_t-1")]
+    pub L_t_minus_1: Estimate,
+    /// L_0
+    pub L_0: Estimate,
+    /// L, their sum
+    #[serde(rename = "L")]
+    pub bound: Estimate,
+}
+
+impl Decomposition {
+    /// The terms and their sum with their names, in the order of Eq. 5.
+    pub fn named(&self) -> [(&'static str, Estimate); 4] {
+        [("L_T", self.L_T), ("Σ L_t-1", self.L_t_minus_1), ("L_0", self.L_0), ("L", self.bound)]
+    }
 }
 
 /// Evaluates the bound on a data set: for each image and each t one noise, one x_t and one look of the network.
@@ -305,6 +329,27 @@ impl Elbo {
         self.mean_bits_per_dim(self.total())
     }
 
+    /// The terms of Eq. 5 and their sum in bits per dimension: means over the images, with their standard errors.
+    ///
+    /// ```
+    /// use ddpm::diffusion::{ElboOptions, Noise, Reverse, Schedule, elbo, oracle::GaussianWorld};
+    /// use ddpm::tensor::Batch;
+    /// let (schedule, data) = (Schedule::cosine(10), Batch::zeros((2, 2, 2, 1)));
+    /// let world = GaussianWorld::new(0.0, 1.0, schedule.clone());
+    /// let (reverse, options) = (Reverse::new(schedule), ElboOptions::default());
+    /// let terms = elbo(&world, &reverse, &data, &options, &Noise::seed(1), &mut |_, _| ()).decomposition();
+    /// let sum = terms.L_T.mean + terms.L_t_minus_1.mean + terms.L_0.mean;
+    /// assert!((sum - terms.bound.mean).abs() < 1e-12);
+    /// ```
+    pub fn decomposition(&self) -> Decomposition {
+        Decomposition {
+            L_T: self.mean_bits_per_dim(self.L_T.clone()),
+            L_t_minus_1: self.mean_bits_per_dim(self.sum_L_t_minus_1()),
+            L_0: self.distortion(),
+            bound: self.bits_per_dim(),
+        }
+    }
+
     /// Mean and standard error, in bits per dimension, of one number in nats per image: of a term or a sum of
     /// terms.
     pub fn mean_bits_per_dim(&self, nats: Array1<f64>) -> Estimate {
@@ -321,10 +366,11 @@ impl Elbo {
 impl fmt::Display for Elbo {
     /// The terms of Eq. 5 and their sum, in bits per dimension.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "L_T       {} bits/dim", self.mean_bits_per_dim(self.L_T.clone()))?;
-        writeln!(f, "Σ L_t-1   {} bits/dim", self.mean_bits_per_dim(self.sum_L_t_minus_1()))?;
-        writeln!(f, "L_0       {} bits/dim", self.mean_bits_per_dim(self.L_0().to_owned()))?;
-        write!(f, "bound     {} bits/dim", self.bits_per_dim())
+        let Decomposition { L_T, L_t_minus_1, L_0, bound } = self.decomposition();
+        writeln!(f, "L_T       {L_T} bits/dim")?;
+        writeln!(f, "Σ L_t-1   {L_t_minus_1} bits/dim")?;
+        writeln!(f, "L_0       {L_0} bits/dim")?;
+        write!(f, "bound     {bound} bits/dim")
     }
 }
 

@@ -4,6 +4,7 @@ use super::Noise;
 use super::noise::image_stream;
 use ndarray::{Array1, Array2};
 use ndarray_rand::rand::Rng;
+use serde::Serialize;
 use std::fmt;
 
 /// Which t are evaluated for each image.
@@ -72,7 +73,7 @@ fn strata(T: usize, count: usize) -> Vec<usize> {
 ///
 /// The error is the standard deviation over the images divided by √N. It holds the images' own differences,
 /// their noises and, if t is drawn, the choice of t: all that another sample of the same size would change.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Estimate {
     /// the mean
     pub mean: f64,

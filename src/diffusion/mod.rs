@@ -77,7 +77,9 @@ mod schedule;
 mod zero_snr;
 
 pub use ddim::{Ddim, Spacing, ddim_sample, ddim_step};
-pub use elbo::{Elbo, ElboOptions, L_0, L_T, L_simple, L_t_minus_1, bits_per_dim, elbo, elbo_variants};
+pub use elbo::{
+    Decomposition, Elbo, ElboOptions, L_0, L_T, L_simple, L_t_minus_1, bits_per_dim, elbo, elbo_variants,
+};
 pub use estimate::{Estimate, TimeSteps};
 pub use forward::{q_mean_variance, q_posterior, q_sample, q_step};
 pub use gaussian::{Decoder, kl_normal, log_normal, log_normal_cdf, normal_cdf};

@@ -1,8 +1,8 @@
 //! The bound term by term (Eq. 5), rate and distortion (Fig. 5, Table 4), schedules and losses.
 
 use super::studio::{Studio, garments};
+use crate::cli::bound::{evaluate, table, variants, weights, write_all};
 use crate::cli::data::as_batch;
-use crate::cli::elbo::{evaluate, table, variants, weights, write_all};
 use crate::cli::model::variance_name;
 use crate::cli::say::show;
 use anyhow::Result;

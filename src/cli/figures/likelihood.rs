@@ -1,8 +1,8 @@
 //! Table 1: bits per dimension on test and training images, beside lossless codecs and the paper's rows.
 
 use super::studio::{Studio, paintings};
+use crate::cli::bound::{evaluate, variants};
 use crate::cli::data::as_batch;
-use crate::cli::elbo::{evaluate, variants};
 use crate::cli::say::show;
 use anyhow::{Context, Result};
 use ddpm::checkpoint::Pretrained;

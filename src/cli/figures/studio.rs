@@ -1,12 +1,12 @@
 //! What several figures are made from, each computed when it is first asked for.
 
 use crate::cli::sample::{draw, every_fifty};
+use crate::cli::tables;
 use anyhow::Result;
 use ddpm::checkpoint::{self, Pretrained, Shipped};
 use ddpm::data::{self, Dataset, Images};
 use ddpm::diffusion::Snapshot;
 use ddpm::figures::{Figure, Gif};
-use ddpm::files::write_atomically;
 use ddpm::quality::{Classifier, Judgement, Moments, frechet_distance};
 use ddpm::tensor::Batch;
 use ndarray::{Array4, Axis};
@@ -127,11 +127,11 @@ impl Studio {
         name: impl AsRef<str>,
         rows: impl IntoIterator<Item = impl Serialize>,
     ) -> Result<()> {
-        crate::cli::elbo::save_csv(&self.out.join(name.as_ref()), rows)
+        tables::save_csv(&self.out.join(name.as_ref()), rows)
     }
 
     pub(super) fn save_json(&self, name: impl AsRef<str>, value: &serde_json::Value) -> Result<()> {
-        Ok(write_atomically(&self.out.join(name.as_ref()), format!("{value:#}\n").as_bytes())?)
+        tables::save_json(&self.out.join(name.as_ref()), value)
     }
 }
 
