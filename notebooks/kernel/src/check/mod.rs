@@ -57,9 +57,10 @@ use std::sync::Mutex;
 /// An exercise by its name, and how to make it.
 pub type Entry = (&'static str, fn() -> Box<dyn Audit>);
 
-/// Declares the checks of a notebook: a function for each, and `all`, their list.
+/// Declares the checks of a notebook: a function for each, and `all`, their list. What each checks is said by the function of
+/// its name in `define`.
 macro_rules! exercises {
-    ($($(#[$doc:meta])* $name:ident: $student:ty = $define:expr;)*) => {
+    ($($(#[$doc:meta])* $name:ident: $student:ty;)*) => {
         $(
             $(#[$doc])*
             pub fn $name(student: $student) -> $crate::check::Verdict {
@@ -74,8 +75,7 @@ macro_rules! exercises {
 
             $(
                 pub(super) fn $name() -> Exercise<$student> {
-                    let define: fn(Exercise<$student>) -> Exercise<$student> = $define;
-                    define(Exercise::new(stringify!($name)))
+                    define::$name(Exercise::new(stringify!($name)))
                 }
             )*
         }

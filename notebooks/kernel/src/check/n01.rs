@@ -7,9 +7,31 @@ use std::f64::consts::{LN_2, PI};
 /// `bin_probability(k, mean, sigma, cdf)`.
 type BinProbability = fn(usize, f64, f64, fn(f64) -> f64) -> f64;
 
+type LogPdf = fn(f64, f64, f64) -> f64;
+type Kl = fn(f64, f64, f64, f64) -> f64;
+type ToBitsPerDim = fn(f64, usize) -> f64;
+type TanhError = fn() -> f64;
+
 exercises! {
     /// `log_pdf(x, mean, variance)`, log N(x; m, v) in nats.
-    log_pdf: fn(f64, f64, f64) -> f64 = |e| e
+    log_pdf: LogPdf;
+    /// `kl(m1, v1, m2, v2)`, KL(N(m_1, v_1) ‖ N(m_2, v_2)) in nats.
+    kl: Kl;
+    /// `to_bits_per_dim(nats, dims)`.
+    to_bits_per_dim: ToBitsPerDim;
+    /// `bin_probability(k, mean, sigma, cdf)`: what N(m, σ²) gives to grey level k of 0..=255 (Eq. 13).
+    bin_probability: BinProbability;
+    /// `guess()`: how many nats the tanh formula for the CDF is off in the logarithm, at four standard deviations.
+    tanh_error: TanhError;
+}
+
+/// Cases, mistakes and hints.
+mod define {
+    use super::*;
+    use crate::check::Exercise;
+
+    pub(super) fn log_pdf(e: Exercise<LogPdf>) -> Exercise<LogPdf> {
+        e
         .case("x = 0, m = 0, v = 1", |f| f(0.0, 0.0, 1.0), log_normal(0.0, 0.0, 0.0))
         .case("x = 1, m = 0, v = 1", |f| f(1.0, 0.0, 1.0), log_normal(1.0, 0.0, 0.0))
         .case("x = 0.3, m = -0.5, v = 0.04", |f| f(0.3, -0.5, 0.04), log_normal(0.3, -0.5, 0.04_f64.ln()))
@@ -19,64 +41,90 @@ exercises! {
         .mistake("the 2π is missing", |x, m, v| -0.5 * v.ln() - (x - m) * (x - m) / (2.0 * v))
         .mistake("the logarithm of a density that has become 0", |x, m, v| ((-(x - m) * (x - m) / (2.0 * v)).exp() / (2.0 * PI * v).sqrt()).ln())
         .hint("The logarithm of a product is a sum: one term for the factor in front, one for the exponent.")
-        .hint("log N = −½ log(2πv) − (x − m)²/(2v). Don't compute the density first: at x = 40 it is 0, and log 0 = −∞.");
+        .hint("log N = −½ log(2πv) − (x − m)²/(2v). Don't compute the density first: at x = 40 it is 0, and log 0 = −∞.")
+    }
 
-    /// `kl(m1, v1, m2, v2)`, KL(N(m_1, v_1) ‖ N(m_2, v_2)) in nats.
-    kl: fn(f64, f64, f64, f64) -> f64 = |e| e
-        .case("N(0.3, 2) and itself", |f| f(0.3, 2.0, 0.3, 2.0), 0.0)
-        .case("N(1, 1) from N(0, 1)", |f| f(1.0, 1.0, 0.0, 1.0), 0.5)
-        .case("N(0, 4) from N(0, 1)", |f| f(0.0, 4.0, 0.0, 1.0), kl_normal(0.0, 4.0_f64.ln(), 0.0, 0.0))
-        .case("N(0, 1) from N(0, 4)", |f| f(0.0, 1.0, 0.0, 4.0), kl_normal(0.0, 0.0, 0.0, 4.0_f64.ln()))
-        .case("N(0.1, 0.02) from N(0.3, 0.05)", |f| f(0.1, 0.02, 0.3, 0.05), kl_normal(0.1, 0.02_f64.ln(), 0.3, 0.05_f64.ln()))
-        .mistake("the two distributions are swapped", |m1, v1, m2, v2| kl_normal(m2, v2.ln(), m1, v1.ln()))
-        .mistake("the −1 is missing, so that KL(p‖p) is not 0", |m1, v1, m2, v2| 0.5 + kl_normal(m1, v1.ln(), m2, v2.ln()))
-        .mistake("the variances of the mean's term: it is divided by v_2, not v_1", |m1, v1, m2, v2| {
-            0.5 * ((v2 / v1).ln() - 1.0 + v1 / v2 + (m1 - m2) * (m1 - m2) / v1)
-        })
-        .hint("It must be 0 when the two are the same, and it is not symmetric.")
-        .hint("½ (log(v_2/v_1) − 1 + v_1/v_2 + (m_1 − m_2)²/v_2)");
+    pub(super) fn kl(e: Exercise<Kl>) -> Exercise<Kl> {
+        e.case("N(0.3, 2) and itself", |f| f(0.3, 2.0, 0.3, 2.0), 0.0)
+            .case("N(1, 1) from N(0, 1)", |f| f(1.0, 1.0, 0.0, 1.0), 0.5)
+            .case("N(0, 4) from N(0, 1)", |f| f(0.0, 4.0, 0.0, 1.0), kl_normal(0.0, 4.0_f64.ln(), 0.0, 0.0))
+            .case("N(0, 1) from N(0, 4)", |f| f(0.0, 1.0, 0.0, 4.0), kl_normal(0.0, 0.0, 0.0, 4.0_f64.ln()))
+            .case(
+                "N(0.1, 0.02) from N(0.3, 0.05)",
+                |f| f(0.1, 0.02, 0.3, 0.05),
+                kl_normal(0.1, 0.02_f64.ln(), 0.3, 0.05_f64.ln()),
+            )
+            .mistake("the two distributions are swapped", |m1, v1, m2, v2| {
+                kl_normal(m2, v2.ln(), m1, v1.ln())
+            })
+            .mistake("the −1 is missing, so that KL(p‖p) is not 0", |m1, v1, m2, v2| {
+                0.5 + kl_normal(m1, v1.ln(), m2, v2.ln())
+            })
+            .mistake("the variances of the mean's term: it is divided by v_2, not v_1", |m1, v1, m2, v2| {
+                0.5 * ((v2 / v1).ln() - 1.0 + v1 / v2 + (m1 - m2) * (m1 - m2) / v1)
+            })
+            .hint("It must be 0 when the two are the same, and it is not symmetric.")
+            .hint("½ (log(v_2/v_1) − 1 + v_1/v_2 + (m_1 − m_2)²/v_2)")
+    }
 
-    /// `to_bits_per_dim(nats, dims)`.
-    to_bits_per_dim: fn(f64, usize) -> f64 = |e| e
-        .case("ln 2 nats, 1 dimension", |f| f(LN_2, 1), 1.0)
-        .case("1000 nats, 28×28 pixels", |f| f(1000.0, 784), bits_per_dim(1000.0, 784))
-        .case("5000 nats, 32×32 pixels of 3 colours", |f| f(5000.0, 3072), bits_per_dim(5000.0, 3072))
-        .mistake("multiplied by ln 2: one nat is more than one bit", |nats, dims| nats * LN_2 / dims as f64)
-        .mistake("bits, not bits per dimension", |nats, _| nats / LN_2)
-        .mistake("still in nats", |nats, dims| nats / dims as f64)
-        .hint("A bit is ln 2 = 0.693 nats, so there are more bits than nats.")
-        .hint("nats / ln 2 / D");
+    pub(super) fn to_bits_per_dim(e: Exercise<ToBitsPerDim>) -> Exercise<ToBitsPerDim> {
+        e.case("ln 2 nats, 1 dimension", |f| f(LN_2, 1), 1.0)
+            .case("1000 nats, 28×28 pixels", |f| f(1000.0, 784), bits_per_dim(1000.0, 784))
+            .case("5000 nats, 32×32 pixels of 3 colours", |f| f(5000.0, 3072), bits_per_dim(5000.0, 3072))
+            .mistake("multiplied by ln 2: one nat is more than one bit", |nats, dims| {
+                nats * LN_2 / dims as f64
+            })
+            .mistake("bits, not bits per dimension", |nats, _| nats / LN_2)
+            .mistake("still in nats", |nats, dims| nats / dims as f64)
+            .hint("A bit is ln 2 = 0.693 nats, so there are more bits than nats.")
+            .hint("nats / ln 2 / D")
+    }
 
-    /// `bin_probability(k, mean, sigma, cdf)`: what N(m, σ²) gives to grey level k of 0..=255 (Eq. 13).
-    bin_probability: BinProbability = |e| {
-        let exact = |k: usize, mean: f64, sigma: f64| Decoder::Exact.log_prob(k as f64 / 127.5 - 1.0, mean, sigma.ln()).exp();
+    pub(super) fn bin_probability(e: Exercise<BinProbability>) -> Exercise<BinProbability> {
+        let exact = |k: usize, mean: f64, sigma: f64| {
+            Decoder::Exact.log_prob(k as f64 / 127.5 - 1.0, mean, sigma.ln()).exp()
+        };
         let sum = |f: BinProbability, mean, sigma| -> f64 {
             (0..256).map(|k| f(k, mean, sigma, ddpm::diffusion::normal_cdf)).sum()
         };
-        e.case("k = 128, m = 0, σ = 0.1", |f| f(128, 0.0, 0.1, ddpm::diffusion::normal_cdf), exact(128, 0.0, 0.1))
-            .case("k = 0, m = -0.95, σ = 0.1", |f| f(0, -0.95, 0.1, ddpm::diffusion::normal_cdf), exact(0, -0.95, 0.1))
-            .case("k = 255, m = 0.9, σ = 0.3", |f| f(255, 0.9, 0.3, ddpm::diffusion::normal_cdf), exact(255, 0.9, 0.3))
-            .case("the sum over k, m = 0.99, σ = 0.5", move |f| sum(f, 0.99, 0.5), 1.0)
-            .mistake("the edge bins are not open: below level 0 and above level 255 something is lost", |k, m, s, cdf| {
+        e.case(
+            "k = 128, m = 0, σ = 0.1",
+            |f| f(128, 0.0, 0.1, ddpm::diffusion::normal_cdf),
+            exact(128, 0.0, 0.1),
+        )
+        .case(
+            "k = 0, m = -0.95, σ = 0.1",
+            |f| f(0, -0.95, 0.1, ddpm::diffusion::normal_cdf),
+            exact(0, -0.95, 0.1),
+        )
+        .case(
+            "k = 255, m = 0.9, σ = 0.3",
+            |f| f(255, 0.9, 0.3, ddpm::diffusion::normal_cdf),
+            exact(255, 0.9, 0.3),
+        )
+        .case("the sum over k, m = 0.99, σ = 0.5", move |f| sum(f, 0.99, 0.5), 1.0)
+        .mistake(
+            "the edge bins are not open: below level 0 and above level 255 something is lost",
+            |k, m, s, cdf| {
                 let x = k as f64 / 127.5 - 1.0;
                 cdf((x + 1.0 / 255.0 - m) / s) - cdf((x - 1.0 / 255.0 - m) / s)
-            })
-            .mistake("bins of half the width: from x − 1/510 to x + 1/510", |k, m, s, cdf| {
-                let x = k as f64 / 127.5 - 1.0;
-                let (low, high) = (cdf((x - 1.0 / 510.0 - m) / s), cdf((x + 1.0 / 510.0 - m) / s));
-                (if k == 255 { 1.0 } else { high }) - (if k == 0 { 0.0 } else { low })
-            })
-            .mistake("divided by the variance instead of σ", |k, m, s, cdf| {
-                let (x, v) = (k as f64 / 127.5 - 1.0, s * s);
-                let (low, high) = (cdf((x - 1.0 / 255.0 - m) / v), cdf((x + 1.0 / 255.0 - m) / v));
-                (if k == 255 { 1.0 } else { high }) - (if k == 0 { 0.0 } else { low })
-            })
-            .hint("Level k sits at x = k/127.5 − 1; its bin reaches from x − 1/255 to x + 1/255.")
-            .hint("The bin of 0 reaches down to −∞ and that of 255 up to +∞: there the CDF is 0 and 1.")
-    };
+            },
+        )
+        .mistake("bins of half the width: from x − 1/510 to x + 1/510", |k, m, s, cdf| {
+            let x = k as f64 / 127.5 - 1.0;
+            let (low, high) = (cdf((x - 1.0 / 510.0 - m) / s), cdf((x + 1.0 / 510.0 - m) / s));
+            (if k == 255 { 1.0 } else { high }) - (if k == 0 { 0.0 } else { low })
+        })
+        .mistake("divided by the variance instead of σ", |k, m, s, cdf| {
+            let (x, v) = (k as f64 / 127.5 - 1.0, s * s);
+            let (low, high) = (cdf((x - 1.0 / 255.0 - m) / v), cdf((x + 1.0 / 255.0 - m) / v));
+            (if k == 255 { 1.0 } else { high }) - (if k == 0 { 0.0 } else { low })
+        })
+        .hint("Level k sits at x = k/127.5 − 1; its bin reaches from x − 1/255 to x + 1/255.")
+        .hint("The bin of 0 reaches down to −∞ and that of 255 up to +∞: there the CDF is 0 and 1.")
+    }
 
-    /// `guess()`: how many nats the tanh formula for the CDF is off in the logarithm, at four standard deviations.
-    tanh_error: fn() -> f64 = |e| {
+    pub(super) fn tanh_error(e: Exercise<TanhError>) -> Exercise<TanhError> {
         let z = class_constant("tanh_error", &[-4.0_f64, -3.5, -4.5, -5.0]);
         let tanh = 0.5 * (1.0 + ((2.0 / PI).sqrt() * (z + 0.044715 * z.powi(3))).tanh());
         let error = (tanh.ln() - ddpm::diffusion::log_normal_cdf(z)).abs();
@@ -88,5 +136,5 @@ exercises! {
         .mistake("the difference of the CDFs, not of their logarithms", || 1e-5)
         .mistake("the sign: say how far it is off, without a direction", || -0.4)
         .hint("Compute both: `normal_cdf(z)` and the tanh formula, then their logarithms.")
-    };
+    }
 }

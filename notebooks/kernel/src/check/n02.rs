@@ -57,9 +57,32 @@ fn prior_steps() -> usize {
     class_constant("prior_cost", &[50, 60, 80, 100])
 }
 
+type Walk = fn(f64, &[f64], &[f64]) -> f64;
+type AlphaBars = fn(&[f64]) -> Vec<f64>;
+type Noised = fn(f64, f64, f64) -> f64;
+type QuadBetas = fn(usize) -> Vec<f64>;
+type PriorCost = fn() -> f64;
+
 exercises! {
     /// `walk(x0, betas, eps)`, where one pixel is after all steps of Eq. 2, each with its β_t and its ε.
-    walk: fn(f64, &[f64], &[f64]) -> f64 = |e| e
+    walk: Walk;
+    /// `alpha_bars(betas)`: ᾱ_0 … ᾱ_T, T + 1 numbers.
+    alpha_bars: AlphaBars;
+    /// `noised(x0, alpha_bar, eps)`: x_t in one jump (Eq. 4).
+    noised: Noised;
+    /// `quad_betas(steps)`: β_1 … β_T whose roots rise linearly from √1e-4 to √0.02, times 1000/T.
+    quad_betas: QuadBetas;
+    /// `guess()`: L_T in bits/dim of a short chain with the β of T = 1000.
+    prior_cost: PriorCost;
+}
+
+/// Cases, mistakes and hints.
+mod define {
+    use super::*;
+    use crate::check::Exercise;
+
+    pub(super) fn walk(e: Exercise<Walk>) -> Exercise<Walk> {
+        e
         .case("x_0 = 0.8, β = [0.19], ε = [1]", |f| f(0.8, &[0.19], &[1.0]), 0.72 + 0.19_f64.sqrt())
         .case("x_0 = 0.8, β = [0.1, 0.2, 0.5], ε = [0, 0, 0]", |f| f(0.8, &BETAS, &[0.0; 3]), 0.8 * 0.6)
         .case("x_0 = 0.8, β = [0.1, 0.2, 0.5], ε = [1, -2, 0.5]", |f| f(0.8, &BETAS, &[1.0, -2.0, 0.5]),
@@ -84,10 +107,11 @@ exercises! {
             chain(x0, eps, |x, i, eps| (1.0 - betas[i]) * x + betas[i].sqrt() * eps)
         })
         .hint("N(x; m, v) has the variance v. To draw from it: m + √v ε.")
-        .hint("for (beta, eps) in betas.iter().zip(eps) { x = (1.0 - beta).sqrt() * x + beta.sqrt() * eps; }");
+        .hint("for (beta, eps) in betas.iter().zip(eps) { x = (1.0 - beta).sqrt() * x + beta.sqrt() * eps; }")
+    }
 
-    /// `alpha_bars(betas)`: ᾱ_0 … ᾱ_T, T + 1 numbers.
-    alpha_bars: fn(&[f64]) -> Vec<f64> = |e| e
+    pub(super) fn alpha_bars(e: Exercise<AlphaBars>) -> Exercise<AlphaBars> {
+        e
         .case("β = [0.1, 0.2, 0.5]", |f| f(&BETAS), vec![1.0, 0.9, 0.72, 0.36])
         .case("β = [0.3]", |f| f(&[0.3]), vec![1.0, 0.7])
         .case("the paper's 1,000 β", |f| f(&betas(ScheduleKind::Linear, 1000)),
@@ -105,24 +129,33 @@ exercises! {
             products(&std::iter::once(0.0).chain(betas.iter().map(|b| 1.0 - b)).collect::<Vec<f64>>())
         })
         .hint("ᾱ_0 is the empty product. Each entry is the one before, times 1 − β_t.")
-        .hint("let mut bars = vec![1.0]; for (i, beta) in betas.iter().enumerate() { bars.push(bars[i] * (1.0 - beta)); }");
+        .hint("let mut bars = vec![1.0]; for (i, beta) in betas.iter().enumerate() { bars.push(bars[i] * (1.0 - beta)); }")
+    }
 
-    /// `noised(x0, alpha_bar, eps)`: x_t in one jump (Eq. 4).
-    noised: fn(f64, f64, f64) -> f64 = |e| e
-        .case("x_0 = 0.5, ᾱ = 1, ε = 3: no noise yet", |f| f(0.5, 1.0, 3.0), 0.5)
-        .case("x_0 = 0.5, ᾱ = 0, ε = -1.5: only noise", |f| f(0.5, 0.0, -1.5), -1.5)
-        .case("x_0 = 1, ᾱ = 0.36, ε = 0", |f| f(1.0, 0.36, 0.0), 0.6)
-        .case("x_0 = 0.5, ᾱ = 0.36, ε = 1", |f| f(0.5, 0.36, 1.0), 1.1)
-        .case("x_0 = 0.3, ᾱ = 0.8, ε = -2", |f| f(0.3, 0.8, -2.0), 0.8_f64.sqrt() * 0.3 - 2.0 * 0.2_f64.sqrt())
-        .mistake(museum::B5, |x0, bar, eps| bar.sqrt() * x0 + (1.0 - bar) * eps)
-        .mistake(museum::B10, |x0, bar, eps| bar * x0 + (1.0 - bar) * eps)
-        .mistake("1 − √ᾱ instead of √(1 − ᾱ)", |x0, bar, eps| bar.sqrt() * x0 + (1.0 - bar.sqrt()) * eps)
-        .mistake("the coefficients are swapped", |x0, bar, eps| (1.0 - bar).sqrt() * x0 + bar.sqrt() * eps)
-        .hint("Eq. 4 gives mean and variance. To draw from N(m, v): m + √v ε.")
-        .hint("√ᾱ x_0 + √(1 − ᾱ) ε, a root on both.");
+    pub(super) fn noised(e: Exercise<Noised>) -> Exercise<Noised> {
+        e.case("x_0 = 0.5, ᾱ = 1, ε = 3: no noise yet", |f| f(0.5, 1.0, 3.0), 0.5)
+            .case("x_0 = 0.5, ᾱ = 0, ε = -1.5: only noise", |f| f(0.5, 0.0, -1.5), -1.5)
+            .case("x_0 = 1, ᾱ = 0.36, ε = 0", |f| f(1.0, 0.36, 0.0), 0.6)
+            .case("x_0 = 0.5, ᾱ = 0.36, ε = 1", |f| f(0.5, 0.36, 1.0), 1.1)
+            .case(
+                "x_0 = 0.3, ᾱ = 0.8, ε = -2",
+                |f| f(0.3, 0.8, -2.0),
+                0.8_f64.sqrt() * 0.3 - 2.0 * 0.2_f64.sqrt(),
+            )
+            .mistake(museum::B5, |x0, bar, eps| bar.sqrt() * x0 + (1.0 - bar) * eps)
+            .mistake(museum::B10, |x0, bar, eps| bar * x0 + (1.0 - bar) * eps)
+            .mistake("1 − √ᾱ instead of √(1 − ᾱ)", |x0, bar, eps| {
+                bar.sqrt() * x0 + (1.0 - bar.sqrt()) * eps
+            })
+            .mistake("the coefficients are swapped", |x0, bar, eps| {
+                (1.0 - bar).sqrt() * x0 + bar.sqrt() * eps
+            })
+            .hint("Eq. 4 gives mean and variance. To draw from N(m, v): m + √v ε.")
+            .hint("√ᾱ x_0 + √(1 − ᾱ) ε, a root on both.")
+    }
 
-    /// `quad_betas(steps)`: β_1 … β_T whose roots rise linearly from √1e-4 to √0.02, times 1000/T.
-    quad_betas: fn(usize) -> Vec<f64> = |e| e
+    pub(super) fn quad_betas(e: Exercise<QuadBetas>) -> Exercise<QuadBetas> {
+        e
         .case_within(1e-12, "T = 1000", |f| f(1000), betas(ScheduleKind::Quad, 1000))
         .case_within(1e-12, "T = 50", |f| f(50), betas(ScheduleKind::Quad, 50))
         .case_within(1e-12, "T = 200", |f| f(200), betas(ScheduleKind::Quad, 200))
@@ -135,10 +168,10 @@ exercises! {
             betas
         })
         .hint("T equal steps from √β_1 to √β_T, both included; then square each; then multiply by 1000/T.")
-        .hint("For i in 0..steps the root is r_1 + (r_T − r_1) · i/(steps − 1), with r_1 = √1e-4 = 0.01 and r_T = √0.02.");
+        .hint("For i in 0..steps the root is r_1 + (r_T − r_1) · i/(steps − 1), with r_1 = √1e-4 = 0.01 and r_T = √0.02.")
+    }
 
-    /// `guess()`: L_T in bits/dim of a short chain with the β of T = 1000.
-    prior_cost: fn() -> f64 = |e| {
+    pub(super) fn prior_cost(e: Exercise<PriorCost>) -> Exercise<PriorCost> {
         let (steps, bits) = (prior_steps(), bits_per_dim(prior_nats(), 1));
         e.task(format!("A chain of $T = {steps}$ steps whose $\\beta_t$ rise from $10^{{-4}}$ to $0.02$, as the paper's do in its 1000. How large is $L_T$ for pixels with $x_0^2 = 0.25$, in **bits/dim**? Within 30 %."))
             .holds("L_T in bits/dim", |f| f(), "a number within 30 % of the truth", move |guess| {
@@ -152,5 +185,5 @@ exercises! {
             .mistake("ᾱ_T itself, not the divergence", || Schedule::linear(prior_steps()).alpha_bar(prior_steps()))
             .hint("ᾱ_T is about exp(−Σ β_t), and the mean β is 0.01. Then put it into the formula for L_T.")
             .hint("`L_T(&Schedule::linear(T), &Batch::from_elem((1, 1, 1, 1), 0.5))[0]` is in nats; one bit is ln 2 nats.")
-    };
+    }
 }

@@ -102,9 +102,28 @@ fn ks_distance(draws: &[f64], mean: f64, sd: f64) -> f64 {
     gaps.fold(0.0, f64::max)
 }
 
+type GuessImage = fn(&Schedule, usize, f64, f64) -> f64;
+type ClippedMean = fn(&Schedule, usize, f64, f64) -> f64;
+
 exercises! {
     /// `posterior(schedule, t, x0, x_t)`: mean and variance of q(x_{t−1}|x_t, x_0) (Eqs. 6, 7).
-    posterior: Posterior = |e| {
+    posterior: Posterior;
+    /// `guess_image(schedule, t, x_t, eps_hat)`: x̂_0 (Eq. 15).
+    guess_image: GuessImage;
+    /// `reverse_step(schedule, t, x_t, eps_hat, z)`: x_{t−1} by line 4 of Algorithm 2, with σ_t² = β_t.
+    reverse_step: ReverseStep;
+    /// `run_chain(schedule, start, eps_hat, z)`: all of Algorithm 2, from x_T = `start`; `eps_hat(x_t, t)`, `z(t)`.
+    run_chain: RunChain;
+    /// `clipped_mean(schedule, t, x_t, eps_hat)`: μ̃_t(x_t, x̂_0) with x̂_0 clipped to [−1, 1].
+    clipped_mean: ClippedMean;
+}
+
+/// Cases, mistakes and hints.
+mod define {
+    use super::*;
+    use crate::check::Exercise;
+
+    pub(super) fn posterior(e: Exercise<Posterior>) -> Exercise<Posterior> {
         let case = |t: usize, x0: f64, x_t: f64| {
             let (schedule, expected) = (Schedule::linear(1000), bayes(&Schedule::linear(1000), t, x0, x_t));
             (move |f: Posterior| f(&schedule, t, x0, x_t), expected)
@@ -126,61 +145,98 @@ exercises! {
             .mistake("the standard deviation, not the variance", |s, t, x0, x_t| (mu_tilde(s, t, x0, x_t), s.beta_tilde(t).sqrt()))
             .hint("Five numbers of the schedule occur: β_t, α_t, ᾱ_t, ᾱ_{t−1}, and 1 − ᾱ_t below every fraction.")
             .hint("`schedule.posterior_coefs(t)` has c_1 and c_2 ready; better write them out once from Eq. 7.")
-    };
+    }
 
-    /// `guess_image(schedule, t, x_t, eps_hat)`: x̂_0 (Eq. 15).
-    guess_image: fn(&Schedule, usize, f64, f64) -> f64 = |e| {
+    pub(super) fn guess_image(e: Exercise<GuessImage>) -> Exercise<GuessImage> {
         let cosine = || Schedule::cosine(50);
         let jump = |t: usize, x0: f64, eps: f64| {
             let alpha_bar = Schedule::cosine(50).alpha_bar(t);
             alpha_bar.sqrt() * x0 + (1.0 - alpha_bar).sqrt() * eps
         };
-        e.case("cosine, T = 50, t = 25: x_0 = 0.4 with the noise ε = -1.3, and ε̂ = ε", move |f| f(&cosine(), 25, jump(25, 0.4, -1.3), -1.3), 0.4)
-            .case("t = 49: x_0 = -0.9, ε = ε̂ = 2", move |f| f(&cosine(), 49, jump(49, -0.9, 2.0), 2.0), -0.9)
-            .case("t = 10, x_t = 0.5, ε̂ = 0", move |f| f(&cosine(), 10, 0.5, 0.0), image(&cosine(), 10, 0.5, 0.0))
-            .mistake("not divided by √ᾱ_t: the image in x_t is fainter than x_0", |s, t, x_t, eps_hat| x_t - root(s, t) * eps_hat)
-            .mistake(museum::B5, |s, t, x_t, eps_hat| (x_t - (1.0 - s.alpha_bar(t)) * eps_hat) / s.alpha_bar(t).sqrt())
-            .mistake("divided by ᾱ_t instead of its root", |s, t, x_t, eps_hat| (x_t - root(s, t) * eps_hat) / s.alpha_bar(t))
-            .mistake("α_t for ᾱ_t: x_t is t steps away from x_0, not one", |s, t, x_t, eps_hat| {
-                (x_t - s.beta(t).sqrt() * eps_hat) / s.alpha(t).sqrt()
-            })
-            .hint("Take the jump of notebook 02, x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε, and solve it for x_0.")
-    };
+        e.case(
+            "cosine, T = 50, t = 25: x_0 = 0.4 with the noise ε = -1.3, and ε̂ = ε",
+            move |f| f(&cosine(), 25, jump(25, 0.4, -1.3), -1.3),
+            0.4,
+        )
+        .case("t = 49: x_0 = -0.9, ε = ε̂ = 2", move |f| f(&cosine(), 49, jump(49, -0.9, 2.0), 2.0), -0.9)
+        .case("t = 10, x_t = 0.5, ε̂ = 0", move |f| f(&cosine(), 10, 0.5, 0.0), image(&cosine(), 10, 0.5, 0.0))
+        .mistake("not divided by √ᾱ_t: the image in x_t is fainter than x_0", |s, t, x_t, eps_hat| {
+            x_t - root(s, t) * eps_hat
+        })
+        .mistake(museum::B5, |s, t, x_t, eps_hat| {
+            (x_t - (1.0 - s.alpha_bar(t)) * eps_hat) / s.alpha_bar(t).sqrt()
+        })
+        .mistake("divided by ᾱ_t instead of its root", |s, t, x_t, eps_hat| {
+            (x_t - root(s, t) * eps_hat) / s.alpha_bar(t)
+        })
+        .mistake("α_t for ᾱ_t: x_t is t steps away from x_0, not one", |s, t, x_t, eps_hat| {
+            (x_t - s.beta(t).sqrt() * eps_hat) / s.alpha(t).sqrt()
+        })
+        .hint("Take the jump of notebook 02, x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε, and solve it for x_0.")
+    }
 
-    /// `reverse_step(schedule, t, x_t, eps_hat, z)`: x_{t−1} by line 4 of Algorithm 2, with σ_t² = β_t.
-    reverse_step: ReverseStep = |e| {
+    pub(super) fn reverse_step(e: Exercise<ReverseStep>) -> Exercise<ReverseStep> {
         let line = |s: &Schedule, t, x_t, eps_hat, z: f64| {
             line_4(s, t, x_t, eps_hat, root(s, t), if t > 1 { s.beta(t).sqrt() * z } else { 0.0 })
         };
         let linear = || Schedule::linear(1000);
-        e.case("linear, T = 1000, t = 500, x_t = 0.8, ε̂ = 0.6, z = 0", move |f| f(&linear(), 500, 0.8, 0.6, 0.0), line(&linear(), 500, 0.8, 0.6, 0.0))
-            .case("t = 500, x_t = 0.8, ε̂ = 0.6, z = -1.5", move |f| f(&linear(), 500, 0.8, 0.6, -1.5), line(&linear(), 500, 0.8, 0.6, -1.5))
-            .case("t = 2, x_t = -0.3, ε̂ = 1, z = 1", move |f| f(&linear(), 2, -0.3, 1.0, 1.0), line(&linear(), 2, -0.3, 1.0, 1.0))
-            .case("t = 1, x_t = -0.3, ε̂ = 1, z = 1", move |f| f(&linear(), 1, -0.3, 1.0, 1.0), line(&linear(), 1, -0.3, 1.0, 1.0))
-            .mistake(museum::B6, |s, t, x_t, eps_hat, z| line_4(s, t, x_t, eps_hat, root(s, t), s.beta(t).sqrt() * z))
-            .mistake("√(1 − α_t) in the denominator, a misprint: it is √(1 − ᾱ_t)", |s, t, x_t, eps_hat, z| {
-                line_4(s, t, x_t, eps_hat, s.beta(t).sqrt(), if t > 1 { s.beta(t).sqrt() * z } else { 0.0 })
-            })
-            .mistake("z times σ_t² = β_t: σ_t is its root", |s, t, x_t, eps_hat, z| {
-                line_4(s, t, x_t, eps_hat, root(s, t), if t > 1 { s.beta(t) * z } else { 0.0 })
-            })
-            .mistake("1/√α_t is missing in front", |s, t, x_t, eps_hat, z| {
-                x_t - s.beta(t) / root(s, t) * eps_hat + if t > 1 { s.beta(t).sqrt() * z } else { 0.0 }
-            })
-            .mistake("all of the noise is taken away at once: √(1 − ᾱ_t) instead of β_t/√(1 − ᾱ_t)", |s, t, x_t, eps_hat, z| {
-                (x_t - root(s, t) * eps_hat) / s.alpha(t).sqrt() + if t > 1 { s.beta(t).sqrt() * z } else { 0.0 }
-            })
-            .hint("The mean is (x_t − β_t/√(1 − ᾱ_t) ε̂)/√α_t; `schedule.beta(t)`, `alpha(t)`, `alpha_bar(t)`.")
-            .hint("At t = 1 the mean is the result; at any other t add √β_t z.")
-    };
-
-    /// `run_chain(schedule, start, eps_hat, z)`: all of Algorithm 2, from x_T = `start`; `eps_hat(x_t, t)`, `z(t)`.
-    run_chain: RunChain = |e| {
-        // α = 1e-4 for 1000 draws is 0.071; the chain itself is off by little
-        e.holds("1000 chains of T = 100 for data N(0.3, 0.02²) with its perfect denoiser", arrivals, "a Kolmogorov–Smirnov distance below 0.08 from N(0.3, 0.02²)", |draws| {
-            let distance = ks_distance(&draws.numbers, 0.3, 0.02);
-            if distance < 0.08 { Ok(()) } else { Err(format!("it is {distance:.3}")) }
+        e.case(
+            "linear, T = 1000, t = 500, x_t = 0.8, ε̂ = 0.6, z = 0",
+            move |f| f(&linear(), 500, 0.8, 0.6, 0.0),
+            line(&linear(), 500, 0.8, 0.6, 0.0),
+        )
+        .case(
+            "t = 500, x_t = 0.8, ε̂ = 0.6, z = -1.5",
+            move |f| f(&linear(), 500, 0.8, 0.6, -1.5),
+            line(&linear(), 500, 0.8, 0.6, -1.5),
+        )
+        .case(
+            "t = 2, x_t = -0.3, ε̂ = 1, z = 1",
+            move |f| f(&linear(), 2, -0.3, 1.0, 1.0),
+            line(&linear(), 2, -0.3, 1.0, 1.0),
+        )
+        .case(
+            "t = 1, x_t = -0.3, ε̂ = 1, z = 1",
+            move |f| f(&linear(), 1, -0.3, 1.0, 1.0),
+            line(&linear(), 1, -0.3, 1.0, 1.0),
+        )
+        .mistake(museum::B6, |s, t, x_t, eps_hat, z| {
+            line_4(s, t, x_t, eps_hat, root(s, t), s.beta(t).sqrt() * z)
         })
+        .mistake(
+            "√(1 − α_t) in the denominator, a misprint: it is √(1 − ᾱ_t)",
+            |s, t, x_t, eps_hat, z| {
+                line_4(s, t, x_t, eps_hat, s.beta(t).sqrt(), if t > 1 { s.beta(t).sqrt() * z } else { 0.0 })
+            },
+        )
+        .mistake("z times σ_t² = β_t: σ_t is its root", |s, t, x_t, eps_hat, z| {
+            line_4(s, t, x_t, eps_hat, root(s, t), if t > 1 { s.beta(t) * z } else { 0.0 })
+        })
+        .mistake("1/√α_t is missing in front", |s, t, x_t, eps_hat, z| {
+            x_t - s.beta(t) / root(s, t) * eps_hat + if t > 1 { s.beta(t).sqrt() * z } else { 0.0 }
+        })
+        .mistake(
+            "all of the noise is taken away at once: √(1 − ᾱ_t) instead of β_t/√(1 − ᾱ_t)",
+            |s, t, x_t, eps_hat, z| {
+                (x_t - root(s, t) * eps_hat) / s.alpha(t).sqrt()
+                    + if t > 1 { s.beta(t).sqrt() * z } else { 0.0 }
+            },
+        )
+        .hint("The mean is (x_t − β_t/√(1 − ᾱ_t) ε̂)/√α_t; `schedule.beta(t)`, `alpha(t)`, `alpha_bar(t)`.")
+        .hint("At t = 1 the mean is the result; at any other t add √β_t z.")
+    }
+
+    pub(super) fn run_chain(e: Exercise<RunChain>) -> Exercise<RunChain> {
+        // α = 1e-4 for 1000 draws is 0.071; the chain itself is off by little
+        e.holds(
+            "1000 chains of T = 100 for data N(0.3, 0.02²) with its perfect denoiser",
+            arrivals,
+            "a Kolmogorov–Smirnov distance below 0.08 from N(0.3, 0.02²)",
+            |draws| {
+                let distance = ks_distance(&draws.numbers, 0.3, 0.02);
+                if distance < 0.08 { Ok(()) } else { Err(format!("it is {distance:.3}")) }
+            },
+        )
         .case(
             "cosine, T = 3, x_T = 1, ε̂(x, t) = x/2, z(t) = t",
             |f| f(&Schedule::cosine(3), 1.0, &|x, _| x / 2.0, &|t| t as f64),
@@ -188,37 +244,52 @@ exercises! {
         )
         .mistake(museum::B6, |s, start, eps_hat, z| chain(s, start, (1..=s.T()).rev(), eps_hat, z, |_| true))
         .mistake(museum::B7, |s, start, eps_hat, z| chain(s, start, (2..=s.T()).rev(), eps_hat, z, |_| true))
-        .mistake("no noise at all: the chain then ends nearer to the mean than the data do", |s, start, eps_hat, z| {
-            chain(s, start, (1..=s.T()).rev(), eps_hat, z, |_| false)
+        .mistake(
+            "no noise at all: the chain then ends nearer to the mean than the data do",
+            |s, start, eps_hat, z| chain(s, start, (1..=s.T()).rev(), eps_hat, z, |_| false),
+        )
+        .mistake("t runs upwards: the chain starts at T", |s, start, eps_hat, z| {
+            chain(s, start, 1..=s.T(), eps_hat, z, |t| t > 1)
         })
-        .mistake("t runs upwards: the chain starts at T", |s, start, eps_hat, z| chain(s, start, 1..=s.T(), eps_hat, z, |t| t > 1))
         .mistake("the same z in every step", |s, start, eps_hat, z| {
             let one = z(s.T());
             chain(s, start, (1..=s.T()).rev(), eps_hat, &|_| one, |t| t > 1)
         })
         .hint("`for t in (1..=schedule.T()).rev()`; a range from T to 1 is empty in Rust.")
         .hint("The body of the loop is the step of Exercise 3.3, with `eps_hat(x, t)` and `z(t)`.")
-    };
+    }
 
-    /// `clipped_mean(schedule, t, x_t, eps_hat)`: μ̃_t(x_t, x̂_0) with x̂_0 clipped to [−1, 1].
-    clipped_mean: fn(&Schedule, usize, f64, f64) -> f64 = |e| {
-        let right = |s: &Schedule, t, x_t, eps_hat| mu_tilde(s, t, image(s, t, x_t, eps_hat).clamp(-1.0, 1.0), x_t);
+    pub(super) fn clipped_mean(e: Exercise<ClippedMean>) -> Exercise<ClippedMean> {
+        let right =
+            |s: &Schedule, t, x_t, eps_hat| mu_tilde(s, t, image(s, t, x_t, eps_hat).clamp(-1.0, 1.0), x_t);
         let linear = || Schedule::linear(1000);
-        e.case("linear, T = 1000, t = 300, x_t = 0.5, ε̂ = 0.4, where x̂_0 = 0.29: as line 4", move |f| f(&linear(), 300, 0.5, 0.4), line_4(&linear(), 300, 0.5, 0.4, root(&linear(), 300), 0.0))
-            .case("t = 300, x_t = 1.5, ε̂ = 0.1, where x̂_0 = 2.3", move |f| f(&linear(), 300, 1.5, 0.1), right(&linear(), 300, 1.5, 0.1))
-            .case("t = 900, x_t = -2, ε̂ = -1.5, where x̂_0 = -27", move |f| f(&linear(), 900, -2.0, -1.5), right(&linear(), 900, -2.0, -1.5))
-            .mistake(museum::B15, |s, t, x_t, eps_hat| mu_tilde(s, t, image(s, t, x_t, eps_hat), x_t))
-            .mistake("the mean is clipped, not the guess of the image", |s, t, x_t, eps_hat| {
-                mu_tilde(s, t, image(s, t, x_t, eps_hat), x_t).clamp(-1.0, 1.0)
-            })
-            .mistake("x_t is clipped: it may well lie outside [−1, 1]", |s, t, x_t, eps_hat| {
-                let x_t = x_t.clamp(-1.0, 1.0);
-                mu_tilde(s, t, image(s, t, x_t, eps_hat).clamp(-1.0, 1.0), x_t)
-            })
-            .mistake("clipped to [0, 1]: pixels lie in [−1, 1]", |s, t, x_t, eps_hat| {
-                mu_tilde(s, t, image(s, t, x_t, eps_hat).clamp(0.0, 1.0), x_t)
-            })
-            .hint("Three steps: x̂_0 as in Exercise 3.2, clip it, then μ̃_t(x_t, x̂_0) as in Exercise 3.1.")
-            .hint("`x.clamp(-1.0, 1.0)`; `schedule.posterior_coefs(t)` gives (c_1, c_2).")
-    };
+        e.case(
+            "linear, T = 1000, t = 300, x_t = 0.5, ε̂ = 0.4, where x̂_0 = 0.29: as line 4",
+            move |f| f(&linear(), 300, 0.5, 0.4),
+            line_4(&linear(), 300, 0.5, 0.4, root(&linear(), 300), 0.0),
+        )
+        .case(
+            "t = 300, x_t = 1.5, ε̂ = 0.1, where x̂_0 = 2.3",
+            move |f| f(&linear(), 300, 1.5, 0.1),
+            right(&linear(), 300, 1.5, 0.1),
+        )
+        .case(
+            "t = 900, x_t = -2, ε̂ = -1.5, where x̂_0 = -27",
+            move |f| f(&linear(), 900, -2.0, -1.5),
+            right(&linear(), 900, -2.0, -1.5),
+        )
+        .mistake(museum::B15, |s, t, x_t, eps_hat| mu_tilde(s, t, image(s, t, x_t, eps_hat), x_t))
+        .mistake("the mean is clipped, not the guess of the image", |s, t, x_t, eps_hat| {
+            mu_tilde(s, t, image(s, t, x_t, eps_hat), x_t).clamp(-1.0, 1.0)
+        })
+        .mistake("x_t is clipped: it may well lie outside [−1, 1]", |s, t, x_t, eps_hat| {
+            let x_t = x_t.clamp(-1.0, 1.0);
+            mu_tilde(s, t, image(s, t, x_t, eps_hat).clamp(-1.0, 1.0), x_t)
+        })
+        .mistake("clipped to [0, 1]: pixels lie in [−1, 1]", |s, t, x_t, eps_hat| {
+            mu_tilde(s, t, image(s, t, x_t, eps_hat).clamp(0.0, 1.0), x_t)
+        })
+        .hint("Three steps: x̂_0 as in Exercise 3.2, clip it, then μ̃_t(x_t, x̂_0) as in Exercise 3.1.")
+        .hint("`x.clamp(-1.0, 1.0)`; `schedule.posterior_coefs(t)` gives (c_1, c_2).")
+    }
 }

@@ -37,23 +37,61 @@ fn share(schedule: &Schedule, first: usize, n: usize, weight: impl Fn(usize) -> 
     sum(n) / sum(schedule.T())
 }
 
+type CrossEntropy = fn(&[f64], &[f64]) -> f64;
+type LooserBy = fn() -> f64;
+type WeightShare = fn(&Schedule, usize) -> f64;
+
 exercises! {
     /// `cross_entropy(p, model)`: how many bits a value costs on average if it is drawn from p and coded by `model`.
-    cross_entropy: fn(&[f64], &[f64]) -> f64 = |e| e
-        .case("p = [0.5, 0.25, 0.25], the model is uniform", |f| f(&[0.5, 0.25, 0.25], &[1.0 / 3.0; 3]), 3.0_f64.log2())
+    cross_entropy: CrossEntropy;
+    /// `step_kl(schedule, t, x0, x_t, x0_hat, sigma2)`: L_{t−1} of one pixel in nats (Eqs. 5, 8).
+    step_kl: StepKl;
+    /// `bound_from_draws(steps, l_prior, draws, l_0)`: the bound, from L_{t−1} at some random t of 2..=T.
+    bound_from_draws: BoundFromDraws;
+    /// `guess()`: how many bits the bound grows by if σ² = β̃ replaces σ² = β.
+    looser_by: LooserBy;
+    /// `weight_share(schedule, n)`: the share of the weights of t = 1, …, n among all, for σ_t² = β_t.
+    weight_share: WeightShare;
+}
+
+/// Cases, mistakes and hints.
+mod define {
+    use super::*;
+    use crate::check::Exercise;
+
+    pub(super) fn cross_entropy(e: Exercise<CrossEntropy>) -> Exercise<CrossEntropy> {
+        e.case(
+            "p = [0.5, 0.25, 0.25], the model is uniform",
+            |f| f(&[0.5, 0.25, 0.25], &[1.0 / 3.0; 3]),
+            3.0_f64.log2(),
+        )
         .case("p = [0.9, 0.1], the model is [0.5, 0.5]", |f| f(&[0.9, 0.1], &[0.5, 0.5]), 1.0)
-        .case("p = [0.9, 0.1], the model is [0.6, 0.4]", |f| f(&[0.9, 0.1], &[0.6, 0.4]), bits(&[0.9, 0.1], &[0.6, 0.4]))
-        .case("p = [0.9, 0.1], the model is p", |f| f(&[0.9, 0.1], &[0.9, 0.1]), bits(&[0.9, 0.1], &[0.9, 0.1]))
+        .case(
+            "p = [0.9, 0.1], the model is [0.6, 0.4]",
+            |f| f(&[0.9, 0.1], &[0.6, 0.4]),
+            bits(&[0.9, 0.1], &[0.6, 0.4]),
+        )
+        .case(
+            "p = [0.9, 0.1], the model is p",
+            |f| f(&[0.9, 0.1], &[0.9, 0.1]),
+            bits(&[0.9, 0.1], &[0.9, 0.1]),
+        )
         .holds(
             "p = [0.9, 0.1], models [q, 1 − q] for q = 0.01, 0.02, …, 0.99",
-            |f| (1..100).map(|q| f(&[0.9, 0.1], &[f64::from(q) / 100.0, 1.0 - f64::from(q) / 100.0])).collect::<Vec<f64>>(),
+            |f| {
+                (1..100)
+                    .map(|q| f(&[0.9, 0.1], &[f64::from(q) / 100.0, 1.0 - f64::from(q) / 100.0]))
+                    .collect::<Vec<f64>>()
+            },
             "no model below the entropy, 0.468996 bits",
             |all| {
                 let least = all.numbers.iter().copied().fold(f64::INFINITY, f64::min);
                 if least >= 0.468_995 { Ok(()) } else { Err(format!("one has {least:.4}")) }
             },
         )
-        .mistake("the two are swapped: the mean is over the data, not over the model", |p, model| bits(model, p))
+        .mistake("the two are swapped: the mean is over the data, not over the model", |p, model| {
+            bits(model, p)
+        })
         .mistake("the entropy of p: the model does not occur in it", |p, _| bits(p, p))
         .mistake("the entropy of the model: the data do not occur in it", |_, model| bits(model, model))
         .mistake("in nats: a bit is ln 2 of them", |p, model| bits(p, model) * LN_2)
@@ -61,10 +99,10 @@ exercises! {
             -model.iter().map(|q| q.log2()).sum::<f64>() / model.len() as f64
         })
         .hint("A value k costs −log₂ model(k) bits, and it occurs with probability p(k).")
-        .hint("−Σ p(k) log₂ model(k): `p.iter().zip(model).map(|(p, q)| -p * q.log2()).sum()`");
+        .hint("−Σ p(k) log₂ model(k): `p.iter().zip(model).map(|(p, q)| -p * q.log2()).sum()`")
+    }
 
-    /// `step_kl(schedule, t, x0, x_t, x0_hat, sigma2)`: L_{t−1} of one pixel in nats (Eqs. 5, 8).
-    step_kl: StepKl = |e| {
+    pub(super) fn step_kl(e: Exercise<StepKl>) -> Exercise<StepKl> {
         let case = |t: usize, x0: f64, x_t: f64, x0_hat: f64, small: bool| {
             let s = schedule(1000);
             let sigma2 = if small { s.beta_tilde(t) } else { s.beta(t) };
@@ -103,28 +141,38 @@ exercises! {
             })
             .hint("Both are Gaussians: `schedule.posterior_coefs(t)` gives (c_1, c_2) for their means, x_0 in one and x̂_0 in the other.")
             .hint("`kl_normal(mean1, log_var1, mean2, log_var2)`, first q with `schedule.beta_tilde(t).ln()`, then p_θ with `sigma2.ln()`.")
-    };
+    }
 
-    /// `bound_from_draws(steps, l_prior, draws, l_0)`: the bound, from L_{t−1} at some random t of 2..=T.
-    bound_from_draws: BoundFromDraws = |e| e
-        .case("T = 2, L_T = 0.5, L_1 = 3, L_0 = 2", |f| f(2, 0.5, &[3.0], 2.0), 5.5)
-        .case("T = 1000, L_T = 0, draws [0.001, 0.003], L_0 = 2", |f| f(1000, 0.0, &[0.001, 0.003], 2.0), 999.0 * 0.002 + 2.0)
-        .case("T = 50, L_T = 0.1, draws [0.01, 0.2, 0.03, 0.06], L_0 = 4", |f| f(50, 0.1, &[0.01, 0.2, 0.03, 0.06], 4.0), 0.1 + 49.0 * 0.075 + 4.0)
-        .mistake(museum::B16, |_, l_prior, draws, l_0| l_prior + mean(draws) + l_0)
-        .mistake("T terms: t = 2, …, T are T − 1, since that of t = 1 is L_0", |steps, l_prior, draws, l_0| {
-            l_prior + steps as f64 * mean(draws) + l_0
-        })
-        .mistake("L_0 is subtracted: its minus stands inside, L_0 = −log p_θ(x_0|x_1)", |steps, l_prior, draws, l_0| {
-            l_prior + (steps - 1) as f64 * mean(draws) - l_0
-        })
-        .mistake("the draws' sum, not their mean: more draws must not make the bound larger", |steps, l_prior, draws, l_0| {
-            l_prior + (steps - 1) as f64 * draws.iter().sum::<f64>() + l_0
-        })
-        .hint("A sum of n terms is n times their mean, and random draws give an estimate of the mean.")
-        .hint("How many t are there in 2..=T?");
+    pub(super) fn bound_from_draws(e: Exercise<BoundFromDraws>) -> Exercise<BoundFromDraws> {
+        e.case("T = 2, L_T = 0.5, L_1 = 3, L_0 = 2", |f| f(2, 0.5, &[3.0], 2.0), 5.5)
+            .case(
+                "T = 1000, L_T = 0, draws [0.001, 0.003], L_0 = 2",
+                |f| f(1000, 0.0, &[0.001, 0.003], 2.0),
+                999.0 * 0.002 + 2.0,
+            )
+            .case(
+                "T = 50, L_T = 0.1, draws [0.01, 0.2, 0.03, 0.06], L_0 = 4",
+                |f| f(50, 0.1, &[0.01, 0.2, 0.03, 0.06], 4.0),
+                0.1 + 49.0 * 0.075 + 4.0,
+            )
+            .mistake(museum::B16, |_, l_prior, draws, l_0| l_prior + mean(draws) + l_0)
+            .mistake(
+                "T terms: t = 2, …, T are T − 1, since that of t = 1 is L_0",
+                |steps, l_prior, draws, l_0| l_prior + steps as f64 * mean(draws) + l_0,
+            )
+            .mistake(
+                "L_0 is subtracted: its minus stands inside, L_0 = −log p_θ(x_0|x_1)",
+                |steps, l_prior, draws, l_0| l_prior + (steps - 1) as f64 * mean(draws) - l_0,
+            )
+            .mistake(
+                "the draws' sum, not their mean: more draws must not make the bound larger",
+                |steps, l_prior, draws, l_0| l_prior + (steps - 1) as f64 * draws.iter().sum::<f64>() + l_0,
+            )
+            .hint("A sum of n terms is n times their mean, and random draws give an estimate of the mean.")
+            .hint("How many t are there in 2..=T?")
+    }
 
-    /// `guess()`: how many bits the bound grows by if σ² = β̃ replaces σ² = β.
-    looser_by: fn() -> f64 = |e| {
+    pub(super) fn looser_by(e: Exercise<LooserBy>) -> Exercise<LooserBy> {
         let steps = class_constant("looser_by", &[200_usize, 150, 250, 100]);
         let truth = move || {
             let schedule = Schedule::linear_scaled(steps)?;
@@ -140,10 +188,9 @@ exercises! {
         .mistake("the sign: here β̃ is the looser one", || -0.85)
         .hint("For one more step t ≥ 2 the ratio β̃_t/β_t = (1 − ᾱ_{t−1})/(1 − ᾱ_t) is nearer to 1. So the gap shrinks as T grows, but not fast: at t = 2 the ratio is about ½ whatever T is.")
         .hint("`OnePixelWorld::two_humps().exact(&schedule, Variance::BetaTilde).bound()`, and the same with `Variance::Beta`.")
-    };
+    }
 
-    /// `weight_share(schedule, n)`: the share of the weights of t = 1, …, n among all, for σ_t² = β_t.
-    weight_share: fn(&Schedule, usize) -> f64 = |e| {
+    pub(super) fn weight_share(e: Exercise<WeightShare>) -> Exercise<WeightShare> {
         let beta = |s: &Schedule, n: usize| share(s, 1, n, |t| s.weight(t, s.beta(t)));
         let (paper, short) = (schedule(1000), schedule(20));
         let (ten, half, five) = (beta(&paper, 10), beta(&paper, 500), beta(&short, 5));
@@ -154,10 +201,14 @@ exercises! {
             .case("cosine, T = 20, n = 20", move |f| f(&again.1, 20), 1.0)
             .mistake("n/T, the share in L_simple, where all weigh the same", |s, n| n as f64 / s.T() as f64)
             .mistake("t = 1 is left out", |s, n| share(s, 2, n, |t| s.weight(t, s.beta(t))))
-            .mistake("the sum of the weights, not their share", |s, n| (1..=n).map(|t| s.weight(t, s.beta(t))).sum())
-            .mistake("1 − α_t in place of 1 − ᾱ_t", |s, n| share(s, 1, n, |t| s.beta(t).powi(2) / (2.0 * s.beta(t) * s.alpha(t) * s.beta(t))))
+            .mistake("the sum of the weights, not their share", |s, n| {
+                (1..=n).map(|t| s.weight(t, s.beta(t))).sum()
+            })
+            .mistake("1 − α_t in place of 1 − ᾱ_t", |s, n| {
+                share(s, 1, n, |t| s.beta(t).powi(2) / (2.0 * s.beta(t) * s.alpha(t) * s.beta(t)))
+            })
             .mistake("σ_t² is missing in the denominator", |s, n| share(s, 1, n, |t| s.weight(t, 1.0)))
             .hint("`schedule.weight(t, sigma2)` is w_t; here σ_t² = `schedule.beta(t)`.")
             .hint("Two sums over t, from 1 to n and from 1 to T, and their ratio.")
-    };
+    }
 }

@@ -108,29 +108,49 @@ pub fn times_faster(student: Matmul) -> String {
     aside(race).recv().unwrap_or_else(|_| "not written yet, or it panics".into())
 }
 
+type Strides = fn(&[usize]) -> Vec<usize>;
+type ConvGflop = fn() -> f64;
+
 exercises! {
     /// `strides(shape)`: how far apart neighbours lie along each axis of a row-major tensor.
-    strides: fn(&[usize]) -> Vec<usize> = |e| e
-        .case("[2, 3, 4]", |f| f(&[2, 3, 4]), vec![12_usize, 4, 1])
-        .case("[64, 28, 28, 3], a batch of images", |f| f(&[64, 28, 28, 3]), vec![2352_usize, 84, 3, 1])
-        .case("[5]", |f| f(&[5]), vec![1_usize])
-        .mistake("column-major: the first axis runs fastest", |shape| {
-            (0..shape.len()).map(|axis| shape[..axis].iter().product()).collect()
-        })
-        .mistake("the axis itself is counted too: a step along it passes over what lies behind it only", |shape| {
-            (0..shape.len()).map(|axis| shape[axis..].iter().product()).collect()
-        })
-        .mistake("in bytes, not in numbers", |shape| {
-            (0..shape.len()).map(|axis| 4 * shape[axis + 1..].iter().product::<usize>()).collect()
-        })
-        .mistake("the next axis only; a step passes over all axes behind it", |shape| {
-            (0..shape.len()).map(|axis| shape.get(axis + 1).copied().unwrap_or(1)).collect()
-        })
-        .hint("The last stride is 1. The one before it is the length of the last axis.")
-        .hint("Each stride is the product of all lengths behind its axis; go backwards, `(0..n).rev()`.");
-
+    strides: Strides;
     /// `fast_matmul(a, b)`: C = A B, for any sizes and any layout in memory.
-    fast_matmul: Matmul = |e| {
+    fast_matmul: Matmul;
+    /// `im2col(x, k)`: one row per pixel, the k × k window around it with all channels, zeros outside the image.
+    im2col: Im2col;
+    /// `conv_by_matmul(x, w)`: y[i, j, o] = Σ_{u,v,c} x[i + u − p, j + v − p, c] w[u, v, c, o].
+    conv_by_matmul: Conv;
+    /// `guess()`: the billions of floating-point operations of a 3×3 convolution.
+    conv_gflop: ConvGflop;
+}
+
+/// Cases, mistakes and hints.
+mod define {
+    use super::*;
+    use crate::check::Exercise;
+
+    pub(super) fn strides(e: Exercise<Strides>) -> Exercise<Strides> {
+        e.case("[2, 3, 4]", |f| f(&[2, 3, 4]), vec![12_usize, 4, 1])
+            .case("[64, 28, 28, 3], a batch of images", |f| f(&[64, 28, 28, 3]), vec![2352_usize, 84, 3, 1])
+            .case("[5]", |f| f(&[5]), vec![1_usize])
+            .mistake("column-major: the first axis runs fastest", |shape| {
+                (0..shape.len()).map(|axis| shape[..axis].iter().product()).collect()
+            })
+            .mistake(
+                "the axis itself is counted too: a step along it passes over what lies behind it only",
+                |shape| (0..shape.len()).map(|axis| shape[axis..].iter().product()).collect(),
+            )
+            .mistake("in bytes, not in numbers", |shape| {
+                (0..shape.len()).map(|axis| 4 * shape[axis + 1..].iter().product::<usize>()).collect()
+            })
+            .mistake("the next axis only; a step passes over all axes behind it", |shape| {
+                (0..shape.len()).map(|axis| shape.get(axis + 1).copied().unwrap_or(1)).collect()
+            })
+            .hint("The last stride is 1. The one before it is the length of the last axis.")
+            .hint("Each stride is the product of all lengths behind its axis; go backwards, `(0..n).rev()`.")
+    }
+
+    pub(super) fn fast_matmul(e: Exercise<Matmul>) -> Exercise<Matmul> {
         let exact = |a: &Array2<f32>, b: &Array2<f32>| partial(a, b, (a.nrows(), b.ncols()), 0..a.ncols());
         let case = move |a: Array2<f32>, b: Array2<f32>| {
             let expected = exact(&a, &b);
@@ -169,10 +189,9 @@ exercises! {
             .hint("Which loop is the inner one? It should run along a row of B and of C, where the numbers lie side by side.")
             .hint("For each row i and each k: add A[i, k] times the whole row k of B to row i of C.")
             .hint("`b.as_standard_layout()` copies only if the rows of B don't lie one after another; then `row.to_slice()` is never None.")
-    };
+    }
 
-    /// `im2col(x, k)`: one row per pixel, the k × k window around it with all channels, zeros outside the image.
-    im2col: Im2col = |e| {
+    pub(super) fn im2col(e: Exercise<Im2col>) -> Exercise<Im2col> {
         let case = |x: Array3<f64>, k: usize| {
             let expected = windows(&x, k, reads);
             (move |f: Im2col| f(&x, k), expected)
@@ -210,10 +229,9 @@ exercises! {
             })
             .hint("Row i·W + j belongs to pixel (i, j), column (u·k + v)·C + c to tap (u, v) and channel c.")
             .hint("The entry is x[i + u − p, j + v − p, c] with p = k/2, or 0 where that is outside. A usize can't be negative: compare i + u with p first.")
-    };
+    }
 
-    /// `conv_by_matmul(x, w)`: y[i, j, o] = Σ_{u,v,c} x[i + u − p, j + v − p, c] w[u, v, c, o].
-    conv_by_matmul: Conv = |e| {
+    pub(super) fn conv_by_matmul(e: Exercise<Conv>) -> Exercise<Conv> {
         let case = |x: Array3<f64>, w: Array4<f64>| {
             let expected = convolved(&x, &w, |u, v, _| [u, v]);
             (move |f: Conv| f(&x, &w), expected)
@@ -240,10 +258,9 @@ exercises! {
             })
             .hint("Your `im2col(x, k)` is [H·W, k·k·in]. What shape must the weights have to be multiplied with it?")
             .hint("`w.to_shape((k * k * inputs, outputs))`, one product, and `into_shape_with_order((h, w, outputs))`.")
-    };
+    }
 
-    /// `guess()`: the billions of floating-point operations of a 3×3 convolution.
-    conv_gflop: fn() -> f64 = |e| {
+    pub(super) fn conv_gflop(e: Exercise<ConvGflop>) -> Exercise<ConvGflop> {
         let [images, side, inputs, outputs] = layer();
         let truth = layer_gflop(images, 9.0, 2.0);
         e.task(format!("How many GFLOP ($10^9$ floating-point operations) are a 3×3 convolution from {inputs} to {outputs} channels on {images} images of {side}×{side} pixels, with zeros at the border counted like all others? To a percent."))
@@ -256,7 +273,7 @@ exercises! {
             .mistake("one image only", || layer_gflop(1.0, 9.0, 2.0))
             .mistake("operations, not billions of them", || 1e9 * layer_gflop(layer()[0], 9.0, 2.0))
             .hint("As a product, the layer is [images·pixels, 9·in] times [9·in, out]; a product of m, k, n is 2 m k n operations.")
-    };
+    }
 }
 
 #[cfg(test)]

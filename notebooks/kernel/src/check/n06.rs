@@ -127,69 +127,105 @@ fn mse(prediction: &Array2<f64>, target: &Array2<f64>, factor: f64) -> (f64, Arr
     (off.mapv(|off| off * off).sum() / n, off * (2.0 * factor / n))
 }
 
+type Unbroadcast = fn(&Array2<f64>, (usize, usize)) -> Array2<f64>;
+type GradientIsWrong = fn(Forward, Backward, &Array1<f64>) -> bool;
+
 exercises! {
     /// `silu_backward(x, dy)` is `dx`, for y = x σ(x).
-    silu_backward: Backward = |e| {
+    silu_backward: Backward;
+    /// `linear_backward(x, w, dy)` is `(dx, dw, db)`, for y = x W + b.
+    linear_backward: LinearBackward;
+    /// `unbroadcast(dy, shape)`: the gradient of an array of this shape that was broadcast to that of dy.
+    unbroadcast: Unbroadcast;
+    /// `mse_backward(prediction, target)`: the mean of all squared differences, and its gradient for the prediction.
+    mse_backward: MseBackward;
+    /// `gradient_is_wrong(forward, backward, x)`: whether a backward pass does not belong to its forward pass.
+    gradient_is_wrong: GradientIsWrong;
+}
+
+/// Cases, mistakes and hints.
+mod define {
+    use super::*;
+    use crate::check::Exercise;
+
+    pub(super) fn silu_backward(e: Exercise<Backward>) -> Exercise<Backward> {
         let case = |x: Array1<f64>, dy: Array1<f64>| {
             let expected = silu_gradient(&x, &dy);
             (move |f: Backward| f(&x, &dy), expected)
         };
-        let (few, few_expected) = case(array![-3.0, -1.0, 0.0, 0.5, 2.0, 5.0], array![1.0, -2.0, 0.5, 3.0, 1.0, -1.0]);
+        let (few, few_expected) =
+            case(array![-3.0, -1.0, 0.0, 0.5, 2.0, 5.0], array![1.0, -2.0, 0.5, 3.0, 1.0, -1.0]);
         let (far, far_expected) = case(array![-800.0, 800.0], array![1.5, 1.5]);
-        let (many, many_expected) = case(normal(40, &mut stream(61, 0)) * 3.0, normal(40, &mut stream(61, 1)));
+        let (many, many_expected) =
+            case(normal(40, &mut stream(61, 0)) * 3.0, normal(40, &mut stream(61, 1)));
         e.case("x = [-3, -1, 0, 0.5, 2, 5], dy = [1, -2, 0.5, 3, 1, -1]", few, few_expected)
             .case("x = [-800, 800], dy = [1.5, 1.5], where e^800 is infinite", far, far_expected)
             .case("40 random numbers", many, many_expected)
             .mistake("dy is missing: this is the slope, not yet the chain rule", |x, _| x.mapv(silu_slope))
-            .mistake("the derivative of σ(x), not of x σ(x)", |x, dy| x.mapv(|x| sigmoid(x) * (1.0 - sigmoid(x))) * dy)
-            .mistake("half of the product rule: x is differentiated, σ(x) is not", |x, dy| x.mapv(sigmoid) * dy)
-            .mistake("the other half of the product rule: σ(x) is differentiated, x is not", |x, dy| x.mapv(|x| x * sigmoid(x) * (1.0 - sigmoid(x))) * dy)
+            .mistake("the derivative of σ(x), not of x σ(x)", |x, dy| {
+                x.mapv(|x| sigmoid(x) * (1.0 - sigmoid(x))) * dy
+            })
+            .mistake("half of the product rule: x is differentiated, σ(x) is not", |x, dy| {
+                x.mapv(sigmoid) * dy
+            })
+            .mistake("the other half of the product rule: σ(x) is differentiated, x is not", |x, dy| {
+                x.mapv(|x| x * sigmoid(x) * (1.0 - sigmoid(x))) * dy
+            })
             .mistake("SiLU itself times dy", |x, dy| silu(x) * dy)
             .hint("(u v)' = u' v + u v', here with u = x and v = σ(x); and σ' = σ (1 − σ).")
             .hint("The slope is σ (1 + x (1 − σ)); dx is dy times the slope, number by number.")
             .hint("If it is NaN at x = 800: write σ(x) as 1/(1 + e^−x), where an infinite e^… does no harm.")
-    };
+    }
 
-    /// `linear_backward(x, w, dy)` is `(dx, dw, db)`, for y = x W + b.
-    linear_backward: LinearBackward = |e| {
+    pub(super) fn linear_backward(e: Exercise<LinearBackward>) -> Exercise<LinearBackward> {
         let case = |[x, w, dy]: [Array2<f64>; 3]| {
             let expected = joined(linear_gradients(&x, &w, &dy));
             (move |f: LinearBackward| joined(f(&x, &w, &dy)), expected)
         };
         let (square, square_expected) = case(square_case());
         let (rectangular, rectangular_expected) = case(rectangular_case());
-        let one_row = [array![[1.0, -2.0]], array![[0.5, 1.0, 2.0], [3.0, 0.0, -1.0]], array![[1.0, 2.0, 3.0]]];
+        let one_row =
+            [array![[1.0, -2.0]], array![[0.5, 1.0, 2.0], [3.0, 0.0, -1.0]], array![[1.0, 2.0, 3.0]]];
         let (row, row_expected) = case(one_row);
-        e.case("(dx; dW; db) for 3 rows of 3 numbers and a 3×3 matrix, where every shape fits", square, square_expected)
-            .case("(dx; dW; db) for x [5, 4], W [4, 2], dy [5, 2]", rectangular, rectangular_expected)
-            .case("(dx; dW; db) for x [1, 2], W [2, 3], dy [1, 3]", row, row_expected)
-            .mistake("dx = dy W: it is W transposed that leads back", |x, w, dy| {
-                let (_, dw, db) = linear_gradients(x, w, dy);
-                (dy.dot(w), dw, db)
-            })
-            .mistake("dW is transposed: its rows belong to the inputs", |x, w, dy| {
-                let (dx, dw, db) = linear_gradients(x, w, dy);
-                (dx, dw.reversed_axes(), db)
-            })
-            .mistake("db is a mean over rows, not a sum", |x, w, dy| {
-                let (dx, dw, db) = linear_gradients(x, w, dy);
-                (dx, dw, db / dy.nrows() as f64)
-            })
-            .mistake("db is summed over the outputs, not over the rows", |x, w, dy| {
-                let (dx, dw, _) = linear_gradients(x, w, dy);
-                (dx, dw, dy.sum_axis(Axis(1)))
-            })
-            .hint("Each gradient has the shape of what it belongs to: dx that of x, dW that of W.")
-            .hint("dx is a product of dy [rows, out] and something [out, in]; dW is [in, rows] times [rows, out].")
-            .hint("`dy.dot(&w.t())`, `x.t().dot(dy)`, `dy.sum_axis(Axis(0))`")
-    };
+        e.case(
+            "(dx; dW; db) for 3 rows of 3 numbers and a 3×3 matrix, where every shape fits",
+            square,
+            square_expected,
+        )
+        .case("(dx; dW; db) for x [5, 4], W [4, 2], dy [5, 2]", rectangular, rectangular_expected)
+        .case("(dx; dW; db) for x [1, 2], W [2, 3], dy [1, 3]", row, row_expected)
+        .mistake("dx = dy W: it is W transposed that leads back", |x, w, dy| {
+            let (_, dw, db) = linear_gradients(x, w, dy);
+            (dy.dot(w), dw, db)
+        })
+        .mistake("dW is transposed: its rows belong to the inputs", |x, w, dy| {
+            let (dx, dw, db) = linear_gradients(x, w, dy);
+            (dx, dw.reversed_axes(), db)
+        })
+        .mistake("db is a mean over rows, not a sum", |x, w, dy| {
+            let (dx, dw, db) = linear_gradients(x, w, dy);
+            (dx, dw, db / dy.nrows() as f64)
+        })
+        .mistake("db is summed over the outputs, not over the rows", |x, w, dy| {
+            let (dx, dw, _) = linear_gradients(x, w, dy);
+            (dx, dw, dy.sum_axis(Axis(1)))
+        })
+        .hint("Each gradient has the shape of what it belongs to: dx that of x, dW that of W.")
+        .hint(
+            "dx is a product of dy [rows, out] and something [out, in]; dW is [in, rows] times [rows, out].",
+        )
+        .hint("`dy.dot(&w.t())`, `x.t().dot(dy)`, `dy.sum_axis(Axis(0))`")
+    }
 
-    /// `unbroadcast(dy, shape)`: the gradient of an array of this shape that was broadcast to that of dy.
-    unbroadcast: fn(&Array2<f64>, (usize, usize)) -> Array2<f64> = |e| {
+    pub(super) fn unbroadcast(e: Exercise<Unbroadcast>) -> Exercise<Unbroadcast> {
         let dy = || array![[1.0, 2.0, 3.0], [10.0, 20.0, 40.0], [-1.0, 0.5, 0.0], [5.0, 5.0, 7.0]];
         let mut e = e;
         for shape in [(1, 3), (4, 1), (1, 1), (4, 3)] {
-            e = e.case(format!("dy of shape (4, 3), shape {shape:?}"), move |f| f(&dy(), shape), summed(&dy(), shape));
+            e = e.case(
+                format!("dy of shape (4, 3), shape {shape:?}"),
+                move |f| f(&dy(), shape),
+                summed(&dy(), shape),
+            );
         }
         e.mistake("a mean, not a sum: each use counts in full", |dy, shape| {
                 summed(dy, shape) * ((shape.0 * shape.1) as f64 / dy.len() as f64)
@@ -203,16 +239,17 @@ exercises! {
             .mistake("columns are never summed", |dy, shape| summed(dy, (shape.0, dy.ncols())))
             .hint("Where the shape has a 1 and dy has more, one number was used that often. What flows back from all its uses adds up.")
             .hint("`sum_axis(Axis(0))` drops the axis; `.insert_axis(Axis(0))` puts it back with length 1.")
-    };
+    }
 
-    /// `mse_backward(prediction, target)`: the mean of all squared differences, and its gradient for the prediction.
-    mse_backward: MseBackward = |e| {
+    pub(super) fn mse_backward(e: Exercise<MseBackward>) -> Exercise<MseBackward> {
         let case = |prediction: Array2<f64>, target: Array2<f64>| {
             let expected = Value::from(mse(&prediction, &target, 1.0));
             (move |f: MseBackward| f(&prediction, &target), expected)
         };
-        let (small, small_expected) = case(array![[1.0, 2.0, 0.0], [0.0, -1.0, 3.0]], array![[0.5, 2.0, 1.0], [0.0, 1.0, 2.0]]);
-        let (large, large_expected) = case(normal((7, 5), &mut stream(63, 0)), normal((7, 5), &mut stream(63, 1)));
+        let (small, small_expected) =
+            case(array![[1.0, 2.0, 0.0], [0.0, -1.0, 3.0]], array![[0.5, 2.0, 1.0], [0.0, 1.0, 2.0]]);
+        let (large, large_expected) =
+            case(normal((7, 5), &mut stream(63, 0)), normal((7, 5), &mut stream(63, 1)));
         let (perfect, perfect_expected) = case(array![[1.0, -1.0]], array![[1.0, -1.0]]);
         e.case("(loss; gradient) for [[1, 2, 0], [0, -1, 3]] where [[0.5, 2, 1], [0, 1, 2]] was to be predicted", small, small_expected)
             .case("(loss; gradient) for 7 rows of 5 random numbers", large, large_expected)
@@ -226,10 +263,9 @@ exercises! {
             })
             .hint("The loss is a sum of terms (p − t)²/n, where n counts rows times columns. Each p stands in one of them.")
             .hint("2 (p − t)/n")
-    };
+    }
 
-    /// `gradient_is_wrong(forward, backward, x)`: whether a backward pass does not belong to its forward pass.
-    gradient_is_wrong: fn(Forward, Backward, &Array1<f64>) -> bool = |e| {
+    pub(super) fn gradient_is_wrong(e: Exercise<GradientIsWrong>) -> Exercise<GradientIsWrong> {
         let x = || normal::<f64, _>(6, &mut stream(64, 0));
         let tiny: Forward = |x| x.mapv(|x| 1e-8 * x * x);
         let far_off: Backward = |x, dy| dy * x.mapv(|x| 4e-8 * x);
@@ -262,7 +298,7 @@ exercises! {
             .hint("Draw g with `normal(x.len(), &mut stream(6, 0))`; the loss is the sum of y times g, so that dy is g.")
             .hint("Move each number of x by h = 1e-5 up and down: the loss must change by 2 h times that number of dx.")
             .hint("Wrong is what is off by more than a millionth of the gradient's length.")
-    };
+    }
 }
 
 #[cfg(test)]

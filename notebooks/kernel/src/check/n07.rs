@@ -165,12 +165,36 @@ fn attention_truth([q, k, v, d_o]: [&Array2<f64>; 4]) -> Three {
     )
 }
 
+type ConvBackwardData = fn(&Batch, &Batch) -> Batch;
+type ConvBackwardWeights = fn(&Batch, &Batch) -> Batch;
+type UpsampleBackward = fn(&Batch) -> Batch;
+
 exercises! {
     /// `conv_backward_data(dy, w)`: dx of a 3×3 convolution, stride 1, padding 1.
-    conv_backward_data: fn(&Batch, &Batch) -> Batch = |e| {
+    conv_backward_data: ConvBackwardData;
+    /// `conv_backward_weights(x, dy)`: dw `[3, 3, in, out]` of the same convolution.
+    conv_backward_weights: ConvBackwardWeights;
+    /// `upsample_backward(dy)`: dx of nearest-neighbour upsampling by two.
+    upsample_backward: UpsampleBackward;
+    /// `group_norm_backward(x, g, eps)`: dx of x̂ = (x − μ)/√(v + ε) over one group, from g = dL/dx̂.
+    group_norm_backward: GroupNormBackward;
+    /// `attention_backward(q, k, v, d_o)`: (dq, dk, dv) of o = softmax(q kᵀ/√d) v, one head, all `[T, d]`.
+    attention_backward: AttentionBackward;
+}
+
+/// Cases, mistakes and hints.
+mod define {
+    use super::*;
+    use crate::check::Exercise;
+
+    pub(super) fn conv_backward_data(e: Exercise<ConvBackwardData>) -> Exercise<ConvBackwardData> {
         let (dy, w) = (random((2, 4, 5, 2), 1), random((3, 3, 2, 2), 2));
         let (dy3, w3) = (random((1, 3, 4, 3), 3), random((3, 3, 2, 3), 4));
-        let expected = [data_truth(&dot_of_light(3), &counting((3, 3, 1, 1))), data_truth(&dy, &w), data_truth(&dy3, &w3)];
+        let expected = [
+            data_truth(&dot_of_light(3), &counting((3, 3, 1, 1))),
+            data_truth(&dy, &w),
+            data_truth(&dy3, &w3),
+        ];
         let [first, second, third] = expected;
         e.case("dy = 1 in the middle of 3×3, w = 1, 2, …, 9", |f| f(&dot_of_light(3), &counting((3, 3, 1, 1))), first)
             .case("random dy [2, 4, 5, 2], w [3, 3, 2, 2]", move |f| f(&dy, &w), second)
@@ -191,12 +215,12 @@ exercises! {
             .hint("Write the loops of the forward pass, over n, i, j, o, u, v, c. Change only the innermost line.")
             .hint("Forward: y[n,i,j,o] += x[n,h,q,c] * w[u,v,c,o] with h = i + u − 1, q = j + v − 1, if inside. What does x[n,h,q,c] get back?")
             .hint("dx[n,h,q,c] += dy[n,i,j,o] * w[u,v,c,o]")
-    };
+    }
 
-    /// `conv_backward_weights(x, dy)`: dw `[3, 3, in, out]` of the same convolution.
-    conv_backward_weights: fn(&Batch, &Batch) -> Batch = |e| {
+    pub(super) fn conv_backward_weights(e: Exercise<ConvBackwardWeights>) -> Exercise<ConvBackwardWeights> {
         let (x, dy) = (random((2, 4, 5, 2), 5), random((2, 4, 5, 3), 6));
-        let (first, second) = (weight_truth(&dot_of_light(3), &counting((1, 3, 3, 1))), weight_truth(&x, &dy));
+        let (first, second) =
+            (weight_truth(&dot_of_light(3), &counting((1, 3, 3, 1))), weight_truth(&x, &dy));
         e.case("x = 1 in the middle of 3×3, dy = 1, 2, …, 9", |f| f(&dot_of_light(3), &counting((1, 3, 3, 1))), first)
             .case("random x [2, 4, 5, 2], dy [2, 4, 5, 3]", move |f| f(&x, &dy), second)
             .mistake("the taps run the wrong way", |x, dy| weight_gradient(x, dy, |[u, v, c, o]| [2 - u, 2 - v, c, o]))
@@ -211,23 +235,38 @@ exercises! {
             })
             .hint("The same loops once more. Which number does y[n,i,j,o] += x[n,h,q,c] * w[u,v,c,o] give back to w[u,v,c,o]?")
             .hint("dw[u,v,c,o] += x[n,h,q,c] * dy[n,i,j,o], summed over all n, i, j.")
-    };
+    }
 
-    /// `upsample_backward(dy)`: dx of nearest-neighbour upsampling by two.
-    upsample_backward: fn(&Batch) -> Batch = |e| e
-        .case("dy = 1, 2, 3, 4 on 2×2 pixels", |f| f(&counting((1, 2, 2, 1))), Batch::from_elem((1, 1, 1, 1), 10.0))
-        .case("dy = 1, 2, …, 16 on 4×4 pixels", |f| f(&counting((1, 4, 4, 1))), four_pixels(&counting((1, 4, 4, 1)), [1.0; 4]))
-        .case("random dy [2, 4, 6, 3]", |f| f(&random((2, 4, 6, 3), 8)), four_pixels(&random((2, 4, 6, 3), 8), [1.0; 4]))
-        .mistake("the mean of the four, which is the adjoint of something else", |dy| four_pixels(dy, [0.25; 4]))
+    pub(super) fn upsample_backward(e: Exercise<UpsampleBackward>) -> Exercise<UpsampleBackward> {
+        e.case(
+            "dy = 1, 2, 3, 4 on 2×2 pixels",
+            |f| f(&counting((1, 2, 2, 1))),
+            Batch::from_elem((1, 1, 1, 1), 10.0),
+        )
+        .case(
+            "dy = 1, 2, …, 16 on 4×4 pixels",
+            |f| f(&counting((1, 4, 4, 1))),
+            four_pixels(&counting((1, 4, 4, 1)), [1.0; 4]),
+        )
+        .case(
+            "random dy [2, 4, 6, 3]",
+            |f| f(&random((2, 4, 6, 3), 8)),
+            four_pixels(&random((2, 4, 6, 3), 8), [1.0; 4]),
+        )
+        .mistake("the mean of the four, which is the adjoint of something else", |dy| {
+            four_pixels(dy, [0.25; 4])
+        })
         .mistake("one pixel of the four: x fed all of them", |dy| four_pixels(dy, [1.0, 0.0, 0.0, 0.0]))
         .mistake("two pixels of the four: x fed two rows", |dy| four_pixels(dy, [1.0, 1.0, 0.0, 0.0]))
         .hint("One x was copied to four y. What is fed several places gets several gradients back.")
-        .hint("dx[n,i,j,c] = dy[n,2i,2j,c] + dy[n,2i,2j+1,c] + dy[n,2i+1,2j,c] + dy[n,2i+1,2j+1,c]");
+        .hint("dx[n,i,j,c] = dy[n,2i,2j,c] + dy[n,2i,2j+1,c] + dy[n,2i+1,2j,c] + dy[n,2i+1,2j+1,c]")
+    }
 
-    /// `group_norm_backward(x, g, eps)`: dx of x̂ = (x − μ)/√(v + ε) over one group, from g = dL/dx̂.
-    group_norm_backward: GroupNormBackward = |e| {
+    pub(super) fn group_norm_backward(e: Exercise<GroupNormBackward>) -> Exercise<GroupNormBackward> {
         let vector = |n: usize, seed: u64| -> Array1<f64> { normal(n, &mut stream(seed, 7)) };
-        let truth = |x: &Array1<f64>, g: &Array1<f64>, eps: f64| slopes(x, CURVED, |x| (normalised(x, eps) * g).sum());
+        let truth = |x: &Array1<f64>, g: &Array1<f64>, eps: f64| {
+            slopes(x, CURVED, |x| (normalised(x, eps) * g).sum())
+        };
         let (x, g) = (vector(6, 9), vector(6, 10) + 0.5);
         let (wide, gw) = (vector(12, 11) * 3.0 + 5.0, vector(12, 12));
         let (first, second) = (truth(&x, &g, 0.3), truth(&wide, &gw, 1e-6));
@@ -255,10 +294,9 @@ exercises! {
             .hint("Compute μ, v = mean (x − μ)², r = 1/√(v + ε) and x̂ = (x − μ) r first.")
             .hint("Three terms: g itself, minus what a common shift would do, minus what a common scale would do.")
             .hint("dx = r (g − mean(g) − x̂ · mean(g x̂))")
-    };
+    }
 
-    /// `attention_backward(q, k, v, d_o)`: (dq, dk, dv) of o = softmax(q kᵀ/√d) v, one head, all `[T, d]`.
-    attention_backward: AttentionBackward = |e| {
+    pub(super) fn attention_backward(e: Exercise<AttentionBackward>) -> Exercise<AttentionBackward> {
         let matrix = |t: usize, seed: u64| -> Array2<f64> { normal((t, 2), &mut stream(seed, 7)) };
         let given = move |t: usize| [13, 14, 15, 16].map(|seed| matrix(t, seed));
         let run = move |f: AttentionBackward, t: usize| {
@@ -271,11 +309,17 @@ exercises! {
             ((dq, dk), dv)
         };
         e.case_within(1e-7, "3 tokens of 2 channels", move |f| run(f, 3), truth(3))
-            .case_within(1e-7, "1 token: whatever q and k are, the softmax is 1", move |f| run(f, 1), truth(1))
+            .case_within(
+                1e-7,
+                "1 token: whatever q and k are, the softmax is 1",
+                move |f| run(f, 1),
+                truth(1),
+            )
             .case_within(1e-7, "5 tokens of 2 channels", move |f| run(f, 5), truth(5))
-            .mistake("softmax differentiated as if each number stood alone: Σ dp p of the row is missing", |q, k, v, d_o| {
-                attention_gradient([q, k, v, d_o], 1.0 / root(q), |p, dp| p * dp)
-            })
+            .mistake(
+                "softmax differentiated as if each number stood alone: Σ dp p of the row is missing",
+                |q, k, v, d_o| attention_gradient([q, k, v, d_o], 1.0 / root(q), |p, dp| p * dp),
+            )
             .mistake("Σ dp p taken over columns; softmax runs over rows", |q, k, v, d_o| {
                 attention_gradient([q, k, v, d_o], 1.0 / root(q), softmax_gradient::<0>)
             })
@@ -293,5 +337,5 @@ exercises! {
             .hint("Go through the three lines backwards: o = p v, then p = softmax(s), then s = q kᵀ/√d.")
             .hint("dv = pᵀ do, dp = do vᵀ; ds = p (dp − Σ dp p), the sum along each row.")
             .hint("dq = ds k/√d and dk = dsᵀ q/√d.")
-    };
+    }
 }

@@ -16,11 +16,31 @@ type TrainStep = fn(&mut PointNet, &mut Adam<PointNet>, &Reverse, &NoisyBatch) -
 /// `energy_between(x, y)`.
 type Energy = fn(&Array2<f64>, &Array2<f64>) -> f64;
 
+type TimeSinusoids = fn(usize, usize) -> Vec<f64>;
+type Averages = fn(&[f64], f64) -> Vec<f64>;
+
 exercises! {
     /// `time_sinusoids(t, dim)`: dim/2 sines, then as many cosines.
-    time_sinusoids: fn(usize, usize) -> Vec<f64> = |e| {
+    time_sinusoids: TimeSinusoids;
+    /// `adam_weights(theta, gradients, lr)`: the weight after each step of Adam.
+    adam_weights: AdamWeights;
+    /// `averages(weights, decay)`: the warmed-up average after each step.
+    averages: Averages;
+    /// `train_step(net, adam, reverse, batch)`: one step of Algorithm 1; returns the mean L_simple before it.
+    train_step: TrainStep;
+    /// `energy_between(x, y)`: the energy distance of two clouds of points.
+    energy_between: Energy;
+}
+
+/// Cases, mistakes and hints.
+mod define {
+    use super::*;
+    use crate::check::Exercise;
+
+    pub(super) fn time_sinusoids(e: Exercise<TimeSinusoids>) -> Exercise<TimeSinusoids> {
         // the crate computes in f32
-        let truth = |t, dim| sinusoidal_embedding(&[t], dim, false, 1.0).mapv(f64::from).into_raw_vec_and_offset().0;
+        let truth =
+            |t, dim| sinusoidal_embedding(&[t], dim, false, 1.0).mapv(f64::from).into_raw_vec_and_offset().0;
         e.case_within(1e-4, "t = 1, dim = 4", |f| f(1, 4), truth(1, 4))
             .case_within(1e-4, "t = 2, dim = 8", |f| f(2, 8), truth(2, 8))
             .case_within(1e-4, "t = 200, dim = 6", |f| f(200, 6), truth(200, 6))
@@ -29,10 +49,9 @@ exercises! {
             .mistake("the exponent is divided by dim/2, so that the slowest wave does not reach 1/10000", |t, dim| sinusoids(t as f64 - 1.0, dim, 0.0, false))
             .hint("`half = dim / 2` frequencies ω_0 … ω_{half−1}, from 1 down to 1/10000: their logarithms are equally spaced.")
             .hint("ω_k = 10000^(−k/(half − 1)); first all sin((t − 1) ω_k), then all cos((t − 1) ω_k).")
-    };
+    }
 
-    /// `adam_weights(theta, gradients, lr)`: the weight after each step of Adam.
-    adam_weights: AdamWeights = |e| {
+    pub(super) fn adam_weights(e: Exercise<AdamWeights>) -> Exercise<AdamWeights> {
         let gradients = [0.5, -1.0, 2.0];
         e.case("one gradient, 0.5", |f| f(1.0, &[0.5], 0.1), adam_by_hand(1.0, &[0.5], 0.1, Slip::None))
             .case("the gradients 0.5, -1, 2", move |f| f(1.0, &gradients, 0.1), adam_by_hand(1.0, &gradients, 0.1, Slip::None))
@@ -43,10 +62,9 @@ exercises! {
             .mistake("uphill: the step is subtracted", |theta, g, lr| adam_by_hand(theta, g, -lr, Slip::None))
             .hint("m and v begin at 0; k counts from 1. After the first step m = 0.1 g and v = 0.001 g², so that m/(1 − 0.9) = g.")
             .hint("θ ← θ − lr · (m / (1 − 0.9^k)) / (√(v / (1 − 0.999^k)) + 1e-8)")
-    };
+    }
 
-    /// `averages(weights, decay)`: the warmed-up average after each step.
-    averages: fn(&[f64], f64) -> Vec<f64> = |e| {
+    pub(super) fn averages(e: Exercise<Averages>) -> Exercise<Averages> {
         let long: Vec<f64> = (0..30).map(|k| f64::from(k * k % 7)).collect();
         let (truth, run) = (warmed(&long, |k| (1.0 - 1.0 / k).min(0.9)), long.clone());
         e.case("one weight, 5, decay 0.999", |f| f(&[5.0], 0.999), vec![5.0])
@@ -58,10 +76,10 @@ exercises! {
             .mistake("a plain mean to the end: the decay is never reached", |weights, _| warmed(weights, |k| 1.0 - 1.0 / k))
             .hint("In step k = 1, 2, …: d = min(decay, 1 − 1/k), then average = d · average + (1 − d) · weight.")
             .hint("At k = 1, d = 0: the average becomes the first weight, whatever it was before.")
-    };
+    }
 
-    /// `train_step(net, adam, reverse, batch)`: one step of Algorithm 1; returns the mean L_simple before it.
-    train_step: TrainStep = |e| e
+    pub(super) fn train_step(e: Exercise<TrainStep>) -> Exercise<TrainStep> {
+        e
         .case_within(1e-4, "the loss of a fresh network", |f| run(f, 1)[0], run(PointNet::train_step, 1)[0])
         .case_within(2e-3, "the losses of 25 steps", |f| run(f, 25), run(PointNet::train_step, 25))
         .case_within(1e-4, "the sum of 64 losses where the mean is asked", |f| run(f, 2).len(), 2)
@@ -82,10 +100,10 @@ exercises! {
             net.train_step(adam, reverse, &timeless)
         })
         .hint("Five lines: `net.forward(&batch.x_t, &batch.t)`, `simple_loss`, an empty gradient `net.zeros_like()`, `net.backward`, `adam.step(net, &grad)`.")
-        .hint("`simple_loss` gives the gradient of the sum over points; divide it by their number, and return the mean of the losses.");
+        .hint("`simple_loss` gives the gradient of the sum over points; divide it by their number, and return the mean of the losses.")
+    }
 
-    /// `energy_between(x, y)`: the energy distance of two clouds of points.
-    energy_between: Energy = |e| {
+    pub(super) fn energy_between(e: Exercise<Energy>) -> Exercise<Energy> {
         let (a, b) = (toy::moons(40, &mut stream(8, 1)), toy::swirl(60, &mut stream(8, 2)));
         let truth = energy_distance(&a, &b);
         let again = a.clone();
@@ -100,7 +118,7 @@ exercises! {
             })
             .hint("Three means of Euclidean distances: over all pairs (x, y), all pairs (x, x′), all pairs (y, y′).")
             .hint("2 E‖X − Y‖ − E‖X − X′‖ − E‖Y − Y′‖, where x and x′ may be the same point.")
-    };
+    }
 }
 
 fn sinusoids(s: f64, dim: usize, shift: f64, flip: bool) -> Vec<f64> {

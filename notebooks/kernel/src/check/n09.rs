@@ -88,9 +88,31 @@ fn with_time(h: &Batch, time: &Array2<f64>, pick: fn((usize, usize, usize, usize
     Batch::from_shape_fn(h.dim(), |at| h[at] + time[pick(at)])
 }
 
+type UpInputs = fn(&[usize], usize) -> Vec<usize>;
+type ResnetParameters = fn(usize, usize, usize) -> usize;
+type AddTime = fn(&Batch, &Array2<f64>) -> Batch;
+type FirstLoss = fn(f64, f64) -> [f64; 3];
+
 exercises! {
     /// `up_inputs(widths, layers)`: the input channels of each residual block on the way up, coarse to fine.
-    up_inputs: fn(&[usize], usize) -> Vec<usize> = |e| e
+    up_inputs: UpInputs;
+    /// `resnet_parameters(inputs, outputs, time)`: how many numbers a residual block learns.
+    resnet_parameters: ResnetParameters;
+    /// `tiny_u_backward(a, b, c, dy)`: dx of h = x A, m = h + h B, y = [m, h] C.
+    tiny_u_backward: TinyUBackward;
+    /// `add_time(h, time)`: adds `time[n, c]` to every pixel of channel c of image n.
+    add_time: AddTime;
+    /// `first_loss(alpha_bar, m)`: the expected loss per number of a network that says 0, for the targets ε, x_0 and v.
+    first_loss: FirstLoss;
+}
+
+/// Cases, mistakes and hints.
+mod define {
+    use super::*;
+    use crate::check::Exercise;
+
+    pub(super) fn up_inputs(e: Exercise<UpInputs>) -> Exercise<UpInputs> {
+        e
         .case("widths [8], 1 block per level", |f| f(&[8], 1), built(&[8], 1))
         .case("widths [8, 16], 1 block", |f| f(&[8, 16], 1), built(&[8, 16], 1))
         .case("widths [8, 16, 32], 2 blocks", |f| f(&[8, 16, 32], 2), built(&[8, 16, 32], 2))
@@ -108,10 +130,10 @@ exercises! {
         })
         .hint("Keep a stack: the output of conv_in, of each block on the way down, of each downsampling.")
         .hint("There is one downsampling less than levels; the way up has layers + 1 blocks per level, and each pops once.")
-        .hint("h starts with the last width. At each block: push h + pop(), then h becomes the level's width.");
+        .hint("h starts with the last width. At each block: push h + pop(), then h becomes the level's width.")
+    }
 
-    /// `resnet_parameters(inputs, outputs, time)`: how many numbers a residual block learns.
-    resnet_parameters: fn(usize, usize, usize) -> usize = |e| {
+    pub(super) fn resnet_parameters(e: Exercise<ResnetParameters>) -> Exercise<ResnetParameters> {
         let count = |inputs, outputs, time| {
             ResnetBlock::new((inputs, outputs, time), (4, 1e-6), 0.0, &mut stream(1, 0)).count()
         };
@@ -139,11 +161,11 @@ exercises! {
             })
             .hint("Six layers: GN₁, Conv₁, the time's Linear, GN₂, Conv₂ and, if inputs ≠ outputs, a 1×1 convolution.")
             .hint("GN: 2C. Conv k×k: k² · in · out + out. Linear: in · out + out. GN₁ has `inputs` channels, GN₂ `outputs`.")
-    };
+    }
 
-    /// `tiny_u_backward(a, b, c, dy)`: dx of h = x A, m = h + h B, y = [m, h] C.
-    tiny_u_backward: TinyUBackward = |e| {
-        let matrix = |shape: (usize, usize), seed: u64| -> Array2<f64> { normal(shape, &mut stream(seed, 9)) };
+    pub(super) fn tiny_u_backward(e: Exercise<TinyUBackward>) -> Exercise<TinyUBackward> {
+        let matrix =
+            |shape: (usize, usize), seed: u64| -> Array2<f64> { normal(shape, &mut stream(seed, 9)) };
         let given = move |d: usize, k: usize, outputs: usize| {
             [matrix((d, k), 1), matrix((k, k), 2), matrix((2 * k, outputs), 3), matrix((4, outputs), 4)]
         };
@@ -151,7 +173,11 @@ exercises! {
             let [a, b, c, dy] = given(d, k, outputs);
             f(&a, &b, &c, &dy)
         };
-        e.case("A = 1, B = 2, C = [5; 7], dy = 1", |f| f(&array![[1.0]], &array![[2.0]], &array![[5.0], [7.0]], &array![[1.0]]), array![[22.0]])
+        e.case(
+            "A = 1, B = 2, C = [5; 7], dy = 1",
+            |f| f(&array![[1.0]], &array![[2.0]], &array![[5.0], [7.0]], &array![[1.0]]),
+            array![[22.0]],
+        )
         .case("4 random rows, A [2, 3]", move |f| run(f, 2, 3, 5), tiny_u_truth(given(2, 3, 5).each_ref()))
         .mistake("the skip's gradient is lost: h also went straight into the concatenation", |a, b, c, dy| {
             let (dm, ds) = halves(c, dy);
@@ -172,35 +198,51 @@ exercises! {
         .hint("Backwards: first d[m, h] = dy Cᵀ, cut into two halves of K columns each.")
         .hint("h fed three places: the concatenation, the sum, the product with B. Three gradients add.")
         .hint("dh = dm + dm Bᵀ + (right half), and dx = dh Aᵀ.")
-    };
+    }
 
-    /// `add_time(h, time)`: adds `time[n, c]` to every pixel of channel c of image n.
-    add_time: fn(&Batch, &Array2<f64>) -> Batch = |e| {
+    pub(super) fn add_time(e: Exercise<AddTime>) -> Exercise<AddTime> {
         let h = || -> Batch { normal((2, 3, 3, 3), &mut stream(5, 9)) };
         let time = || -> Array2<f64> { normal((2, 3), &mut stream(6, 9)) };
         let other = move || time() + 1.0;
-        e.case("random h [2, 3, 3, 3], time [2, 3]", move |f| f(&h(), &time()), with_time(&h(), &time(), |(n, _, _, c)| [n, c]))
-            .holds(
-                "the same h at two times",
-                move |f| f(&h(), &other()) - f(&h(), &time()),
-                "two different outputs",
-                |change| if change.numbers.iter().any(|&d| d != 0.0) { Ok(()) } else { Err("they are the same".into()) },
-            )
-            .mistake(museum::B14, |h, _| h.clone())
-            .mistake("every image gets the time of the first one", |h, time| with_time(h, time, |(_, _, _, c)| [0, c]))
-            .mistake("the time is added along the columns, not along the channels", |h, time| {
-                with_time(h, time, |(n, _, j, _)| [n, j])
-            })
-            .hint("Shapes: h [N, H, W, C], time [N, C]. The time needs two axes of length 1 in the middle.")
-            .hint("time.clone().insert_axis(Axis(1)).insert_axis(Axis(1)) is [N, 1, 1, C], and `+` broadcasts it.")
-    };
+        e.case(
+            "random h [2, 3, 3, 3], time [2, 3]",
+            move |f| f(&h(), &time()),
+            with_time(&h(), &time(), |(n, _, _, c)| [n, c]),
+        )
+        .holds(
+            "the same h at two times",
+            move |f| f(&h(), &other()) - f(&h(), &time()),
+            "two different outputs",
+            |change| {
+                if change.numbers.iter().any(|&d| d != 0.0) {
+                    Ok(())
+                } else {
+                    Err("they are the same".into())
+                }
+            },
+        )
+        .mistake(museum::B14, |h, _| h.clone())
+        .mistake("every image gets the time of the first one", |h, time| {
+            with_time(h, time, |(_, _, _, c)| [0, c])
+        })
+        .mistake("the time is added along the columns, not along the channels", |h, time| {
+            with_time(h, time, |(n, _, j, _)| [n, j])
+        })
+        .hint("Shapes: h [N, H, W, C], time [N, C]. The time needs two axes of length 1 in the middle.")
+        .hint(
+            "time.clone().insert_axis(Axis(1)).insert_axis(Axis(1)) is [N, 1, 1, C], and `+` broadcasts it.",
+        )
+    }
 
-    /// `first_loss(alpha_bar, m)`: the expected loss per number of a network that says 0, for the targets ε, x_0 and v.
-    first_loss: fn(f64, f64) -> [f64; 3] = |e| {
+    pub(super) fn first_loss(e: Exercise<FirstLoss>) -> Exercise<FirstLoss> {
         let truth = |alpha_bar: f64, m: f64| [1.0, m, alpha_bar + (1.0 - alpha_bar) * m];
         e.case("ᾱ = 0.5, m = 0.25", |f| f(0.5, 0.25), truth(0.5, 0.25))
             .case("ᾱ = 0.9, m = 0.69, as for our garments", |f| f(0.9, 0.69), truth(0.9, 0.69))
-            .case("ᾱ = 0.00004, the last step of the paper's schedule", |f| f(0.00004, 0.69), truth(0.00004, 0.69))
+            .case(
+                "ᾱ = 0.00004, the last step of the paper's schedule",
+                |f| f(0.00004, 0.69),
+                truth(0.00004, 0.69),
+            )
             .mistake("the two parts of v are exchanged: √ᾱ goes with ε", |alpha_bar, m| {
                 [1.0, m, (1.0 - alpha_bar) + alpha_bar * m]
             })
@@ -211,5 +253,5 @@ exercises! {
             .hint("The loss is the mean of (target − 0)². What is the mean square of ε?")
             .hint("In v² the mixed term has mean 0: ε is drawn independently of x_0, and its mean is 0.")
             .hint("[1, m, ᾱ · 1 + (1 − ᾱ) · m]")
-    };
+    }
 }

@@ -16,22 +16,50 @@ type GoOn = fn(&str, &Dataset, u64) -> Trainer;
 /// `nearest_garment(sample, training)`.
 type Nearest = fn(&Array2<f64>, &Array3<f64>) -> (usize, f64);
 
+type ToLevel = fn(f64) -> usize;
+type Plateau = fn() -> f64;
+type Cause = fn(usize) -> char;
+
 exercises! {
     /// `to_level(x)`: the grey level of a pixel.
-    to_level: fn(f64) -> usize = |e| e
-        .case("x = 0.9, which is level 242.25", |f| f(0.9), 242)
-        .case("x = 1.7, outside", |f| f(1.7), 255)
-        .case("x = -3, outside", |f| f(-3.0), 0)
-        .case("x = -0.005, which is level 126.86", |f| f(-0.005), 127)
-        .case("how many of the 256 levels do not survive the round trip", |f| (0..256).filter(|&k| f(k as f64 / 127.5 - 1.0) != k).count(), 0)
-        .mistake("levels are counted from [0, 1]", |x| (x * 255.0).round().clamp(0.0, 255.0) as usize)
-        .mistake("what lies outside is not clamped", |x| (127.5 * (x + 1.0)).round() as i64 as usize % 256)
-        .mistake("cut off instead of rounded, which darkens by half a level", |x| (127.5 * (x + 1.0)).clamp(0.0, 255.0) as usize)
-        .hint("It is the inverse of x = k/127.5 − 1, then made a whole number between 0 and 255.")
-        .hint("`(127.5 * (x + 1.0)).round().clamp(0.0, 255.0) as usize`");
-
+    to_level: ToLevel;
     /// `plateau()`: the loss of the shipped network's training after many steps.
-    plateau: fn() -> f64 = |e| {
+    plateau: Plateau;
+    /// `go_on(file, data, steps)`: a run that is taken up from its checkpoint.
+    go_on: GoOn;
+    /// `nearest_garment(sample, training)`: index of the nearest training image or its mirror image, and its distance.
+    nearest_garment: Nearest;
+    /// `cause(patient)`: the letter of what was done wrong to each of five sick checkpoints.
+    cause: Cause;
+}
+
+/// Cases, mistakes and hints.
+mod define {
+    use super::*;
+    use crate::check::Exercise;
+
+    pub(super) fn to_level(e: Exercise<ToLevel>) -> Exercise<ToLevel> {
+        e.case("x = 0.9, which is level 242.25", |f| f(0.9), 242)
+            .case("x = 1.7, outside", |f| f(1.7), 255)
+            .case("x = -3, outside", |f| f(-3.0), 0)
+            .case("x = -0.005, which is level 126.86", |f| f(-0.005), 127)
+            .case(
+                "how many of the 256 levels do not survive the round trip",
+                |f| (0..256).filter(|&k| f(k as f64 / 127.5 - 1.0) != k).count(),
+                0,
+            )
+            .mistake("levels are counted from [0, 1]", |x| (x * 255.0).round().clamp(0.0, 255.0) as usize)
+            .mistake("what lies outside is not clamped", |x| {
+                (127.5 * (x + 1.0)).round() as i64 as usize % 256
+            })
+            .mistake("cut off instead of rounded, which darkens by half a level", |x| {
+                (127.5 * (x + 1.0)).clamp(0.0, 255.0) as usize
+            })
+            .hint("It is the inverse of x = k/127.5 − 1, then made a whole number between 0 and 255.")
+            .hint("`(127.5 * (x + 1.0)).round().clamp(0.0, 255.0) as usize`")
+    }
+
+    pub(super) fn plateau(e: Exercise<Plateau>) -> Exercise<Plateau> {
         let step = class_constant("plateau", &[7000.0, 6000.0, 6500.0, 5500.0]);
         let log = shipped_log(&checkpoint::GARMENTS).expect("a shipped log");
         let near = log.iter().filter(|row| (row.step as f64 - step).abs() <= 250.0).map(|row| row.loss);
@@ -47,10 +75,9 @@ exercises! {
             .mistake("a loss that falls as 1/steps: it did not between 200 and 500 either", || 0.0037)
             .hint("From step 250 to 500 it fell from 0.064 to 0.051. Such curves look straight when the steps, too, are on a logarithmic axis, until they bend.")
             .hint("Fourteen times as many steps win about a quarter.")
-    };
+    }
 
-    /// `go_on(file, data, steps)`: a run that is taken up from its checkpoint.
-    go_on: GoOn = |e| {
+    pub(super) fn go_on(e: Exercise<GoOn>) -> Exercise<GoOn> {
         let resumed = |f: GoOn, before: u64, steps: u64| {
             let file = Checkpoint::after(before);
             let trainer = f(&file.path.to_string_lossy(), &ramps(), steps);
@@ -80,10 +107,9 @@ exercises! {
             })
             .hint("`Trainer::load(file.as_ref())` gives a `Result`; `trainer.adam.steps` is how many steps it has taken.")
             .hint("While fewer than `steps` steps are taken, call `trainer.step(data)` and unwrap its result.")
-    };
+    }
 
-    /// `nearest_garment(sample, training)`: index of the nearest training image or its mirror image, and its distance.
-    nearest_garment: Nearest = |e| {
+    pub(super) fn nearest_garment(e: Exercise<Nearest>) -> Exercise<Nearest> {
         let training: Array3<f64> = normal((7, 4, 4), &mut stream(10, 1));
         let near = |n: usize| {
             let noise: Array2<f64> = normal((4, 4), &mut stream(10, 2));
@@ -107,11 +133,11 @@ exercises! {
             .mistake("mirrored top to bottom, not left to right", |sample, training| nearest(sample, training, euclid, |x| x.slice(s![..;-1, ..]).to_owned()))
             .hint("The distance of a sample from an image is the smaller of two: as it is, and mirrored left to right, `x.slice(s![.., ..;-1])`.")
             .hint("`training.outer_iter().enumerate()` gives index and image; keep the pair with the smallest √Σ(a − b)².")
-    };
+    }
 
-    /// `cause(patient)`: the letter of what was done wrong to each of five sick checkpoints.
-    cause: fn(usize) -> char = |e| {
-        let letters: Vec<String> = Illness::ALL.iter().map(|i| format!("- `{}`: {};", i.letter(), i.cause())).collect();
+    pub(super) fn cause(e: Exercise<Cause>) -> Exercise<Cause> {
+        let letters: Vec<String> =
+            Illness::ALL.iter().map(|i| format!("- `{}`: {};", i.letter(), i.cause())).collect();
         let e = e.task(format!(
             "What was done wrong to patients 1 to 5? Each of these was done to one of them:\n\n{}",
             letters.join("\n").trim_end_matches(';')
@@ -124,7 +150,7 @@ exercises! {
         .mistake("an output that is nothing and one that does not change are two things", |patient| other(patient, 2))
         .hint("`println!(\"{}\", doctor(&sick(1, &trainer)))` for each of the five; one ✗ may bring others with it.")
         .hint("A short chain is a number of the schedule, a cold average one of the averaged weights; for `b` and `e` see which tensors are named.")
-    };
+    }
 }
 
 /// Right but for one patient, whose letter is another one's: the first patient's that comes `by` illnesses later.

@@ -71,9 +71,30 @@ fn threshold() -> f64 {
     class_constant("invisible_bits", &[5.0, 4.0, 3.0, 6.0, 8.0])
 }
 
+type OneTEstimate = fn(f64, usize, &[f64]) -> [f64; 2];
+type BestTimes = fn(&[f64]) -> Vec<f64>;
+type RateCurve = fn(f64, &[f64]) -> Vec<f64>;
+type InvisibleBits = fn() -> f64;
+
 exercises! {
     /// `prior_bits(x0, schedule)`: L_T in bits per dimension, the mean over the images.
-    prior_bits: PriorBits = |e| {
+    prior_bits: PriorBits;
+    /// `one_t_estimate(prior, steps, drawn)`: L_T + T · mean, and its standard error.
+    one_t_estimate: OneTEstimate;
+    /// `best_times(mean_squares)`: p_t ∝ √(E L_t²).
+    best_times: BestTimes;
+    /// `rate_curve(prior, terms)`: what has been sent when the receiver holds x_t.
+    rate_curve: RateCurve;
+    /// `guess()`: the bits per dimension that are paid after x̂_0 is within some grey levels.
+    invisible_bits: InvisibleBits;
+}
+
+/// Cases, mistakes and hints.
+mod define {
+    use super::*;
+    use crate::check::Exercise;
+
+    pub(super) fn prior_bits(e: Exercise<PriorBits>) -> Exercise<PriorBits> {
         let on = |schedule: fn() -> Schedule| move |f: PriorBits| f(&images(), &schedule());
         let expected = |schedule: Schedule| bits_per_dim(L_T(&schedule, &images()).sum() / 3.0, 16);
         e.case("T = 50 with the β range of T = 1000", on(|| Schedule::linear(50)), expected(Schedule::linear(50)))
@@ -93,10 +114,10 @@ exercises! {
             })
             .hint("q(x_T|x_0) = N(√ᾱ_T x_0, 1 − ᾱ_T) for each pixel, and p(x_T) = N(0, 1). `kl_normal` takes log variances.")
             .hint("The sum over pixels and images, divided by N · D · ln 2, where N · D is `x0.len()`.")
-    };
+    }
 
-    /// `one_t_estimate(prior, steps, drawn)`: L_T + T · mean, and its standard error.
-    one_t_estimate: fn(f64, usize, &[f64]) -> [f64; 2] = |e| e
+    pub(super) fn one_t_estimate(e: Exercise<OneTEstimate>) -> Exercise<OneTEstimate> {
+        e
         .case("L_T = 0.1, T = 4, drawn 1.5, 0.5", |f| f(0.1, 4, &[1.5, 0.5]), [4.1, 2.0])
         .case("L_T = 0.1, T = 1000, drawn 0.003 five times", |f| f(0.1, 1000, &[0.003; 5]), [3.1, 0.0])
         .holds("10,000 uniform t of a chain of 100 steps", |f| f(0.0, 100, &drawn(10_000)), "the truth within 3.9 standard errors",
@@ -128,47 +149,58 @@ exercises! {
             [prior + steps as f64 * n * mean, steps as f64 * n * error]
         })
         .hint("The mean of the draws estimates the mean of the T terms. The bound needs their sum.")
-        .hint("Standard error of a mean: the standard deviation (with n − 1) divided by √n. What multiplies the mean multiplies its error.");
+        .hint("Standard error of a mean: the standard deviation (with n − 1) divided by √n. What multiplies the mean multiplies its error.")
+    }
 
-    /// `best_times(mean_squares)`: p_t ∝ √(E L_t²).
-    best_times: fn(&[f64]) -> Vec<f64> = |e| e
-        .case("E[L_t²] = 9, 1", |f| f(&[9.0, 1.0]), [0.75, 0.25])
-        .case("E[L_t²] = 4, 4, 4, 4", |f| f(&[4.0; 4]), [0.25; 4])
-        .holds("terms of 100 steps that fall like 1/t²", |f| {
-                let mean = falling();
-                let squares: Vec<f64> = mean.iter().map(|l| 1.2 * l * l).collect();
-                variance(&f(&squares), &mean, &squares) / variance(&[0.01; 100], &mean, &squares)
-            }, "a variance below a tenth of that of uniform t", |value| {
-                let ratio = value.number();
-                if ratio < 0.1 { Ok(()) } else { Err(format!("it is {ratio:.3} of it")) }
+    pub(super) fn best_times(e: Exercise<BestTimes>) -> Exercise<BestTimes> {
+        e.case("E[L_t²] = 9, 1", |f| f(&[9.0, 1.0]), [0.75, 0.25])
+            .case("E[L_t²] = 4, 4, 4, 4", |f| f(&[4.0; 4]), [0.25; 4])
+            .holds(
+                "terms of 100 steps that fall like 1/t²",
+                |f| {
+                    let mean = falling();
+                    let squares: Vec<f64> = mean.iter().map(|l| 1.2 * l * l).collect();
+                    variance(&f(&squares), &mean, &squares) / variance(&[0.01; 100], &mean, &squares)
+                },
+                "a variance below a tenth of that of uniform t",
+                |value| {
+                    let ratio = value.number();
+                    if ratio < 0.1 { Ok(()) } else { Err(format!("it is {ratio:.3} of it")) }
+                },
+            )
+            .mistake("the root is missing", |mean_squares| proportional(mean_squares, |m| m))
+            .mistake("the probabilities don't sum to 1", |mean_squares| {
+                mean_squares.iter().map(|m| m.sqrt()).collect()
             })
-        .mistake("the root is missing", |mean_squares| proportional(mean_squares, |m| m))
-        .mistake("the probabilities don't sum to 1", |mean_squares| mean_squares.iter().map(|m| m.sqrt()).collect())
-        .mistake("small terms most often: it is the large ones that must be seen", |mean_squares| {
-            proportional(mean_squares, |m| 1.0 / m.sqrt())
-        })
-        .mistake("every t alike", |mean_squares| proportional(mean_squares, |_| 1.0))
-        .hint("The root of each, divided by the sum of the roots.");
+            .mistake("small terms most often: it is the large ones that must be seen", |mean_squares| {
+                proportional(mean_squares, |m| 1.0 / m.sqrt())
+            })
+            .mistake("every t alike", |mean_squares| proportional(mean_squares, |_| 1.0))
+            .hint("The root of each, divided by the sum of the roots.")
+    }
 
-    /// `rate_curve(prior, terms)`: what has been sent when the receiver holds x_t.
-    rate_curve: fn(f64, &[f64]) -> Vec<f64> = |e| e
-        .case("L_T = 0.5, terms 4, 2, 1", |f| f(0.5, &[4.0, 2.0, 1.0]), [3.5, 1.5, 0.5])
-        .case("L_T = 0.1, one term: L_0 = 7", |f| f(0.1, &[7.0]), [0.1])
-        .case("L_T = 0.01, 100 terms: what is sent at t = 1, and L_0, make the bound", |f| {
-                f(0.01, &falling()).first().map_or(f64::NAN, |rate| rate + falling()[0])
-            }, 0.01 + falling().iter().sum::<f64>())
-        .mistake("the step t → t − 1 is counted before it is taken", |prior, terms| {
-            (0..terms.len()).map(|i| prior + terms[i..].iter().sum::<f64>()).collect()
-        })
-        .mistake("L_T is left out", |_, terms| (0..terms.len()).map(|i| terms[i + 1..].iter().sum()).collect())
-        .mistake("summed from t = 1 up: the chain is sent from x_T down", |prior, terms| {
-            (0..terms.len()).map(|i| prior + terms[..=i].iter().sum::<f64>()).collect()
-        })
-        .hint("Who holds x_T has paid L_T and nothing else: the last entry is `prior`.")
-        .hint("Entry t − 1 is L_T + Σ over s > t of L_{s−1}, which is `terms[s − 1]`: so `terms[t..]`.");
+    pub(super) fn rate_curve(e: Exercise<RateCurve>) -> Exercise<RateCurve> {
+        e.case("L_T = 0.5, terms 4, 2, 1", |f| f(0.5, &[4.0, 2.0, 1.0]), [3.5, 1.5, 0.5])
+            .case("L_T = 0.1, one term: L_0 = 7", |f| f(0.1, &[7.0]), [0.1])
+            .case(
+                "L_T = 0.01, 100 terms: what is sent at t = 1, and L_0, make the bound",
+                |f| f(0.01, &falling()).first().map_or(f64::NAN, |rate| rate + falling()[0]),
+                0.01 + falling().iter().sum::<f64>(),
+            )
+            .mistake("the step t → t − 1 is counted before it is taken", |prior, terms| {
+                (0..terms.len()).map(|i| prior + terms[i..].iter().sum::<f64>()).collect()
+            })
+            .mistake("L_T is left out", |_, terms| {
+                (0..terms.len()).map(|i| terms[i + 1..].iter().sum()).collect()
+            })
+            .mistake("summed from t = 1 up: the chain is sent from x_T down", |prior, terms| {
+                (0..terms.len()).map(|i| prior + terms[..=i].iter().sum::<f64>()).collect()
+            })
+            .hint("Who holds x_T has paid L_T and nothing else: the last entry is `prior`.")
+            .hint("Entry t − 1 is L_T + Σ over s > t of L_{s−1}, which is `terms[s − 1]`: so `terms[t..]`.")
+    }
 
-    /// `guess()`: the bits per dimension that are paid after x̂_0 is within some grey levels.
-    invisible_bits: fn() -> f64 = |e| {
+    pub(super) fn invisible_bits(e: Exercise<InvisibleBits>) -> Exercise<InvisibleBits> {
         let rmse = threshold();
         let (before, after, decoder) = price(rmse);
         e.task(format!("The receiver's guess $\\hat x_0(x_t)$ comes within **{rmse} grey levels** (RMSE) of the image. How many bits/dim of the whole bound, $L_0$ included, are still to be paid? The check compares with the full run (32 images, σ² = β, the bound is {:.2} bits/dim); 15 % off is near enough.", before + after + decoder))
@@ -181,5 +213,5 @@ exercises! {
             .mistake("only L_0: some of the rate is paid after it too", || price(threshold()).2)
             .hint("Walk down `rate_distortion(&bounds[0])` to the first point whose `rmse.mean` is small enough, and see what its rate is.")
             .hint("The whole bound minus the rate at that point.")
-    };
+    }
 }

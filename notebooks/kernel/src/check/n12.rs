@@ -80,12 +80,33 @@ fn runs() -> (&'static str, &'static str) {
     )
 }
 
+type LogVarianceAndSlope = fn(f64, f64, f64) -> [f64; 2];
+type ShareOfDecoder = fn() -> f64;
+
 exercises! {
     /// `x0_estimate(x_t, eps_hat, alpha_bar)`: x̂_0 of Eq. 15, clipped to [−1, 1].
-    x0_estimate: X0Estimate = |e| {
-        let at = |t: usize, share: f64| move |f: X0Estimate| {
-            let (x_t, eps_hat, alpha_bar) = guess(t, share);
-            f(&x_t, &eps_hat, alpha_bar)
+    x0_estimate: X0Estimate;
+    /// `mixed_latent(x0, x0_prime, lambda, alpha_bar, eps, eps_prime)`: x̄_t = (1 − λ) x_t + λ x'_t.
+    mixed_latent: MixedLatent;
+    /// `log_variance_and_slope(v, beta, beta_tilde)`: log σ² of the learned range, and its derivative by v.
+    log_variance_and_slope: LogVarianceAndSlope;
+    /// `hybrid_gradient(d_simple, d_vlb, lambda)`: the gradient of L_simple + λ L_vlb, where L_vlb can't move the mean.
+    hybrid_gradient: HybridGradient;
+    /// `read()`: which share of the gain of one run over another is L_0's.
+    share_of_decoder: ShareOfDecoder;
+}
+
+/// Cases, mistakes and hints.
+mod define {
+    use super::*;
+    use crate::check::Exercise;
+
+    pub(super) fn x0_estimate(e: Exercise<X0Estimate>) -> Exercise<X0Estimate> {
+        let at = |t: usize, share: f64| {
+            move |f: X0Estimate| {
+                let (x_t, eps_hat, alpha_bar) = guess(t, share);
+                f(&x_t, &eps_hat, alpha_bar)
+            }
         };
         let expected = |t: usize, share: f64| {
             let (x_t, eps_hat, alpha_bar) = guess(t, share);
@@ -94,78 +115,101 @@ exercises! {
         e.case("t = 300, ε̂ = ε: the image comes back", at(300, 1.0), image(1))
             .case("t = 300, ε̂ = 0.9 ε", at(300, 0.9), expected(300, 0.9))
             .case("t = 1000, ε̂ = 0.99 ε", at(1000, 0.99), expected(1000, 0.99))
-            .mistake(museum::B5, |x_t, eps_hat, alpha_bar| clamped((x_t - (1.0 - alpha_bar) * eps_hat) / alpha_bar.sqrt()))
-            .mistake("the noise is taken away, but the image is still √ᾱ_t of its size", |x_t, eps_hat, alpha_bar| {
-                clamped(unclipped(x_t, eps_hat, alpha_bar) * alpha_bar.sqrt())
+            .mistake(museum::B5, |x_t, eps_hat, alpha_bar| {
+                clamped((x_t - (1.0 - alpha_bar) * eps_hat) / alpha_bar.sqrt())
             })
-            .mistake("the noise is added, not taken away", |x_t, eps_hat, alpha_bar| clamped(unclipped(x_t, &-eps_hat, alpha_bar)))
+            .mistake(
+                "the noise is taken away, but the image is still √ᾱ_t of its size",
+                |x_t, eps_hat, alpha_bar| clamped(unclipped(x_t, eps_hat, alpha_bar) * alpha_bar.sqrt()),
+            )
+            .mistake("the noise is added, not taken away", |x_t, eps_hat, alpha_bar| {
+                clamped(unclipped(x_t, &-eps_hat, alpha_bar))
+            })
             .mistake(museum::B15, unclipped)
             .hint("Solve x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε for x_0, with ε̂ in the place of ε.")
             .hint("`.mapv(|x| x.clamp(-1.0, 1.0))` clips.")
-    };
+    }
 
-    /// `mixed_latent(x0, x0_prime, lambda, alpha_bar, eps, eps_prime)`: x̄_t = (1 − λ) x_t + λ x'_t.
-    mixed_latent: MixedLatent = |e| {
-        let at = |lambda: f64, alpha_bar: f64| move |f: MixedLatent| {
-            f(&image(0), &image(1), lambda, alpha_bar, &noise(0), &noise(1))
+    pub(super) fn mixed_latent(e: Exercise<MixedLatent>) -> Exercise<MixedLatent> {
+        let at = |lambda: f64, alpha_bar: f64| {
+            move |f: MixedLatent| f(&image(0), &image(1), lambda, alpha_bar, &noise(0), &noise(1))
         };
         let (x_t, x_t_prime) = (diffused(&image(0), 0.3, &noise(0)), diffused(&image(1), 0.3, &noise(1)));
         e.case("λ = 0, ᾱ_t = 0.3: x_t itself", at(0.0, 0.3), x_t.clone())
             .case("λ = 1, ᾱ_t = 0.3: x'_t itself", at(1.0, 0.3), x_t_prime.clone())
             .case("λ = 0.25, ᾱ_t = 0.3", at(0.25, 0.3), between(&x_t, &x_t_prime, 0.25))
-            .case("λ = 0.25, ᾱ_t = 1, where pixels are mixed", at(0.25, 1.0), between(&image(0), &image(1), 0.25))
+            .case(
+                "λ = 0.25, ᾱ_t = 1, where pixels are mixed",
+                at(0.25, 1.0),
+                between(&image(0), &image(1), 0.25),
+            )
             .mistake(museum::B11, |x0, x0_prime, lambda, alpha_bar, eps, eps_prime| {
                 between(&diffused(x0_prime, alpha_bar, eps_prime), &diffused(x0, alpha_bar, eps), lambda)
             })
-            .mistake("both latents are made from x_0: the paper's text has lost a prime", |x0, _, lambda, alpha_bar, eps, eps_prime| {
-                between(&diffused(x0, alpha_bar, eps), &diffused(x0, alpha_bar, eps_prime), lambda)
-            })
-            .mistake("pixels are mixed and noised once: each image has a noise of its own", |x0, x0_prime, lambda, alpha_bar, eps, _| {
-                diffused(&between(x0, x0_prime, lambda), alpha_bar, eps)
-            })
+            .mistake(
+                "both latents are made from x_0: the paper's text has lost a prime",
+                |x0, _, lambda, alpha_bar, eps, eps_prime| {
+                    between(&diffused(x0, alpha_bar, eps), &diffused(x0, alpha_bar, eps_prime), lambda)
+                },
+            )
+            .mistake(
+                "pixels are mixed and noised once: each image has a noise of its own",
+                |x0, x0_prime, lambda, alpha_bar, eps, _| {
+                    diffused(&between(x0, x0_prime, lambda), alpha_bar, eps)
+                },
+            )
             .mistake("a latent is mixed with an image", |x0, x0_prime, lambda, alpha_bar, eps, _| {
                 between(&diffused(x0, alpha_bar, eps), x0_prime, lambda)
             })
             .hint("Three lines: x_t from x_0 and ε, x'_t from x'_0 and ε', then the mixture.")
             .hint("λ = 0 must give x_t, and λ = 1 must give x'_t.")
-    };
+    }
 
-    /// `log_variance_and_slope(v, beta, beta_tilde)`: log σ² of the learned range, and its derivative by v.
-    log_variance_and_slope: fn(f64, f64, f64) -> [f64; 2] = |e| {
+    pub(super) fn log_variance_and_slope(e: Exercise<LogVarianceAndSlope>) -> Exercise<LogVarianceAndSlope> {
         let range = (0.02_f64 / 0.005).ln();
-        e.case("v = 0, β = 0.02, β̃ = 0.005: the geometric mean", |f| f(0.0, 0.02, 0.005), [0.01_f64.ln(), 0.5 * range])
-            .case("v = 1, β = 0.02, β̃ = 0.005: σ² = β", |f| f(1.0, 0.02, 0.005), [0.02_f64.ln(), 0.5 * range])
-            .case("v = −1, β = 0.02, β̃ = 0.005: σ² = β̃", |f| f(-1.0, 0.02, 0.005), [0.005_f64.ln(), 0.5 * range])
-            .case_within(1e-6, "v = 0.3: the slope against a central difference", |f| {
-                    let [h, slope] = [1e-4, f(0.3, 0.02, 0.005)[1]];
-                    (f(0.3 + h, 0.02, 0.005)[0] - f(0.3 - h, 0.02, 0.005)[0]) / (2.0 * h) / slope
-                }, 1.0)
-            .mistake("variances are mixed, not their logarithms", |v, beta, beta_tilde| {
-                let f = 0.5 * (v + 1.0);
-                let variance = f * beta + (1.0 - f) * beta_tilde;
-                [variance.ln(), 0.5 * (beta - beta_tilde) / variance]
-            })
-            .mistake("v is taken for the share: it runs from −1 to 1", |v, beta, beta_tilde| {
-                [v * beta.ln() + (1.0 - v) * beta_tilde.ln(), (beta / beta_tilde).ln()]
-            })
-            .mistake("the slope by the share, not by v: a factor of ½ is missing", |v, beta, beta_tilde| {
-                let f = 0.5 * (v + 1.0);
-                [f * beta.ln() + (1.0 - f) * beta_tilde.ln(), (beta / beta_tilde).ln()]
-            })
-            .mistake("β and β̃ are swapped", |v, beta, beta_tilde| {
-                let f = 0.5 * (v + 1.0);
-                [f * beta_tilde.ln() + (1.0 - f) * beta.ln(), 0.5 * (beta_tilde / beta).ln()]
-            })
-            .hint("The share of log β is f = (v + 1)/2, that of log β̃ the rest.")
-            .hint("log σ² is linear in v: its slope is ½ (log β − log β̃).")
-    };
+        e.case(
+            "v = 0, β = 0.02, β̃ = 0.005: the geometric mean",
+            |f| f(0.0, 0.02, 0.005),
+            [0.01_f64.ln(), 0.5 * range],
+        )
+        .case("v = 1, β = 0.02, β̃ = 0.005: σ² = β", |f| f(1.0, 0.02, 0.005), [0.02_f64.ln(), 0.5 * range])
+        .case("v = −1, β = 0.02, β̃ = 0.005: σ² = β̃", |f| f(-1.0, 0.02, 0.005), [0.005_f64.ln(), 0.5 * range])
+        .case_within(
+            1e-6,
+            "v = 0.3: the slope against a central difference",
+            |f| {
+                let [h, slope] = [1e-4, f(0.3, 0.02, 0.005)[1]];
+                (f(0.3 + h, 0.02, 0.005)[0] - f(0.3 - h, 0.02, 0.005)[0]) / (2.0 * h) / slope
+            },
+            1.0,
+        )
+        .mistake("variances are mixed, not their logarithms", |v, beta, beta_tilde| {
+            let f = 0.5 * (v + 1.0);
+            let variance = f * beta + (1.0 - f) * beta_tilde;
+            [variance.ln(), 0.5 * (beta - beta_tilde) / variance]
+        })
+        .mistake("v is taken for the share: it runs from −1 to 1", |v, beta, beta_tilde| {
+            [v * beta.ln() + (1.0 - v) * beta_tilde.ln(), (beta / beta_tilde).ln()]
+        })
+        .mistake("the slope by the share, not by v: a factor of ½ is missing", |v, beta, beta_tilde| {
+            let f = 0.5 * (v + 1.0);
+            [f * beta.ln() + (1.0 - f) * beta_tilde.ln(), (beta / beta_tilde).ln()]
+        })
+        .mistake("β and β̃ are swapped", |v, beta, beta_tilde| {
+            let f = 0.5 * (v + 1.0);
+            [f * beta_tilde.ln() + (1.0 - f) * beta.ln(), 0.5 * (beta_tilde / beta).ln()]
+        })
+        .hint("The share of log β is f = (v + 1)/2, that of log β̃ the rest.")
+        .hint("log σ² is linear in v: its slope is ½ (log β − log β̃).")
+    }
 
-    /// `hybrid_gradient(d_simple, d_vlb, lambda)`: the gradient of L_simple + λ L_vlb, where L_vlb can't move the mean.
-    hybrid_gradient: HybridGradient = |e| {
+    pub(super) fn hybrid_gradient(e: Exercise<HybridGradient>) -> Exercise<HybridGradient> {
         let (simple, vlb) = gradients();
-        let run = |lambda: f64| move |f: HybridGradient| {
-            let (simple, vlb) = gradients();
-            f(&simple, &vlb, lambda)
+        let run = |lambda: f64| {
+            move |f: HybridGradient| {
+                let (simple, vlb) = gradients();
+                f(&simple, &vlb, lambda)
+            }
         };
         e.case("one image of 2×3 pixels and a channel, λ = 0.5", run(0.5), added(&simple, &vlb, 0.5, (0.0, 1.0)))
             .case("λ = 0.001: the mean's half", move |f| Value::from(run(0.001)(f).slice(s![.., .., .., ..1]).to_owned()),
@@ -180,10 +224,9 @@ exercises! {
             .mistake("the variance learns nothing", |simple, vlb, lambda| added(simple, vlb, lambda, (0.0, 0.0)))
             .hint("The first half of the channels is the mean's: there the answer is d_simple. In the second it is λ d_vlb.")
             .hint("`slice_mut(s![.., .., .., c..]).assign(&…)` with c half the number of channels.")
-    };
+    }
 
-    /// `read()`: which share of the gain of one run over another is L_0's.
-    share_of_decoder: fn() -> f64 = |e| {
+    pub(super) fn share_of_decoder(e: Exercise<ShareOfDecoder>) -> Exercise<ShareOfDecoder> {
         let (better, worse) = runs();
         let (total, decoder) = gain(runs());
         e.task(format!("`{better}` has a lower bound than `{worse}`. Which share of the gain in bits/dim comes from $L_0$, the column *distortion*? (1 is all of it; within 0.05.)"))
@@ -198,5 +241,5 @@ exercises! {
                 run.column("distortion")[0] / run.column("bits_per_dim")[0]
             })
             .hint("Two differences, and their ratio. The bound is rate + distortion.")
-    };
+    }
 }
