@@ -10,7 +10,7 @@ use ddpm::nn::{Conv2d, GroupNorm};
 use ddpm::params::Params;
 use ddpm::rng::{normal, stream};
 use ddpm::tensor::{Tensor2, Tensor4};
-use ddpm::unet::{GROUP, Unet, UnetConfig};
+use ddpm::unet::{GROUP_SIZE, Unet, UnetConfig};
 use std::hint::black_box;
 
 fn matrix(rows: usize, columns: usize) -> Tensor2 {
@@ -61,9 +61,9 @@ fn kernel(c: &mut Criterion) {
 /// The layers of the shipped network's three levels, on a group of images.
 fn layers(c: &mut Criterion) {
     for (side, channels) in [(28, 32), (14, 64), (7, 128)] {
-        let x: Tensor4 = normal((GROUP, side, side, channels), &mut stream(1, 0));
+        let x: Tensor4 = normal((GROUP_SIZE, side, side, channels), &mut stream(1, 0));
         let conv = Conv2d::new(channels, channels, 3, 1.0, &mut stream(1, 1));
-        let flops = (2 * 9 * GROUP * side * side * channels * channels) as u64;
+        let flops = (2 * 9 * GROUP_SIZE * side * side * channels * channels) as u64;
         let mut group = c.benchmark_group(format!("{channels} channels at {side}x{side}"));
         group.sample_size(20).throughput(Throughput::Elements(flops));
         group.bench_function("convolution", |bench| bench.iter(|| conv.infer(black_box(&x))));
@@ -84,10 +84,10 @@ fn layers(c: &mut Criterion) {
 /// The shipped network's shape on a group of images.
 fn network(c: &mut Criterion) {
     let unet = Unet::new(&UnetConfig::paper(28, 1, &[32, 64, 128], 1, 8), &mut stream(2, 0));
-    let flops = GROUP as u64 * unet.flops(28, 28);
-    let x: Tensor4 = normal((GROUP, 28, 28, 1), &mut stream(2, 1));
-    let t = [500; GROUP];
-    let mut group = c.benchmark_group(format!("U-Net, {GROUP} images"));
+    let flops = GROUP_SIZE as u64 * unet.flops(28, 28);
+    let x: Tensor4 = normal((GROUP_SIZE, 28, 28, 1), &mut stream(2, 1));
+    let t = [500; GROUP_SIZE];
+    let mut group = c.benchmark_group(format!("U-Net, {GROUP_SIZE} images"));
     group.sample_size(20).throughput(Throughput::Elements(flops));
     group.bench_function("inference", |bench| bench.iter(|| unet.infer(black_box(&x), &t)));
     group.throughput(Throughput::Elements(3 * flops));

@@ -35,7 +35,7 @@ use ndarray_rand::rand::Rng;
 use rayon::prelude::*;
 
 /// Images that go through the network together, outside of training.
-const GROUP: usize = 8;
+const GROUP_SIZE: usize = 8;
 
 /// Encoder and decoder.
 #[derive(Clone, Debug)]
@@ -318,7 +318,7 @@ impl AutoencoderKl {
 
 /// `f` of groups of images side by side, joined again; the network computes in `f32`.
 fn in_groups(x: &Batch, f: impl Fn(Tensor4) -> Tensor4 + Sync) -> Batch {
-    let groups = x.axis_chunks_iter(Axis(0), GROUP).into_par_iter();
+    let groups = x.axis_chunks_iter(Axis(0), GROUP_SIZE).into_par_iter();
     let f = |x: ArrayView4<f64>| {
         let _working = Working::begin();
         f(row_major(&x.mapv(|v| v as f32)).into_owned())

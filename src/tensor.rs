@@ -52,7 +52,7 @@ thread_local! {
 }
 
 /// A tensor of arbitrary numbers, every one of which is about to be overwritten. (In debug builds they are NaN.)
-pub(crate) fn stale<D: Dimension>(shape: impl ShapeBuilder<Dim = D>) -> Array<f32, D> {
+pub(crate) fn scratch<D: Dimension>(shape: impl ShapeBuilder<Dim = D>) -> Array<f32, D> {
     let shape = shape.into_shape_with_order();
     let len = shape.size();
     let free = STOCK.with_borrow_mut(|stock| {
@@ -72,6 +72,31 @@ pub(crate) fn stale<D: Dimension>(shape: impl ShapeBuilder<Dim = D>) -> Array<f3
     Array::from_shape_vec(shape, numbers).expect("as many numbers as the shape has")
 }
 
+/// The numbers of an array in memory, of which layers are written: they make their own tensors, and [`row_major`] has seen
+/// those that come from outside.
+pub trait Contiguous {
+    /// The numbers in the order of the axes.
+    ///
+    /// # Panics
+    /// If they don't lie in memory one after another.
+    fn numbers(&self) -> &[f32];
+
+    /// The same, to write.
+    fn numbers_mut(&mut self) -> &mut [f32];
+}
+
+impl<D: Dimension> Contiguous for ArrayRef<f32, D> {
+    #[track_caller]
+    fn numbers(&self) -> &[f32] {
+        self.as_slice().expect("numbers in memory one after another")
+    }
+
+    #[track_caller]
+    fn numbers_mut(&mut self) -> &mut [f32] {
+        self.as_slice_mut().expect("numbers in memory one after another")
+    }
+}
+
 /// The layers want pixels in memory one after another. What comes from outside may have another layout: a slice, or
 /// channels joined by ndarray.
 pub(crate) fn row_major(x: &Tensor4) -> Cow<'_, Tensor4> {
@@ -80,14 +105,14 @@ pub(crate) fn row_major(x: &Tensor4) -> Cow<'_, Tensor4> {
 
 /// A tensor of zeros.
 pub(crate) fn zeros<D: Dimension>(shape: impl ShapeBuilder<Dim = D>) -> Array<f32, D> {
-    let mut zeros = stale(shape);
+    let mut zeros = scratch(shape);
     zeros.fill(0.0);
     zeros
 }
 
 /// A copy in memory that is at hand.
 pub(crate) fn copy<D: Dimension>(x: &ArrayRef<f32, D>) -> Array<f32, D> {
-    let mut y = stale(x.raw_dim());
+    let mut y = scratch(x.raw_dim());
     y.assign(x);
     y
 }
@@ -112,10 +137,10 @@ mod tests {
 
     #[test]
     fn memory_is_used_again_and_never_trusted() {
-        let x: Tensor2 = stale((64, 64));
+        let x: Tensor2 = scratch((64, 64));
         let address = x.as_ptr();
         recycle(x);
-        let y = stale((4096,));
+        let y = scratch((4096,));
         assert_eq!(y.as_ptr(), address);
         assert!(y.iter().all(|v: &f32| v.is_nan()));
         let z: Tensor1 = zeros((4096,));
@@ -129,7 +154,7 @@ mod tests {
         let kept = || STOCK.with_borrow(|stock| stock.kept);
         recycle(Tensor1::zeros(5000));
         assert_eq!(kept(), 0, "nobody asked for this size");
-        let taken: Vec<Tensor1> = (0..5).map(|_| stale(KEPT / 4)).collect();
+        let taken: Vec<Tensor1> = (0..5).map(|_| scratch(KEPT / 4)).collect();
         taken.into_iter().for_each(recycle);
         assert_eq!(kept(), KEPT);
     }

@@ -19,11 +19,11 @@ use crate::diffusion::{Denoiser, Given, Known, Query};
 use crate::nn::blocks::{add_popped, replace};
 use crate::nn::{
     ClassEmbedding, Conv2d, Conv2dCache, DownBlock, DownBlockCache, GroupNorm, GroupNormCache, MidBlock,
-    MidBlockCache, TimeEmbedding, TimeEmbeddingCache, UpBlock, UpBlockCache, ZERO, activation,
+    MidBlockCache, NEARLY_ZERO, TimeEmbedding, TimeEmbeddingCache, UpBlock, UpBlockCache, activation,
     sinusoidal_embedding,
 };
 use crate::params::params;
-use crate::tensor::{Batch, Tensor2, Tensor4, copy, recycle, row_major};
+use crate::tensor::{Batch, Contiguous, Tensor2, Tensor4, copy, recycle, row_major};
 use crate::threads::{self, Working};
 use ndarray::{ArrayView4, Axis, concatenate};
 use ndarray_rand::rand::Rng;
@@ -34,7 +34,7 @@ use std::borrow::Cow;
 /// Images that go through the network together in training: as many as the widest tile of the matrix product has rows,
 /// so that a tile is one pixel of all of them, and few enough for the cache. Fixed, so that the sums that make a gradient
 /// do not depend on the number of threads.
-pub const GROUP: usize = 8;
+pub const GROUP_SIZE: usize = 8;
 
 /// The network.
 #[derive(Clone, Debug)]
@@ -124,7 +124,7 @@ impl Unet {
             mid_block,
             up_blocks,
             conv_norm_out: GroupNorm::new(first, config.norm_num_groups, config.norm_eps),
-            conv_out: Conv2d::new(first, config.out_channels, 3, ZERO, rng),
+            conv_out: Conv2d::new(first, config.out_channels, 3, NEARLY_ZERO, rng),
         }
     }
 
@@ -171,7 +171,7 @@ impl Unet {
         let (mut temb, time_embedding) = self.time_embedding.forward(self.sinusoids(t));
         self.add_classes(&mut temb, &classes);
         let mut silu_temb = temb.clone();
-        activation::silu(silu_temb.as_slice_mut().expect("contiguous"));
+        activation::silu(silu_temb.numbers_mut());
         let (mut h, conv_in) = self.conv_in.forward(row_major(&x).into_owned());
         let mut skips = vec![copy(&h)];
 
@@ -210,8 +210,8 @@ impl Unet {
         }
         add_popped(&mut dh, &mut Some(&mut d_skips));
 
-        let temb = cache.temb.as_slice().expect("contiguous");
-        activation::silu_backward(temb, d_silu_temb.as_slice_mut().expect("contiguous"));
+        let temb = cache.temb.numbers();
+        activation::silu_backward(temb, d_silu_temb.numbers_mut());
         let d_temb = d_silu_temb;
         if let Some((embedding, grad)) = self.class_embedding.as_ref().zip(grad.class_embedding.as_mut()) {
             embedding.backward(&cache.classes, &d_temb, grad);
@@ -232,7 +232,7 @@ impl Unet {
         let (x, classes) = self.see(x, t, given);
         let mut silu_temb = self.time_embedding.infer(&self.sinusoids(t));
         self.add_classes(&mut silu_temb, &classes);
-        activation::silu(silu_temb.as_slice_mut().expect("contiguous"));
+        activation::silu(silu_temb.numbers_mut());
 
         let mut h = self.conv_in.infer(&row_major(&x));
         let mut skips = vec![copy(&h)];
@@ -319,7 +319,7 @@ fn beside_known(x_t: &Tensor4, known: &Known) -> Tensor4 {
         .into_owned()
 }
 
-/// Groups of at most [`GROUP`] images side by side on all threads; the network computes in `f32`.
+/// Groups of at most [`GROUP_SIZE`] images side by side on all threads; the network computes in `f32`.
 impl Denoiser for Unet {
     #[track_caller]
     fn predict(&self, x_t: &Batch, t: &[usize]) -> Batch {
@@ -332,7 +332,7 @@ impl Denoiser for Unet {
         assert_eq!(t.len(), x_t.len_of(Axis(0)), "U-Net: {} times for {:?}", t.len(), x_t.shape());
         let images = query.numbers();
         // an image's result is the same in any group, so that few images may be shared out to many threads
-        let size = GROUP.min(t.len().div_ceil(rayon::current_num_threads())).max(1);
+        let size = GROUP_SIZE.min(t.len().div_ceil(rayon::current_num_threads())).max(1);
         let infer = |((x, t), images): ((ArrayView4<f64>, &[usize]), &[usize])| {
             let _working = Working::begin();
             self.infer_given(&x.mapv(|v| v as f32), t, &query.given.rows(images))

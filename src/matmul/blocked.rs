@@ -1,6 +1,6 @@
 //! The blocked product: a large B is packed block by block so that what the kernel reads stays in cache.
 
-use super::kernel::{Init, Product, Rows};
+use super::kernel::{Initial, Product, Rows};
 use super::simd::Simd;
 
 /// Depth of a block of B: `KC × 32` numbers are 64 KiB, a panel that streams from L2.
@@ -19,7 +19,7 @@ pub(super) fn product(
     (m, k, n): (usize, usize, usize),
     a: &[f32],
     b: &[f32],
-    init: Init,
+    init: Initial,
     c: &mut [f32],
 ) {
     if m == 0 || n == 0 {
@@ -36,7 +36,7 @@ pub(super) fn product(
     for k0 in (0..k.max(1)).step_by(KC) {
         let kc = KC.min(k - k0);
         pack(&b[k0 * n..(k0 + kc) * n], n, panel, kc, &mut packed);
-        let init = if k0 == 0 { init } else { Init::ACCUMULATE };
+        let init = if k0 == 0 { init } else { Initial::ACCUMULATE };
         // LOOP 2: blocks of rows, whose slice of A stays in L2 …
         for i0 in (0..m).step_by(MC) {
             let rows = Rows::matrix(MC.min(m - i0), k, n);

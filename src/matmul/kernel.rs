@@ -25,33 +25,33 @@ use super::simd::{Simd, simd};
 
 /// What the sums begin with.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Init<'a> {
+pub(crate) struct Initial<'a> {
     /// added to every row of image `i`: `rows[i·stride..][..n]`; with a stride of 0 the same for all
     pub bias: Option<(&'a [f32], usize)>,
     /// whether C is added to; if not, what stood there is never read
     pub accumulate: bool,
 }
 
-impl<'a> Init<'a> {
+impl<'a> Initial<'a> {
     /// `C = A B`
-    pub(crate) const ZERO: Init<'static> = Init { bias: None, accumulate: false };
+    pub(crate) const ZERO: Initial<'static> = Initial { bias: None, accumulate: false };
     /// `C += A B`
-    pub(crate) const ACCUMULATE: Init<'static> = Init { bias: None, accumulate: true };
+    pub(crate) const ACCUMULATE: Initial<'static> = Initial { bias: None, accumulate: true };
 
     /// `C = A B + bias`, the same bias `[n]` for every row
-    pub(crate) fn bias(bias: &'a [f32]) -> Init<'a> {
-        Init { bias: Some((bias, 0)), accumulate: false }
+    pub(crate) fn bias(bias: &'a [f32]) -> Initial<'a> {
+        Initial { bias: Some((bias, 0)), accumulate: false }
     }
 
     /// The same for the images from `first` on.
-    pub(crate) fn of_image(self, first: usize) -> Init<'a> {
-        Init { bias: self.bias.map(|(bias, stride)| (&bias[first * stride..], stride)), ..self }
+    pub(crate) fn of_image(self, first: usize) -> Initial<'a> {
+        Initial { bias: self.bias.map(|(bias, stride)| (&bias[first * stride..], stride)), ..self }
     }
 
     /// The same for the columns from `j` on.
     #[inline(always)]
-    pub(crate) fn from(self, j: usize) -> Init<'a> {
-        Init { bias: self.bias.map(|(bias, stride)| (&bias[j..], stride)), ..self }
+    pub(crate) fn from(self, j: usize) -> Initial<'a> {
+        Initial { bias: self.bias.map(|(bias, stride)| (&bias[j..], stride)), ..self }
     }
 }
 
@@ -109,7 +109,7 @@ pub(crate) struct Product<'a> {
     /// columns of C
     pub n: usize,
     /// what the sums begin with
-    pub init: Init<'a>,
+    pub init: Initial<'a>,
 }
 
 impl Product<'_> {

@@ -14,9 +14,9 @@ pub mod simd;
 mod tests;
 pub(crate) mod transposed;
 
-use crate::tensor::{Tensor2, stale, zeros};
+use crate::tensor::{Tensor2, scratch, zeros};
 use crate::threads;
-use kernel::Init;
+use kernel::Initial;
 use ndarray::{ArrayRef2, ArrayView2, CowArray, Ix2};
 use rayon::prelude::*;
 use std::borrow::Cow;
@@ -53,8 +53,8 @@ pub fn definition(a: &ArrayRef2<f32>, b: &ArrayRef2<f32>) -> Tensor2 {
 #[track_caller]
 pub fn matmul(a: &ArrayRef2<f32>, b: &ArrayRef2<f32>) -> Tensor2 {
     let (m, _, n) = sizes("matmul", a, b);
-    let mut c = stale((m, n));
-    product_into(a.view(), b.view(), Init::ZERO, c.as_slice_mut().expect("a fresh array"));
+    let mut c = scratch((m, n));
+    product_into(a.view(), b.view(), Initial::ZERO, c.as_slice_mut().expect("a fresh array"));
     c
 }
 
@@ -103,7 +103,7 @@ pub(crate) fn add_transposed_product(a: &ArrayRef2<f32>, b: &ArrayRef2<f32>, c: 
 
 /// `C = init + A B` into the row-major `c [m, n]`.
 #[track_caller]
-pub(crate) fn product_into(a: ArrayView2<f32>, b: ArrayView2<f32>, init: Init, c: &mut [f32]) {
+pub(crate) fn product_into(a: ArrayView2<f32>, b: ArrayView2<f32>, init: Initial, c: &mut [f32]) {
     let (m, k, n) = sizes("matmul", &a, &b);
     assert_eq!(c.len(), m * n, "matmul: C has {} numbers, [{m}, {n}] needed", c.len());
     let (a, b) = (row_major(a), row_major(b));

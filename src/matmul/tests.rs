@@ -81,14 +81,14 @@ fn c_begins_as_init_says() {
             c
         };
         let nan = Tensor2::from_elem((m, n), f32::NAN);
-        assert_eq!(run(Init::ZERO, nan.clone()), product);
+        assert_eq!(run(Initial::ZERO, nan.clone()), product);
 
         let bias = random(1, n, 3);
         let tolerance = 1e-5 * (k + 1) as f32;
         let close = |c: Tensor2, want: Tensor2| (c - want).iter().all(|d| d.abs() < tolerance);
-        assert!(close(run(Init::bias(bias.as_slice().unwrap()), nan), &product + &bias));
+        assert!(close(run(Initial::bias(bias.as_slice().unwrap()), nan), &product + &bias));
         let before = random(m, n, 4);
-        assert!(close(run(Init::ACCUMULATE, before.clone()), &product + &before));
+        assert!(close(run(Initial::ACCUMULATE, before.clone()), &product + &before));
     }
 }
 
@@ -100,7 +100,7 @@ fn every_instruction_set_gives_the_same_product() {
         let on = |simd| {
             let mut c = Tensor2::from_elem((m, n), f32::NAN);
             let (a, b) = (a.as_slice().unwrap(), b.as_slice().unwrap());
-            blocked::product(simd, (m, k, n), a, b, Init::ZERO, c.as_slice_mut().unwrap());
+            blocked::product(simd, (m, k, n), a, b, Initial::ZERO, c.as_slice_mut().unwrap());
             c
         };
         for &simd in &levels() {
@@ -130,7 +130,7 @@ fn taps_images_and_gaps_on_every_instruction_set() {
     for (simd, accumulate) in levels().into_iter().flat_map(|simd| [(simd, false), (simd, true)]) {
         let before = if accumulate { 2.0 } else { f32::NAN };
         let mut c = vec![before; images * c_stride];
-        let init = Init { bias: Some((bias.as_slice().unwrap(), n)), accumulate };
+        let init = Initial { bias: Some((bias.as_slice().unwrap(), n)), accumulate };
         Product { a: &a, rows, taps: &taps, k, b, ldb, n, init }.run_on(simd, &mut c);
         for (image, point) in (0..images).flat_map(|image| points.iter().map(move |p| (image, p))) {
             let row = &c[image * c_stride + point.c..][..ldc];
@@ -230,7 +230,7 @@ fn inner_sizes_of_the_definition_must_agree() {
 #[test]
 #[should_panic(expected = "matmul: C has 5 numbers, [2, 3] needed")]
 fn c_must_fit() {
-    product_into(random(2, 1, 1).view(), random(1, 3, 1).view(), Init::ZERO, &mut [0.0; 5]);
+    product_into(random(2, 1, 1).view(), random(1, 3, 1).view(), Initial::ZERO, &mut [0.0; 5]);
 }
 
 proptest! {

@@ -17,10 +17,10 @@
 //!
 //! (`b_k` shifts every score of a row by the same amount, which softmax does not see: its exact gradient is 0.)
 
-use super::{GroupNorm, GroupNormCache, Linear, LinearCache, ZERO, activation};
+use super::{GroupNorm, GroupNormCache, Linear, LinearCache, NEARLY_ZERO, activation};
 use crate::matmul::{matmul, matmul_nt, matmul_tn};
 use crate::params::params;
-use crate::tensor::{Tensor2, Tensor4, copy, recycle, stale};
+use crate::tensor::{Contiguous, Tensor2, Tensor4, copy, recycle, scratch};
 use ndarray::{ArrayRef2, s};
 use ndarray_rand::rand::Rng;
 
@@ -75,7 +75,7 @@ impl Attention {
             to_q: linear(1.0),
             to_k: linear(1.0),
             to_v: linear(1.0),
-            to_out: vec![linear(ZERO)],
+            to_out: vec![linear(NEARLY_ZERO)],
             heads,
         }
     }
@@ -97,7 +97,7 @@ impl Attention {
         let (k, to_k) = self.to_k.forward(copy(&u));
         let (v, to_v) = self.to_v.forward(u);
         let (o, p) = self.attend(&q, &k, &v, h * w);
-        let to_out = self.to_out[0].forward_added(o, y.as_slice_mut().expect("contiguous"));
+        let to_out = self.to_out[0].forward_added(o, y.numbers_mut());
         (y, AttentionCache { group_norm, to_q, to_k, to_v, q, k, v, p, to_out })
     }
 
@@ -108,14 +108,14 @@ impl Attention {
         let (q, k, v) = (self.to_q.infer(&u), self.to_k.infer(&u), self.to_v.infer(&u));
         let (o, p) = self.attend(&q, &k, &v, h * w);
         let mut y = copy(x);
-        self.to_out[0].add_to(&o, y.as_slice_mut().expect("contiguous"));
+        self.to_out[0].add_to(&o, y.numbers_mut());
         [u, q, k, v, o].into_iter().chain(p).for_each(recycle);
         y
     }
 
     /// `o = softmax(q kᵀ / √d) v` for each image and head; also each `p`.
     fn attend(&self, q: &Tensor2, k: &Tensor2, v: &Tensor2, tokens: usize) -> (Tensor2, Vec<Tensor2>) {
-        let mut o = stale(q.raw_dim());
+        let mut o = scratch(q.raw_dim());
         let mut all = Vec::new();
         for (i, j) in self.blocks(q, tokens) {
             let at = s![i..i + tokens, j..j + q.ncols() / self.heads];
@@ -130,7 +130,7 @@ impl Attention {
     /// `p = softmax(q kᵀ / √d)`, `o = p v` for one head, `q, k, v [T, d]`; returns `(o, p)`.
     pub fn core(q: &ArrayRef2<f32>, k: &ArrayRef2<f32>, v: &ArrayRef2<f32>) -> (Tensor2, Tensor2) {
         let mut p = matmul_nt(q, k);
-        activation::softmax_rows(p.as_slice_mut().expect("contiguous"), k.nrows(), inverse_sqrt(q.ncols()));
+        activation::softmax_rows(p.numbers_mut(), k.nrows(), inverse_sqrt(q.ncols()));
         (matmul(&p, v), p)
     }
 
@@ -146,8 +146,8 @@ impl Attention {
         let dv = matmul_tn(p, d_o);
         let mut ds = matmul_nt(d_o, v);
         // p = softmax(q kᵀ / √d)
-        let (p, scale) = (p.as_slice().expect("contiguous"), inverse_sqrt(q.ncols()));
-        activation::softmax_rows_backward(p, ds.as_slice_mut().expect("contiguous"), k.nrows(), scale);
+        let (p, scale) = (p.numbers(), inverse_sqrt(q.ncols()));
+        activation::softmax_rows_backward(p, ds.numbers_mut(), k.nrows(), scale);
         let (dq, dk) = (matmul(&ds, k), matmul_tn(&ds, q));
         recycle(ds);
         (dq, dk, dv)
@@ -166,7 +166,7 @@ impl Attention {
         let dy = rows(dy);
         let d_o = self.to_out[0].backward(cache.to_out, &dy, &mut grad.to_out[0]);
         let (q, k, v) = (cache.q, cache.k, cache.v);
-        let (mut dq, mut dk, mut dv) = (stale(q.raw_dim()), stale(q.raw_dim()), stale(q.raw_dim()));
+        let (mut dq, mut dk, mut dv) = (scratch(q.raw_dim()), scratch(q.raw_dim()), scratch(q.raw_dim()));
         for ((i, j), p) in self.blocks(&q, tokens).into_iter().zip(cache.p) {
             let at = s![i..i + tokens, j..j + q.ncols() / self.heads];
             let (q, k, v, d_o) = (q.slice(at), k.slice(at), v.slice(at), d_o.slice(at));

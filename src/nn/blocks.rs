@@ -18,7 +18,7 @@ use super::{
     Upsample, UpsampleCache,
 };
 use crate::params::params;
-use crate::tensor::{Tensor2, Tensor4, copy, recycle, stale};
+use crate::tensor::{Contiguous, Tensor2, Tensor4, copy, recycle, scratch};
 use ndarray::{Axis, s};
 use ndarray_rand::rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -444,10 +444,10 @@ pub(crate) fn add_popped(dh: &mut Tensor4, d_skips: &mut Skips) {
 fn concat_channels(h: Tensor4, skip: Tensor4) -> Tensor4 {
     let (n, height, width, a) = h.dim();
     let b = skip.len_of(Axis(3));
-    let mut joined = stale((n, height, width, a + b));
-    let pixels = joined.as_slice_mut().expect("contiguous").chunks_exact_mut(a + b);
-    let parts = h.as_slice().expect("contiguous").chunks_exact(a);
-    for ((pixel, h), skip) in pixels.zip(parts).zip(skip.as_slice().expect("contiguous").chunks_exact(b)) {
+    let mut joined = scratch((n, height, width, a + b));
+    let pixels = joined.numbers_mut().chunks_exact_mut(a + b);
+    let parts = h.numbers().chunks_exact(a);
+    for ((pixel, h), skip) in pixels.zip(parts).zip(skip.numbers().chunks_exact(b)) {
         pixel[..a].copy_from_slice(h);
         pixel[a..].copy_from_slice(skip);
     }

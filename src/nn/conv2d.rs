@@ -25,10 +25,10 @@ mod winograd;
 
 use super::lanes::add_channel_sums;
 use super::variance_scaling;
-use crate::matmul::kernel::Init;
+use crate::matmul::kernel::Initial;
 use crate::matmul::transpose;
 use crate::params::params;
-use crate::tensor::{Tensor1, Tensor4, recycle, stale};
+use crate::tensor::{Contiguous, Tensor1, Tensor4, recycle, scratch};
 use direct::{Axis, Reach};
 use ndarray_rand::rand::Rng;
 
@@ -87,7 +87,7 @@ impl Conv2d {
     /// If `x` has another number of channels than `in`, or is smaller than the kernel.
     #[track_caller]
     pub fn infer(&self, x: &Tensor4) -> Tensor4 {
-        self.infer_into(x, Init::bias(self.bias.as_slice().expect("contiguous")), None)
+        self.infer_into(x, Initial::bias(self.bias.numbers()), None)
     }
 
     /// [`infer`](Conv2d::infer), keeping the input for [`backward`](Conv2d::backward).
@@ -97,13 +97,18 @@ impl Conv2d {
     }
 
     /// [`infer_into`](Conv2d::infer_into), keeping the input.
-    pub(super) fn forward_into(&self, x: Tensor4, init: Init, y: Option<Tensor4>) -> (Tensor4, Conv2dCache) {
+    pub(super) fn forward_into(
+        &self,
+        x: Tensor4,
+        init: Initial,
+        y: Option<Tensor4>,
+    ) -> (Tensor4, Conv2dCache) {
         (self.infer_into(&x, init, y), Conv2dCache { x })
     }
 
     /// `init + x * w`; an `init` that accumulates adds to `y`, else `y` is made.
     #[track_caller]
-    pub(super) fn infer_into(&self, x: &Tensor4, init: Init, y: Option<Tensor4>) -> Tensor4 {
+    pub(super) fn infer_into(&self, x: &Tensor4, init: Initial, y: Option<Tensor4>) -> Tensor4 {
         let (n, h, w, ci) = x.dim();
         let (k, _, inputs, co) = self.weight.dim();
         let padding: usize = self.padding.iter().sum();
@@ -115,8 +120,8 @@ impl Conv2d {
             x.shape()
         );
         let out = |size: usize| (size + padding - k) / self.stride + 1;
-        let mut y = y.unwrap_or_else(|| stale((n, out(h), out(w), co)));
-        let weight = self.weight.as_slice().expect("contiguous");
+        let mut y = y.unwrap_or_else(|| scratch((n, out(h), out(w), co)));
+        let weight = self.weight.numbers();
         if self.is_winograd() {
             winograd::convolve(x, weight, false, init, &mut y);
         } else {
@@ -136,8 +141,8 @@ impl Conv2d {
 
     /// `db[o] += Σ dy`,  `dw[u, v, c, o] += Σ_{n,i,j} x[n, s·i + u − p, s·j + v − p, c] · dy[n, i, j, o]`.
     pub fn backward_weights(&self, x: &Tensor4, dy: &Tensor4, grad: &mut Conv2d) {
-        add_pixels(dy, grad.bias.as_slice_mut().expect("contiguous"));
-        let dw = grad.weight.as_slice_mut().expect("contiguous");
+        add_pixels(dy, grad.bias.numbers_mut());
+        let dw = grad.weight.numbers_mut();
         if self.is_winograd() {
             winograd::add_weight_gradient(x, dy, dw);
         } else {
@@ -149,14 +154,14 @@ impl Conv2d {
     pub fn backward_data(&self, dy: &Tensor4, (h, w): (usize, usize)) -> Tensor4 {
         let (n, oh, ow, _) = dy.dim();
         let (_, _, ci, co) = self.weight.dim();
-        let transposed = transpose_taps(self.weight.as_slice().expect("contiguous"), (ci, co));
-        let mut dx = stale((n, h, w, ci));
-        let weight = transposed.as_slice().expect("contiguous");
+        let transposed = transpose_taps(self.weight.numbers(), (ci, co));
+        let mut dx = scratch((n, h, w, ci));
+        let weight = transposed.numbers();
         if self.is_winograd() {
-            winograd::convolve(dy, weight, true, Init::ZERO, &mut dx);
+            winograd::convolve(dy, weight, true, Initial::ZERO, &mut dx);
         } else {
             let reach = |size, outputs| Reach::adjoint(self.axis(), size, outputs);
-            direct::convolve(dy, [&reach(h, oh), &reach(w, ow)], weight, Init::ZERO, &mut dx);
+            direct::convolve(dy, [&reach(h, oh), &reach(w, ow)], weight, Initial::ZERO, &mut dx);
         }
         recycle(transposed);
         dx
@@ -195,15 +200,15 @@ impl Conv2d {
 
 /// `[taps, in, out]` → `[taps, out, in]`.
 pub(super) fn transpose_taps(weight: &[f32], (ci, co): (usize, usize)) -> Tensor1 {
-    let mut transposed = stale(weight.len());
-    let out = transposed.as_slice_mut().expect("contiguous").chunks_exact_mut(ci * co);
+    let mut transposed = scratch(weight.len());
+    let out = transposed.numbers_mut().chunks_exact_mut(ci * co);
     weight.chunks_exact(ci * co).zip(out).for_each(|(w, out)| transpose(w, co, out, ci));
     transposed
 }
 
 /// `sum[c] += Σ_{n,i,j} x[n, i, j, c]`.
 pub(super) fn add_pixels(x: &Tensor4, sum: &mut [f32]) {
-    add_channel_sums(x.as_slice().expect("contiguous"), sum);
+    add_channel_sums(x.numbers(), sum);
 }
 
 #[cfg(test)]

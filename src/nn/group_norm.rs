@@ -23,7 +23,7 @@ use super::activation::{sigmoid, silu_slope};
 use super::lanes::{LANES, channel_sums};
 use crate::matmul::simd::vectorized;
 use crate::params::params;
-use crate::tensor::{Tensor1, Tensor4, recycle, stale};
+use crate::tensor::{Contiguous, Tensor1, Tensor4, recycle, scratch};
 use crate::threads;
 use ndarray::Axis;
 use rayon::prelude::*;
@@ -100,13 +100,13 @@ impl GroupNorm {
     fn apply<const SILU: bool>(&self, x: &Tensor4) -> (Tensor4, Vec<Moments>) {
         let c = self.weight.len();
         assert_eq!(x.len_of(Axis(3)), c, "group norm of {c} channels on {:?}", x.shape());
-        let mut y = stale(x.raw_dim());
+        let mut y = scratch(x.raw_dim());
         let mut moments = Vec::with_capacity(x.len_of(Axis(0)));
         for (x, mut y) in x.outer_iter().zip(y.outer_iter_mut()) {
             let x = x.to_slice().expect("contiguous");
             let m = self.moments(x);
             let (scale, shift) = self.affine(&m);
-            let y = y.as_slice_mut().expect("contiguous");
+            let y = y.numbers_mut();
             // with SiLU some twenty operations a number
             match threads::parts(20 * x.len() as u64) {
                 1 => normalise::<SILU>(x, &scale, &shift, y),
@@ -162,7 +162,7 @@ impl GroupNorm {
         let c = self.weight.len();
         for ((x, mut dy), m) in cache.x.outer_iter().zip(dy.outer_iter_mut()).zip(&cache.moments) {
             let x = x.to_slice().expect("contiguous");
-            let dy = dy.as_slice_mut().expect("contiguous");
+            let dy = dy.numbers_mut();
             let count = (x.len() / self.groups) as f32;
             // z = γ x̂ + β,  y = z σ(z)   ⇒   dz = dy silu′(z),  dβ += Σ dz,  dγ += Σ dz x̂
             let (scale, shift) = self.affine(m);

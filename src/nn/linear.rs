@@ -1,10 +1,10 @@
 //! The linear layer: rows times a matrix.
 
-use crate::matmul::{add_transposed_product, kernel::Init, matmul_nt, product_into};
+use crate::matmul::{add_transposed_product, kernel::Initial, matmul_nt, product_into};
 use crate::nn::lanes::add_channel_sums;
 use crate::nn::variance_scaling;
 use crate::params::params;
-use crate::tensor::{Tensor1, Tensor2, recycle, stale};
+use crate::tensor::{Contiguous, Tensor1, Tensor2, recycle, scratch};
 use ndarray_rand::rand::Rng;
 
 /// `y = x W + b`, for rows `x`.
@@ -44,8 +44,8 @@ impl Linear {
     /// If `x` has another number of columns than `in`.
     #[track_caller]
     pub fn infer(&self, x: &Tensor2) -> Tensor2 {
-        let mut y = stale((x.nrows(), self.bias.len()));
-        let bias = Init::bias(self.bias.as_slice().expect("contiguous"));
+        let mut y = scratch((x.nrows(), self.bias.len()));
+        let bias = Initial::bias(self.bias.numbers());
         let out = y.as_slice_mut().expect("a fresh array");
         product_into(x.view(), self.weight.view(), bias, out);
         y
@@ -53,8 +53,8 @@ impl Linear {
 
     /// `y += x W + b`.
     pub(super) fn add_to(&self, x: &Tensor2, y: &mut [f32]) {
-        let bias = Some((self.bias.as_slice().expect("contiguous"), 0));
-        product_into(x.view(), self.weight.view(), Init { bias, accumulate: true }, y);
+        let bias = Some((self.bias.numbers(), 0));
+        product_into(x.view(), self.weight.view(), Initial { bias, accumulate: true }, y);
     }
 
     /// [`infer`](Linear::infer), keeping the input for [`backward`](Linear::backward).
@@ -71,9 +71,9 @@ impl Linear {
 
     /// From `y = x W + b`:  `dW += xᵀ dy`,  `db += Σ_rows dy`,  `dx = dy Wᵀ`.
     pub fn backward(&self, cache: LinearCache, dy: &Tensor2, grad: &mut Linear) -> Tensor2 {
-        let dw = grad.weight.as_slice_mut().expect("contiguous");
+        let dw = grad.weight.numbers_mut();
         add_transposed_product(&cache.x, dy, dw);
-        add_channel_sums(dy.as_slice().expect("contiguous"), grad.bias.as_slice_mut().expect("contiguous"));
+        add_channel_sums(dy.numbers(), grad.bias.numbers_mut());
         recycle(cache.x);
         matmul_nt(dy, &self.weight)
     }

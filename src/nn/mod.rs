@@ -85,11 +85,11 @@ use ndarray_rand::rand::Rng;
 use ndarray_rand::rand_distr::Uniform;
 
 /// The scale of a layer that starts as (nearly) nothing, so that every residual block starts as the identity.
-pub const ZERO: f32 = 1e-10;
+pub const NEARLY_ZERO: f32 = 1e-10;
 
 /// Uniform weights in `±√(6·scale / (fan_in + fan_out))`: variance scaling over the average fan, as in Ho's code.
 ///
-/// `scale` is 1, or [`ZERO`] for the last layer of a residual branch.
+/// `scale` is 1, or [`NEARLY_ZERO`] for the last layer of a residual branch.
 pub fn variance_scaling<D: Dimension>(
     shape: impl ShapeBuilder<Dim = D>,
     fan_in: usize,
@@ -115,7 +115,7 @@ mod tests {
         // Var U(−b, b) = b²/3 = 2 / (fan_in + fan_out)
         let variance = w.mapv(|w| w * w).mean().unwrap();
         assert!((variance * 150.0 - 1.0).abs() < 0.03 && w.mean().unwrap().abs() < 0.01, "{variance}");
-        let nothing: Tensor2 = variance_scaling((200, 100), 200, 100, ZERO, &mut stream(1, 0));
+        let nothing: Tensor2 = variance_scaling((200, 100), 200, 100, NEARLY_ZERO, &mut stream(1, 0));
         assert!(nothing.iter().all(|w| w.abs() <= 1e-5 * bound) && nothing.iter().any(|&w| w != 0.0));
     }
 }

@@ -17,9 +17,9 @@
 use super::Conv2d;
 use super::conv2d::direct::{self, Axis, Reach};
 use super::conv2d::{add_pixels, transpose_taps};
-use crate::matmul::kernel::Init;
+use crate::matmul::kernel::Initial;
 use crate::params::params;
-use crate::tensor::{Tensor1, Tensor4, recycle, stale, zeros};
+use crate::tensor::{Contiguous, Tensor1, Tensor4, recycle, scratch, zeros};
 
 /// Halves the resolution: a 3×3 convolution with stride 2.
 #[derive(Clone, Debug)]
@@ -52,11 +52,11 @@ impl Upsample {
     /// `[N, H, W, C]` → `[N, 2H, 2W, C]`.
     pub fn infer(&self, x: &Tensor4) -> Tensor4 {
         let (n, h, w, _) = x.dim();
-        let mut y = stale((n, 2 * h, 2 * w, self.conv.bias.len()));
+        let mut y = scratch((n, 2 * h, 2 * w, self.conv.bias.len()));
         let four = self.four_taps();
         let reach = |size| Reach::adjoint(FOUR, 2 * size, size);
-        let bias = Init::bias(self.conv.bias.as_slice().expect("contiguous"));
-        direct::convolve(x, [&reach(h), &reach(w)], four.as_slice().expect("contiguous"), bias, &mut y);
+        let bias = Initial::bias(self.conv.bias.numbers());
+        direct::convolve(x, [&reach(h), &reach(w)], four.numbers(), bias, &mut y);
         recycle(four);
         y
     }
@@ -70,18 +70,18 @@ impl Upsample {
     pub fn backward(&self, cache: UpsampleCache, dy: &Tensor4, grad: &mut Upsample) -> Tensor4 {
         let (n, h, w, ci) = cache.x.dim();
         let co = self.conv.bias.len();
-        add_pixels(dy, grad.conv.bias.as_slice_mut().expect("contiguous"));
+        add_pixels(dy, grad.conv.bias.numbers_mut());
         let mut d_four: Tensor1 = zeros(16 * co * ci);
-        direct::add_weight_gradient(dy, &cache.x, FOUR, d_four.as_slice_mut().expect("contiguous"));
-        self.add_four_taps(d_four.as_slice().expect("contiguous"), grad);
+        direct::add_weight_gradient(dy, &cache.x, FOUR, d_four.numbers_mut());
+        self.add_four_taps(d_four.numbers(), grad);
         recycle(d_four);
 
-        let mut dx = stale((n, h, w, ci));
+        let mut dx = scratch((n, h, w, ci));
         let reach = |size| Reach::forward(FOUR, 2 * size, size);
         let four = self.four_taps();
-        let transposed = transpose_taps(four.as_slice().expect("contiguous"), (ci, co));
-        let weight = transposed.as_slice().expect("contiguous");
-        direct::convolve(dy, [&reach(h), &reach(w)], weight, Init::ZERO, &mut dx);
+        let transposed = transpose_taps(four.numbers(), (ci, co));
+        let weight = transposed.numbers();
+        direct::convolve(dy, [&reach(h), &reach(w)], weight, Initial::ZERO, &mut dx);
         recycle(cache.x);
         recycle(four);
         recycle(transposed);
@@ -90,10 +90,10 @@ impl Upsample {
 
     /// `W [4, 4, in, out]`, from the module's formula: tap `u` of `W` has tap `a` of `w` if `u + a` is 2 or 3.
     fn four_taps(&self) -> Tensor1 {
-        let w = self.conv.weight.as_slice().expect("contiguous");
+        let w = self.conv.weight.numbers();
         let size = w.len() / 9;
         let mut four = zeros(16 * size);
-        let sum = four.as_slice_mut().expect("contiguous");
+        let sum = four.numbers_mut();
         each_tap(|tap, of_four| add(&w[tap * size..][..size], &mut sum[of_four * size..][..size]));
         four
     }
@@ -103,11 +103,11 @@ impl Upsample {
         let (_, _, ci, co) = self.conv.weight.dim();
         let size = ci * co;
         let mut sum: Tensor1 = zeros(9 * size);
-        let taps = sum.as_slice_mut().expect("contiguous");
+        let taps = sum.numbers_mut();
         each_tap(|tap, of_four| add(&d_four[of_four * size..][..size], &mut taps[tap * size..][..size]));
         let transposed = transpose_taps(taps, (co, ci));
-        let dw = grad.conv.weight.as_slice_mut().expect("contiguous");
-        add(transposed.as_slice().expect("contiguous"), dw);
+        let dw = grad.conv.weight.numbers_mut();
+        add(transposed.numbers(), dw);
         recycle(sum);
         recycle(transposed);
     }
@@ -133,8 +133,8 @@ fn add(x: &[f32], y: &mut [f32]) {
 pub fn nearest_upsample(x: &Tensor4) -> Tensor4 {
     let (n, h, w, c) = x.dim();
     let mut y = Tensor4::zeros((n, 2 * h, 2 * w, c));
-    let rows = x.as_slice().expect("contiguous").chunks_exact(w * c);
-    for (x, y) in rows.zip(y.as_slice_mut().expect("contiguous").chunks_exact_mut(4 * w * c)) {
+    let rows = x.numbers().chunks_exact(w * c);
+    for (x, y) in rows.zip(y.numbers_mut().chunks_exact_mut(4 * w * c)) {
         let (upper, lower) = y.split_at_mut(2 * w * c);
         for (x, y) in x.chunks_exact(c).zip(upper.chunks_exact_mut(2 * c)) {
             y[..c].copy_from_slice(x);
@@ -154,8 +154,8 @@ pub fn nearest_upsample_backward(dy: &Tensor4) -> Tensor4 {
     let (n, h2, w2, c) = dy.dim();
     assert!(h2 % 2 == 0 && w2 % 2 == 0, "backward of nearest upsampling on odd {:?}", dy.shape());
     let mut dx = Tensor4::zeros((n, h2 / 2, w2 / 2, c));
-    let rows = dy.as_slice().expect("contiguous").chunks_exact(2 * w2 * c);
-    for (dy, dx) in rows.zip(dx.as_slice_mut().expect("contiguous").chunks_exact_mut(w2 / 2 * c)) {
+    let rows = dy.numbers().chunks_exact(2 * w2 * c);
+    for (dy, dx) in rows.zip(dx.numbers_mut().chunks_exact_mut(w2 / 2 * c)) {
         let (upper, lower) = dy.split_at(w2 * c);
         for ((u, l), dx) in
             upper.chunks_exact(2 * c).zip(lower.chunks_exact(2 * c)).zip(dx.chunks_exact_mut(c))

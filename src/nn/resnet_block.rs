@@ -11,11 +11,11 @@
 
 use super::lanes::add_channel_sums;
 use super::{
-    Conv2d, Conv2dCache, Dropout, DropoutCache, GroupNorm, GroupNormCache, Linear, LinearCache, ZERO,
+    Conv2d, Conv2dCache, Dropout, DropoutCache, GroupNorm, GroupNormCache, Linear, LinearCache, NEARLY_ZERO,
 };
-use crate::matmul::kernel::Init;
+use crate::matmul::kernel::Initial;
 use crate::params::params;
-use crate::tensor::{Tensor2, Tensor4, copy, recycle};
+use crate::tensor::{Contiguous, Tensor2, Tensor4, copy, recycle};
 use ndarray::Axis;
 use ndarray_rand::rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -66,7 +66,7 @@ impl ResnetBlock {
             time_emb_proj: time.into().map(|time| Linear::new(time, outputs, 1.0, rng)),
             norm2: GroupNorm::new(outputs, groups, eps),
             dropout: Dropout { rate: dropout },
-            conv2: Conv2d::new(outputs, outputs, 3, ZERO, rng),
+            conv2: Conv2d::new(outputs, outputs, 3, NEARLY_ZERO, rng),
             conv_shortcut: (inputs != outputs).then(|| Conv2d::new(inputs, outputs, 1, 1.0, rng)),
         }
     }
@@ -133,12 +133,12 @@ impl ResnetBlock {
     }
 
     /// What Conv₁ adds to every pixel: `time[n, ·]`, its own bias among it, for those of image `n`; or the bias alone.
-    fn per_image<'a>(&'a self, time: Option<&'a Tensor2>) -> Init<'a> {
+    fn per_image<'a>(&'a self, time: Option<&'a Tensor2>) -> Initial<'a> {
         let bias = match time {
-            Some(time) => (time.as_slice().expect("contiguous"), time.ncols()),
-            None => (self.conv1.bias.as_slice().expect("contiguous"), 0),
+            Some(time) => (time.numbers(), time.ncols()),
+            None => (self.conv1.bias.numbers(), 0),
         };
-        Init { bias: Some(bias), accumulate: false }
+        Initial { bias: Some(bias), accumulate: false }
     }
 
     /// What the branch is added to.
@@ -165,7 +165,7 @@ impl ResnetBlock {
             let mut dtime = Tensor2::zeros((dh.len_of(Axis(0)), dh.len_of(Axis(3))));
             for (image, mut dtime) in dh.outer_iter().zip(dtime.outer_iter_mut()) {
                 let image = image.to_slice().expect("contiguous");
-                add_channel_sums(image, dtime.as_slice_mut().expect("contiguous"));
+                add_channel_sums(image, dtime.numbers_mut());
             }
             *d_silu_temb += &layer.backward(cache, &dtime, grad);
         }
@@ -190,8 +190,8 @@ impl ResnetBlock {
 }
 
 /// The convolution's bias, and what `y` holds already.
-fn onto(conv: &Conv2d) -> Init<'_> {
-    Init { bias: Some((conv.bias.as_slice().expect("contiguous"), 0)), accumulate: true }
+fn onto(conv: &Conv2d) -> Initial<'_> {
+    Initial { bias: Some((conv.bias.numbers(), 0)), accumulate: true }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::{Linear, LinearCache, activation};
 use crate::params::params;
-use crate::tensor::Tensor2;
+use crate::tensor::{Contiguous, Tensor2};
 use ndarray_rand::rand::Rng;
 
 /// `[sin(s ω_0), …, cos(s ω_0), …]` with `ω_k = 10000^{−k/(half − freq_shift)}`, `half = ⌊dim/2⌋`.
@@ -65,7 +65,7 @@ impl TimeEmbedding {
     pub fn forward(&self, sinusoids: Tensor2) -> (Tensor2, TimeEmbeddingCache) {
         let (hidden, linear_1) = self.linear_1.forward(sinusoids);
         let mut a = hidden.clone();
-        activation::silu(a.as_slice_mut().expect("contiguous"));
+        activation::silu(a.numbers_mut());
         let (y, linear_2) = self.linear_2.forward(a);
         (y, TimeEmbeddingCache { linear_1, hidden, linear_2 })
     }
@@ -73,15 +73,15 @@ impl TimeEmbedding {
     /// [`forward`](TimeEmbedding::forward) without a cache.
     pub fn infer(&self, sinusoids: &Tensor2) -> Tensor2 {
         let mut hidden = self.linear_1.infer(sinusoids);
-        activation::silu(hidden.as_slice_mut().expect("contiguous"));
+        activation::silu(hidden.numbers_mut());
         self.linear_2.infer(&hidden)
     }
 
     /// Only parameters have gradients: nothing depends on the sinusoids' own.
     pub fn backward(&self, cache: TimeEmbeddingCache, dy: &Tensor2, grad: &mut TimeEmbedding) {
         let mut da = self.linear_2.backward(cache.linear_2, dy, &mut grad.linear_2);
-        let hidden = cache.hidden.as_slice().expect("contiguous");
-        activation::silu_backward(hidden, da.as_slice_mut().expect("contiguous"));
+        let hidden = cache.hidden.numbers();
+        activation::silu_backward(hidden, da.numbers_mut());
         self.linear_1.backward(cache.linear_1, &da, &mut grad.linear_1);
     }
 }

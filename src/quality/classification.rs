@@ -6,9 +6,9 @@ use crate::data::Dataset;
 use crate::nn::activation;
 use crate::optim::AdamOptions;
 use crate::rng::stream;
-use crate::tensor::{Tensor2, Tensor4};
+use crate::tensor::{Contiguous, Tensor2, Tensor4};
 use crate::train::{Objective, Saved, Training};
-use crate::unet::GROUP;
+use crate::unet::GROUP_SIZE;
 use crate::{Error, Fault, Result};
 use ndarray::Array1;
 use rayon::prelude::*;
@@ -115,7 +115,7 @@ impl Objective for Classification {
             let (x, labels) = data.labelled_batch(&mut rngs);
             (x.mapv(|v| v as f32), labels.expect("every picture has one, where there are classes"))
         };
-        streams.par_chunks(GROUP).map(draw).collect()
+        streams.par_chunks(GROUP_SIZE).map(draw).collect()
     }
 
     fn examples((_, labels): &Self::Group) -> usize {
@@ -180,7 +180,7 @@ impl Saved for Classification {
 /// −log softmax(z)_y of each row in nats, and the gradient of their sum, softmax(z) − onehot(y).
 fn cross_entropy(logits: &Tensor2, labels: &[usize]) -> (Array1<f64>, Tensor2) {
     let mut p = logits.clone();
-    activation::softmax_rows(p.as_slice_mut().expect("contiguous"), logits.ncols(), 1.0);
+    activation::softmax_rows(p.numbers_mut(), logits.ncols(), 1.0);
     let mut loss = Array1::zeros(labels.len());
     for (n, &label) in labels.iter().enumerate() {
         let row = logits.row(n);

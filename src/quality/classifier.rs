@@ -11,9 +11,9 @@ use crate::data::to_unit;
 use crate::nn::{Conv2d, Conv2dCache, GroupNorm, GroupNormCache, Linear, LinearCache, activation};
 use crate::params::params;
 use crate::rng::stream;
-use crate::tensor::{Tensor2, Tensor4};
+use crate::tensor::{Contiguous, Tensor2, Tensor4};
 use crate::threads::Working;
-use crate::unet::GROUP;
+use crate::unet::GROUP_SIZE;
 use crate::{Fault, Result};
 use ndarray::{Array2, Array4, Axis, concatenate};
 use ndarray_rand::rand::Rng;
@@ -24,7 +24,7 @@ use std::path::Path;
 pub const FEATURES: usize = 32;
 /// Channels of the three convolutions.
 const WIDTHS: [usize; 3] = [32, 64, 64];
-const GROUPS: usize = 8;
+const NORM_GROUPS: usize = 8;
 
 /// The network.
 #[derive(Clone, Debug)]
@@ -69,7 +69,7 @@ impl Classifier {
         };
         Classifier {
             convs: (0..3).map(|i| conv(i, rng)).collect(),
-            norms: WIDTHS.map(|width| GroupNorm::new(width, GROUPS, 1e-6)).to_vec(),
+            norms: WIDTHS.map(|width| GroupNorm::new(width, NORM_GROUPS, 1e-6)).to_vec(),
             hidden: Linear::new(h / 4 * (w / 4) * WIDTHS[2], FEATURES, 1.0, rng),
             output: Linear::new(FEATURES, classes, 1.0, rng),
         }
@@ -118,7 +118,7 @@ impl Classifier {
             h = norm.infer_silu(&conv.infer(&h));
         }
         let mut features = self.hidden.infer(&rows(h));
-        activation::silu(features.as_slice_mut().expect("contiguous"));
+        activation::silu(features.numbers_mut());
         let logits = self.output.infer(&features);
         (features, logits)
     }
@@ -136,7 +136,7 @@ impl Classifier {
         let shape = h.dim();
         let (z, hidden) = self.hidden.forward(rows(h));
         let mut features = z.clone();
-        activation::silu(features.as_slice_mut().expect("contiguous"));
+        activation::silu(features.numbers_mut());
         let (logits, output) = self.output.forward(features);
         (logits, ClassifierCache { blocks, shape, hidden, z, output })
     }
@@ -145,7 +145,7 @@ impl Classifier {
     /// to the first.
     pub fn backward(&self, cache: ClassifierCache, dlogits: &Tensor2, grad: &mut Classifier) -> Tensor4 {
         let mut dz = self.output.backward(cache.output, dlogits, &mut grad.output);
-        let (z, dz_slice) = (cache.z.as_slice().expect("contiguous"), dz.as_slice_mut().expect("contiguous"));
+        let (z, dz_slice) = (cache.z.numbers(), dz.numbers_mut());
         activation::silu_backward(z, dz_slice);
         let drows = self.hidden.backward(cache.hidden, &dz, &mut grad.hidden);
         let mut dy = drows.into_shape_with_order(cache.shape).expect("as many numbers");
@@ -158,15 +158,15 @@ impl Classifier {
 
     /// What the classifier makes of 8-bit images `[N, H, W, C]`.
     pub fn judge(&self, images: &Array4<u8>) -> Judgement {
-        let chunks: Vec<_> = images.axis_chunks_iter(Axis(0), GROUP).collect();
-        let look = |chunk: &ndarray::ArrayView4<u8>| {
+        let chunks: Vec<_> = images.axis_chunks_iter(Axis(0), GROUP_SIZE).collect();
+        let judge = |chunk: &ndarray::ArrayView4<u8>| {
             let _working = Working::begin();
             self.infer(&to_unit(chunk).mapv(|v| v as f32))
         };
-        let (features, mut logits): (Vec<_>, Vec<_>) = chunks.par_iter().map(look).unzip();
+        let (features, mut logits): (Vec<_>, Vec<_>) = chunks.par_iter().map(judge).unzip();
         let classes = self.output.bias.len();
         for logits in &mut logits {
-            activation::softmax_rows(logits.as_slice_mut().expect("contiguous"), classes, 1.0);
+            activation::softmax_rows(logits.numbers_mut(), classes, 1.0);
         }
         Judgement { features: stacked(&features, FEATURES), probabilities: stacked(&logits, classes) }
     }

@@ -11,7 +11,7 @@ use crate::error::{Error, Fault, Result};
 use crate::optim::AdamOptions;
 use crate::rng::{Domain, normal};
 use crate::tensor::{Batch, Tensor4};
-use crate::unet::{GROUP, Unet, UnetConfig};
+use crate::unet::{GROUP_SIZE, Unet, UnetConfig};
 use ndarray::{Array, ArrayD, Dimension};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -152,7 +152,7 @@ impl Objective for Denoising {
                 None => Group::draw(data, schedule, &times, rngs),
             }
         };
-        streams.par_chunks(GROUP).map(group).collect()
+        streams.par_chunks(GROUP_SIZE).map(group).collect()
     }
 
     fn examples(group: &Group) -> usize {

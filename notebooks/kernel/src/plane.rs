@@ -3,7 +3,7 @@
 //! A point is an image of one pixel with two channels, `[n, 1, 1, 2]`, so that all of the crate works on it.
 
 use ddpm::diffusion::{Denoiser, NoisyBatch, Reverse, simple_loss};
-use ddpm::nn::{Linear, LinearCache, ZERO, activation, sinusoidal_embedding};
+use ddpm::nn::{Linear, LinearCache, NEARLY_ZERO, activation, sinusoidal_embedding};
 use ddpm::optim::Adam;
 use ddpm::params::{Params, Visitor, VisitorMut};
 use ddpm::prelude::ndarray::{Array2, Array3, ArrayView1, Axis, NewAxis, concatenate, s};
@@ -61,7 +61,8 @@ pub struct PointNetCache {
 impl PointNet {
     /// A network whose hidden layers have `width` numbers.
     pub fn new(width: usize, rng: &mut impl Rng) -> PointNet {
-        let sizes = [(FEATURES, width, 1.0), (width, width, 1.0), (width, width, 1.0), (width, 2, ZERO)];
+        let sizes =
+            [(FEATURES, width, 1.0), (width, width, 1.0), (width, width, 1.0), (width, 2, NEARLY_ZERO)];
         let layer = |(inputs, outputs, scale)| Linear::new(inputs, outputs, scale, rng);
         PointNet { layers: sizes.map(layer).into() }
     }

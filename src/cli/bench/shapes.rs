@@ -1,7 +1,7 @@
 //! Which convolutions and products a network is made of.
 
 use ddpm::nn::{Attention, Conv2d, ResnetBlock};
-use ddpm::unet::{GROUP, Unet};
+use ddpm::unet::{GROUP_SIZE, Unet};
 use std::fmt;
 
 /// Height and width.
@@ -87,7 +87,7 @@ pub(super) fn convolutions(unet: &Unet, size: Size) -> Vec<Convolution> {
 pub(super) fn products(unet: &Unet, size: Size) -> Vec<Product> {
     let of_attention = levels(unet, size).into_iter().flat_map(|level| {
         let tokens = level.size.0 * level.size.1;
-        let pixels = GROUP * tokens;
+        let pixels = GROUP_SIZE * tokens;
         level.attentions.iter().flat_map(move |attention: &Attention| {
             let channels = attention.to_q.bias.len();
             let head = channels / attention.heads;
@@ -158,8 +158,8 @@ mod tests {
         assert_eq!(names(&convolutions(&unet, (8, 6))), [&down[..], &up, &["8->1@8x6"]].concat());
         let products = products(&unet, (8, 6));
         let squares = ["square 512x512x512", "square 1024x1024x1024"];
-        let projection = format!("projection {}x16x16", 12 * GROUP);
-        let gradient = format!("x^Tdy 16x{}x16", 12 * GROUP);
+        let projection = format!("projection {}x16x16", 12 * GROUP_SIZE);
+        let gradient = format!("x^Tdy 16x{}x16", 12 * GROUP_SIZE);
         let attention = ["qk^T 12x16x12", "pv 12x12x16", &projection, &gradient];
         assert_eq!(names(&products), [&attention[..], &squares].concat());
     }

@@ -14,7 +14,7 @@ use ddpm::params::Params;
 use ddpm::rng::{normal, stream};
 use ddpm::tensor::{Tensor2, Tensor4, recycle};
 use ddpm::train::{TrainOptions, Trainer};
-use ddpm::unet::GROUP;
+use ddpm::unet::GROUP_SIZE;
 use rayon::prelude::*;
 use std::hint::black_box;
 
@@ -107,8 +107,8 @@ fn parts(conv: &Conv2d, shape: Convolution, batch: usize) -> Vec<Part> {
     let rng = &mut stream(SEED, 3);
     let mut random = |n, channels| normal((n, h, w, channels), rng);
     let mut groups: Vec<(Tensor4, Tensor4)> = (0..batch)
-        .step_by(GROUP)
-        .map(|first| GROUP.min(batch - first))
+        .step_by(GROUP_SIZE)
+        .map(|first| GROUP_SIZE.min(batch - first))
         .map(|n| (random(n, shape.inputs), random(n, shape.outputs)))
         .collect();
     let each = groups.len().div_ceil(rayon::current_num_threads());

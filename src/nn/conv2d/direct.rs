@@ -4,10 +4,10 @@
 //! channels is one product with the weights seen as a matrix `[k·k·C, O]`. All taps share one accumulator; there is
 //! no im2col buffer, and a tap that falls outside the image is left out instead of padded.
 
-use crate::matmul::kernel::{Init, Point, Product, Rows};
+use crate::matmul::kernel::{Initial, Point, Product, Rows};
 use crate::matmul::transposed::{Segment, TransposedProduct};
 use crate::matmul::whole_vectors;
-use crate::tensor::Tensor4;
+use crate::tensor::{Contiguous, Tensor4};
 use crate::threads;
 use rayon::prelude::*;
 use std::borrow::Cow;
@@ -76,7 +76,7 @@ fn bits(k: usize, f: impl Fn(usize) -> bool) -> u64 {
 }
 
 /// `y[n, i, j] = init + Σ_{u,v} x[n, lines(i, u), columns(j, v)] · weight[u, v]`, for `weight [k, k, in, out]`.
-pub(crate) fn convolve(x: &Tensor4, reach: [&Reach; 2], weight: &[f32], init: Init, y: &mut Tensor4) {
+pub(crate) fn convolve(x: &Tensor4, reach: [&Reach; 2], weight: &[f32], init: Initial, y: &mut Tensor4) {
     let (n, h, w, ci) = x.dim();
     let (_, oh, ow, co) = y.dim();
     if y.is_empty() {
@@ -89,7 +89,7 @@ pub(crate) fn convolve(x: &Tensor4, reach: [&Reach; 2], weight: &[f32], init: In
         lines.tap.iter().flat_map(|u| columns.tap.iter().map(move |v| tap(u, v))).collect();
     let points = points(reach, (w * ci, ci), (ow * co, co));
     let (a_stride, c_stride) = (h * w * ci, oh * ow * co);
-    let (a, c) = (x.as_slice().expect("contiguous"), y.as_slice_mut().expect("contiguous"));
+    let (a, c) = (x.numbers(), y.numbers_mut());
     // the images from `first` on that `c` holds, or of one image the lines from `line` on
     let part = |first: usize, line: usize, c: &mut [f32]| {
         let (from, to) = (line * ow * co, line * ow * co + c.len());
@@ -146,8 +146,8 @@ pub(crate) fn add_weight_gradient(x: &Tensor4, dy: &Tensor4, axis: Axis, dw: &mu
     }
     let Axis { k, s, p } = axis;
     let (lines, columns) = (Reach::forward(axis, h, oh), Reach::forward(axis, w, ow));
-    let (b, ldb) = whole_vectors(dy.as_slice().expect("contiguous"), co);
-    let a = x.as_slice().expect("contiguous");
+    let (b, ldb) = whole_vectors(dy.numbers(), co);
+    let a = x.numbers();
     let block = PIXELS.div_ceil(oh * ow);
     let gradient = |(tap, dw): (usize, &mut [f32])| {
         let (u, v) = (tap / k, tap % k);

@@ -24,11 +24,11 @@
 //! *Data:* the same with flipped weights. *Weights:* the formula is linear in `U`, so
 //! `dU_e = V_eᵀ dM_e` with `dM = A dY Aᵀ`, and `dg = Gᵀ dU G`: every matrix returns on the other side, transposed.
 
-use crate::matmul::kernel::{Init, Product, Rows};
+use crate::matmul::kernel::{Initial, Product, Rows};
 use crate::matmul::simd::vectorized;
 use crate::matmul::transposed::{Segment, TransposedProduct};
 pub(super) use crate::nn::lanes::LANES;
-use crate::tensor::{Tensor1, Tensor4, recycle, stale};
+use crate::tensor::{Contiguous, Tensor1, Tensor4, recycle, scratch};
 use crate::threads;
 use rayon::prelude::*;
 use std::array::from_fn;
@@ -121,17 +121,17 @@ impl Planes {
         // Cache lines begin at multiples of 64 bytes; and 16 planes that begin at the same address modulo 4096
         // would share one set of the cache.
         let stride = rows * c + LANES;
-        let data = stale(POINTS * stride + LANES);
+        let data = scratch(POINTS * stride + LANES);
         let skip = data.as_ptr().align_offset(64).min(LANES);
         Planes { data, skip, stride }
     }
 
     fn numbers(&self) -> &[f32] {
-        &self.data.as_slice().expect("contiguous")[self.skip..]
+        &self.data.numbers()[self.skip..]
     }
 
     fn numbers_mut(&mut self) -> &mut [f32] {
-        &mut self.data.as_slice_mut().expect("contiguous")[self.skip..]
+        &mut self.data.numbers_mut()[self.skip..]
     }
 
     fn plane(&self, e: usize) -> &[f32] {
@@ -162,10 +162,10 @@ impl Drop for Planes {
 }
 
 /// `y = init + x * weight` for `weight [3, 3, in, out]`, padded by 1; with `flip`, the taps in the opposite order.
-pub(super) fn convolve(x: &Tensor4, weight: &[f32], flip: bool, init: Init, y: &mut Tensor4) {
+pub(super) fn convolve(x: &Tensor4, weight: &[f32], flip: bool, init: Initial, y: &mut Tensor4) {
     let (n, h, w, ci) = x.dim();
     let co = y.dim().3;
-    let (x, y) = (x.as_slice().expect("contiguous"), y.as_slice_mut().expect("contiguous"));
+    let (x, y) = (x.numbers(), y.numbers_mut());
     let tiling = Tiling::new(h, w);
     let parts = threads::parts(tiling.flops(n, ci, co));
     let strips = tiling.strips(n, ci + co);
@@ -181,7 +181,7 @@ pub(super) fn convolve(x: &Tensor4, weight: &[f32], flip: bool, init: Init, y: &
         let rows = Rows::matrix(strip.len() * tiling.tiles_per_band, ci, co);
         for e in 0..POINTS {
             let (a, b) = (v.plane(e), u.plane(e));
-            let product = Product { a, rows, taps: &[0], k: ci, b, ldb: co, n: co, init: Init::ZERO };
+            let product = Product { a, rows, taps: &[0], k: ci, b, ldb: co, n: co, init: Initial::ZERO };
             product.run(m.plane_mut(e));
         }
         transform_outputs(m, co, tiling, strip, init, y);
@@ -197,7 +197,7 @@ pub(super) fn convolve(x: &Tensor4, weight: &[f32], flip: bool, init: Init, y: &
 
 /// [`convolve`] of so few images that transforming the weights is much of the work: the threads share the four lines of the
 /// tiles' 16 numbers, and each has the `U` of its lines in its own cache.
-fn convolve_by_lines(x: &[f32], taps: [&[Lane]; 9], tiling: Tiling, n: usize, init: Init, y: &mut [f32]) {
+fn convolve_by_lines(x: &[f32], taps: [&[Lane]; 9], tiling: Tiling, n: usize, init: Initial, y: &mut [f32]) {
     let pixels = n * tiling.h * tiling.w;
     let (ci, co) = (x.len() / pixels, y.len() / pixels);
     let all = 0..n * tiling.bands_per_image;
@@ -212,7 +212,7 @@ fn convolve_by_lines(x: &[f32], taps: [&[Lane]; 9], tiling: Tiling, n: usize, in
         for (k, m) in m.chunks_exact_mut(stride).enumerate() {
             let rows = Rows::matrix(tiles, ci, co);
             let (a, b) = (v.plane(4 * l + k), u.plane(k));
-            Product { a, rows, taps: &[0], k: ci, b, ldb: co, n: co, init: Init::ZERO }.run(m);
+            Product { a, rows, taps: &[0], k: ci, b, ldb: co, n: co, init: Initial::ZERO }.run(m);
         }
     });
     transform_outputs(&m, co, tiling, &all, init, y);
@@ -222,7 +222,7 @@ fn convolve_by_lines(x: &[f32], taps: [&[Lane]; 9], tiling: Tiling, n: usize, in
 pub(super) fn add_weight_gradient(x: &Tensor4, dy: &Tensor4, dw: &mut [f32]) {
     let (n, h, w, ci) = x.dim();
     let co = dy.dim().3;
-    let (x, dy) = (x.as_slice().expect("contiguous"), dy.as_slice().expect("contiguous"));
+    let (x, dy) = (x.numbers(), dy.numbers());
     let tiling = Tiling::new(h, w);
     let strips = tiling.strips(n, ci + co);
     let longest = strips.first().map_or(0, |strip| strip.len()) * tiling.tiles_per_band;
@@ -286,7 +286,7 @@ fn input([d0, d1, d2, d3]: [&Lane; 4]) -> [Lane; 4] {
 
 vectorized! {
     /// `Y = init + Aᵀ M A` of every tile of a strip, whose lines are `y`.
-    fn transform_outputs(m: &Planes, c: usize, tiling: Tiling, strip: &Range<usize>, init: Init, y: &mut [f32]) {
+    fn transform_outputs(m: &Planes, c: usize, tiling: Tiling, strip: &Range<usize>, init: Initial, y: &mut [f32]) {
         let planes = m.lanes();
         let blocks = c / LANES;
         let zeros = vec![0.0; c];

@@ -11,7 +11,7 @@ use ddpm::nn::Conv2d;
 use ddpm::params::Params;
 use ddpm::prelude::{Array1, Array4, Axis, Tensor4};
 use ddpm::rng::{normal, stream};
-use ddpm::unet::GROUP;
+use ddpm::unet::GROUP_SIZE;
 use ddpm_peers::{serve, use_threads};
 use rayon::prelude::*;
 use std::hint::black_box;
@@ -77,11 +77,11 @@ fn step(peer: &str, problem: &Problem) -> Step {
     }
 }
 
-/// Channels last; groups of [`GROUP`] images side by side, as in training.
+/// Channels last; groups of [`GROUP_SIZE`] images side by side, as in training.
 fn ddpm(problem: &Problem) -> Step {
     let groups = |x: &Tensor4| -> Vec<Tensor4> {
         let x = x.view().permuted_axes([0, 2, 3, 1]);
-        x.axis_chunks_iter(Axis(0), GROUP).map(|group| group.as_standard_layout().into_owned()).collect()
+        x.axis_chunks_iter(Axis(0), GROUP_SIZE).map(|group| group.as_standard_layout().into_owned()).collect()
     };
     let weight = problem.w.view().permuted_axes([2, 3, 1, 0]).as_standard_layout().into_owned();
     let conv = Conv2d { weight, bias: Array1::zeros(CHANNELS), stride: 1, padding: [1, 1] };
@@ -158,7 +158,7 @@ impl Answer {
 
 /// Compares every library with the definition on a few small images; images and groups don't divide evenly.
 fn check() {
-    let problem = Problem::new(GROUP + 2, 7);
+    let problem = Problem::new(GROUP_SIZE + 2, 7);
     let truth = definition(&problem);
     println!("largest difference from the definition, over its largest number");
     for peer in PEERS {
