@@ -9,6 +9,10 @@ use crate::matmul::simd::vectorized;
 /// `x = n ln 2 + r` with integer `n` and `|r| ≤ ½ ln 2`; a polynomial of degree 7 gives `e^r`, and `2ⁿ` is built
 /// from its exponent bits. `ln 2` is split in two so that `n ln 2` is subtracted without rounding (Cody & Waite).
 /// Below −87 the result is `e^−87`, above 88 `e^88`; NaN stays NaN.
+///
+/// ```
+/// assert!((ddpm::nn::activation::exp(1.0) / std::f32::consts::E - 1.0).abs() < 2e-7);
+/// ```
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
     // Adding and subtracting 1.5·2²³ rounds to the nearest integer and leaves it in the low bits of the sum.
@@ -32,6 +36,12 @@ pub fn exp(x: f32) -> f32 {
 }
 
 /// The logistic function `σ(x) = 1 / (1 + e^−x)`.
+///
+/// ```
+/// use ddpm::nn::activation::sigmoid;
+/// assert_eq!(sigmoid(0.0), 0.5);
+/// assert!((sigmoid(2.0) + sigmoid(-2.0) - 1.0).abs() < 1e-6);
+/// ```
 #[inline(always)]
 pub fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
@@ -39,6 +49,15 @@ pub fn sigmoid(x: f32) -> f32 {
 
 vectorized! {
     /// `y = x σ(x)`, in place.
+    ///
+    /// # Shapes
+    /// Any number of numbers.
+    ///
+    /// ```
+    /// let mut x = [0.0, 20.0, -20.0];
+    /// ddpm::nn::activation::silu(&mut x);
+    /// assert!(x[0] == 0.0 && (x[1] - 20.0).abs() < 1e-5 && x[2].abs() < 1e-5); // off on the left, the identity on the right
+    /// ```
     pub fn silu(x: &mut [f32]) {
         for x in x {
             *x *= sigmoid(*x);
@@ -48,6 +67,13 @@ vectorized! {
 
 vectorized! {
     /// From `y = x σ(x)`:  `dx = dy σ(x) (1 + x (1 − σ(x)))`; `dy` becomes `dx`.
+    ///
+    /// ```
+    /// use ddpm::nn::activation::{silu_backward, silu_slope};
+    /// let mut dy = [2.0];
+    /// silu_backward(&[0.7], &mut dy);
+    /// assert!((dy[0] - 2.0 * silu_slope(0.7)).abs() < 1e-6);
+    /// ```
     pub fn silu_backward(x: &[f32], dy: &mut [f32]) {
         for (dy, &x) in dy.iter_mut().zip(x) {
             *dy *= silu_slope(x);
@@ -56,6 +82,10 @@ vectorized! {
 }
 
 /// The derivative of SiLU: `σ(x) (1 + x (1 − σ(x)))`.
+///
+/// ```
+/// assert_eq!(ddpm::nn::activation::silu_slope(0.0), 0.5);
+/// ```
 #[inline(always)]
 pub fn silu_slope(x: f32) -> f32 {
     let s = sigmoid(x);
@@ -66,6 +96,15 @@ vectorized! {
     /// Each row of `columns` numbers becomes `p_j = e^{scale·(s_j − max s)} / Σ_j …`, in place: softmax of `scale · s`.
     ///
     /// Subtracting the maximum changes nothing in exact arithmetic and keeps `e^…` from overflowing.
+    ///
+    /// # Shapes
+    /// `s` `[rows, columns]`, row after row.
+    ///
+    /// ```
+    /// let mut s = [1.0, 1.0, 0.0, 1e4];
+    /// ddpm::nn::activation::softmax_rows(&mut s, 2, 1.0);
+    /// assert_eq!((s[0], s[1], s[3]), (0.5, 0.5, 1.0)); // two rows, and no overflow
+    /// ```
     pub fn softmax_rows(s: &mut [f32], columns: usize, scale: f32) {
         for row in s.chunks_exact_mut(columns) {
             let max = max(row);
@@ -84,6 +123,15 @@ vectorized! {
     /// From `p = softmax(scale · s)` by rows:  `ds_j = scale · p_j (dp_j − Σ_i dp_i p_i)`; `dp` becomes `ds`.
     ///
     /// (`∂p_j/∂s_i = scale · p_j (δ_ij − p_i)`, summed against `dp`.)
+    ///
+    /// # Shapes
+    /// `p` and `dp` `[rows, columns]`, row after row.
+    ///
+    /// ```
+    /// let mut dp = [3.0, 3.0];
+    /// ddpm::nn::activation::softmax_rows_backward(&[0.25, 0.75], &mut dp, 2, 1.0);
+    /// assert_eq!(dp, [0.0, 0.0]); // what all p share moves none: they sum to 1
+    /// ```
     pub fn softmax_rows_backward(p: &[f32], dp: &mut [f32], columns: usize, scale: f32) {
         for (p, dp) in p.chunks_exact(columns).zip(dp.chunks_exact_mut(columns)) {
             let inner = dot(p, dp);

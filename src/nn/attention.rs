@@ -63,6 +63,14 @@ impl Attention {
     ///
     /// # Panics
     /// If `heads` does not divide `channels`.
+    ///
+    /// ```
+    /// use ddpm::nn::{Attention, GroupNorm};
+    /// use ddpm::{rng::{normal, stream}, tensor::Tensor4};
+    /// let layer = Attention::new(8, 2, GroupNorm::new(8, 4, 1e-6), &mut stream(1, 0));
+    /// let x: Tensor4 = normal((1, 4, 4, 8), &mut stream(1, 1));
+    /// assert!((layer.infer(&x) - &x).iter().all(|d| d.abs() < 1e-3));
+    /// ```
     #[track_caller]
     pub fn new(channels: usize, heads: usize, group_norm: GroupNorm, rng: &mut impl Rng) -> Attention {
         assert!(
@@ -81,6 +89,13 @@ impl Attention {
     }
 
     /// Floating-point operations for an image of so many pixels: the four projections, q kᵀ and p v.
+    ///
+    /// ```
+    /// use ddpm::nn::{Attention, GroupNorm};
+    /// use ddpm::rng::stream;
+    /// let layer = Attention::new(8, 2, GroupNorm::new(8, 4, 1e-6), &mut stream(1, 0));
+    /// assert!(layer.flops(200) > 2 * layer.flops(100)); // the products of all pairs of pixels
+    /// ```
     pub fn flops(&self, pixels: usize) -> u64 {
         let projections =
             [&self.to_q, &self.to_k, &self.to_v, &self.to_out[0]].map(|layer| layer.flops(pixels));
@@ -88,6 +103,14 @@ impl Attention {
     }
 
     /// `[N, H, W, C]` → the same shape.
+    ///
+    /// ```
+    /// use ddpm::nn::{Attention, GroupNorm};
+    /// use ddpm::{rng::{normal, stream}, tensor::Tensor4};
+    /// let layer = Attention::new(8, 2, GroupNorm::new(8, 4, 1e-6), &mut stream(1, 0));
+    /// let x: Tensor4 = normal((1, 4, 4, 8), &mut stream(1, 1));
+    /// assert_eq!(layer.forward(x.clone()).0, layer.infer(&x));
+    /// ```
     pub fn forward(&self, x: Tensor4) -> (Tensor4, AttentionCache) {
         let (_, h, w, _) = x.dim();
         let mut y = copy(&x);
@@ -102,6 +125,17 @@ impl Attention {
     }
 
     /// [`forward`](Attention::forward) without a cache.
+    ///
+    /// # Shapes
+    /// `[N, H, W, C]` → the same shape.
+    ///
+    /// ```
+    /// use ddpm::nn::{Attention, GroupNorm};
+    /// use ddpm::{rng::{normal, stream}, tensor::Tensor4};
+    /// let layer = Attention::new(8, 2, GroupNorm::new(8, 4, 1e-6), &mut stream(1, 0));
+    /// let x: Tensor4 = normal((2, 4, 3, 8), &mut stream(1, 1));
+    /// assert_eq!(layer.infer(&x).shape(), x.shape());
+    /// ```
     pub fn infer(&self, x: &Tensor4) -> Tensor4 {
         let (_, h, w, _) = x.dim();
         let u = rows(self.group_norm.infer(x));
@@ -128,6 +162,17 @@ impl Attention {
     }
 
     /// `p = softmax(q kᵀ / √d)`, `o = p v` for one head, `q, k, v [T, d]`; returns `(o, p)`.
+    ///
+    /// # Shapes
+    /// `q`, `k`, `v`, `o` `[T, d]`, `p` `[T, T]`.
+    ///
+    /// ```
+    /// use ddpm::nn::Attention;
+    /// use ndarray::array;
+    /// // one key is so like the query that only its value counts
+    /// let (o, p) = Attention::core(&array![[100.0, 0.0]], &array![[1.0, 0.0], [0.0, 1.0]], &array![[7.0], [9.0]]);
+    /// assert!(o == array![[7.0]] && p[[0, 1]] < 1e-30);
+    /// ```
     pub fn core(q: &ArrayRef2<f32>, k: &ArrayRef2<f32>, v: &ArrayRef2<f32>) -> (Tensor2, Tensor2) {
         let mut p = matmul_nt(q, k);
         activation::softmax_rows(p.numbers_mut(), k.nrows(), inverse_sqrt(q.ncols()));
@@ -135,6 +180,15 @@ impl Attention {
     }
 
     /// Backward of [`core`](Attention::core): `(dq, dk, dv)` from `do`.
+    ///
+    /// ```
+    /// use ddpm::nn::Attention;
+    /// use ndarray::array;
+    /// let (q, k, v) = (array![[0.0f32]], array![[1.0], [1.0]], array![[2.0], [4.0]]);
+    /// let (_, p) = Attention::core(&q, &k, &v);
+    /// let (_, _, dv) = Attention::core_backward(&q, &k, &v, &p, &array![[1.0]]);
+    /// assert_eq!(dv, array![[0.5], [0.5]]); // o is the mean of both
+    /// ```
     pub fn core_backward(
         q: &ArrayRef2<f32>,
         k: &ArrayRef2<f32>,
@@ -160,6 +214,22 @@ impl Attention {
     }
 
     /// The module's derivation, from the last line of the forward pass to the first.
+    ///
+    /// # Shapes
+    /// `dy` and `dx` `[N, H, W, C]`.
+    ///
+    /// ```
+    /// use ddpm::params::Params;
+    /// use ddpm::nn::{Attention, GroupNorm};
+    /// use ddpm::{rng::{normal, stream}, tensor::Tensor4};
+    /// let layer = Attention::new(8, 2, GroupNorm::new(8, 4, 1e-6), &mut stream(1, 0));
+    /// let x: Tensor4 = normal((1, 4, 4, 8), &mut stream(1, 1));
+    /// let mut grad = layer.zeros_like();
+    /// let (_, cache) = layer.forward(x);
+    /// let dy: Tensor4 = normal((1, 4, 4, 8), &mut stream(1, 2));
+    /// let dx = layer.backward(cache, dy.clone(), &mut grad);
+    /// assert!((dx - dy).iter().all(|d| d.abs() < 1e-3)); // a fresh one is the identity
+    /// ```
     pub fn backward(&self, cache: AttentionCache, dy: Tensor4, grad: &mut Attention) -> Tensor4 {
         let shape = dy.dim();
         let tokens = shape.1 * shape.2;

@@ -81,6 +81,14 @@ pub struct DownBlockCache {
 impl DownBlock {
     /// `layers` residual blocks from `inputs` to `width` channels, with attention or without; `padding` is that of the
     /// convolution that halves, none at the last level.
+    ///
+    /// ```
+    /// use ddpm::nn::{BlockOptions, DownBlock};
+    /// use ddpm::rng::stream;
+    /// let options = BlockOptions { norm_num_groups: 2, norm_eps: 1e-6, time: None, dropout: 0.0, attention_head_dim: None };
+    /// let block = DownBlock::new((4, 8, 1), false, Some([0, 1]), &options, &mut stream(1, 0));
+    /// assert_eq!((block.resnets.len(), block.downsamplers.len()), (1, 1));
+    /// ```
     pub fn new(
         (inputs, width, layers): (usize, usize, usize),
         attention: bool,
@@ -106,6 +114,17 @@ impl DownBlock {
     ///
     /// # Shapes
     /// `[N, H, W, inputs]` → `[N, H/2, W/2, width]`, or `[N, H, W, width]` at the last level.
+    ///
+    /// ```
+    /// use ddpm::nn::{BlockOptions, DownBlock};
+    /// use ddpm::{rng::{normal, stream}, tensor::Tensor4};
+    /// let options = BlockOptions { norm_num_groups: 2, norm_eps: 1e-6, time: None, dropout: 0.0, attention_head_dim: None };
+    /// let block = DownBlock::new((4, 8, 1), false, Some([0, 1]), &options, &mut stream(1, 0));
+    /// let x: Tensor4 = normal((1, 8, 8, 4), &mut stream(1, 1));
+    /// let mut skips = Vec::new();
+    /// let (y, _) = block.forward(x, None, &mut [], Some(&mut skips));
+    /// assert_eq!((y.dim(), skips.len()), ((1, 4, 4, 8), 2)); // of the residual block, and halved
+    /// ```
     pub fn forward(
         &self,
         mut h: Tensor4,
@@ -131,6 +150,21 @@ impl DownBlock {
     }
 
     /// Pops the gradient of each output from `d_skips`; returns `dx`.
+    ///
+    /// # Shapes
+    /// As in `forward`; `d_skips` hold gradients of the shapes of its skips.
+    ///
+    /// ```
+    /// use ddpm::params::Params;
+    /// use ddpm::nn::{BlockOptions, DownBlock};
+    /// use ddpm::{rng::{normal, stream}, tensor::Tensor4};
+    /// let options = BlockOptions { norm_num_groups: 2, norm_eps: 1e-6, time: None, dropout: 0.0, attention_head_dim: None };
+    /// let block = DownBlock::new((4, 8, 1), false, Some([0, 1]), &options, &mut stream(1, 0));
+    /// let x: Tensor4 = normal((1, 8, 8, 4), &mut stream(1, 1));
+    /// let (y, cache) = block.forward(x, None, &mut [], None);
+    /// let dx = block.backward(cache, y, None, None, &mut block.zeros_like());
+    /// assert_eq!(dx.dim(), (1, 8, 8, 4));
+    /// ```
     pub fn backward(
         &self,
         cache: DownBlockCache,
@@ -153,6 +187,18 @@ impl DownBlock {
     }
 
     /// [`forward`](DownBlock::forward) without dropout and without a cache.
+    ///
+    /// # Shapes
+    /// As [`forward`](DownBlock::forward).
+    ///
+    /// ```
+    /// use ddpm::nn::{BlockOptions, DownBlock};
+    /// use ddpm::{rng::{normal, stream}, tensor::Tensor4};
+    /// let options = BlockOptions { norm_num_groups: 2, norm_eps: 1e-6, time: None, dropout: 0.0, attention_head_dim: None };
+    /// let block = DownBlock::new((4, 8, 1), false, Some([0, 1]), &options, &mut stream(1, 0));
+    /// let x: Tensor4 = normal((1, 8, 8, 4), &mut stream(1, 1));
+    /// assert_eq!(block.infer(x.clone(), None, None), block.forward(x, None, &mut [], None).0);
+    /// ```
     pub fn infer(&self, mut h: Tensor4, silu_temb: Option<&Tensor2>, mut skips: Skips) -> Tensor4 {
         for (i, resnet) in self.resnets.iter().enumerate() {
             h = infer_pair(resnet, self.attentions.get(i), h, silu_temb);
@@ -167,6 +213,14 @@ impl DownBlock {
     }
 
     /// Floating-point operations for an image of `h` × `w`, and the sides of what comes out.
+    ///
+    /// ```
+    /// use ddpm::nn::{BlockOptions, DownBlock};
+    /// use ddpm::rng::stream;
+    /// let options = BlockOptions { norm_num_groups: 2, norm_eps: 1e-6, time: None, dropout: 0.0, attention_head_dim: None };
+    /// let block = DownBlock::new((4, 8, 1), false, Some([0, 1]), &options, &mut stream(1, 0));
+    /// assert_eq!(block.flops((8, 6)).1, (4, 3));
+    /// ```
     pub fn flops(&self, (h, w): (usize, usize)) -> (u64, (usize, usize)) {
         let sum = level_flops(&self.resnets, &self.attentions, h * w);
         match self.downsamplers.first() {
@@ -199,6 +253,14 @@ pub struct MidBlockCache {
 
 impl MidBlock {
     /// A block of `width` channels.
+    ///
+    /// ```
+    /// use ddpm::nn::{BlockOptions, MidBlock};
+    /// use ddpm::rng::stream;
+    /// let options = BlockOptions { norm_num_groups: 2, norm_eps: 1e-6, time: None, dropout: 0.0, attention_head_dim: None };
+    /// let block = MidBlock::new(4, &options, &mut stream(1, 0));
+    /// assert_eq!((block.resnets.len(), block.attentions.len()), (2, 1));
+    /// ```
     pub fn new(width: usize, options: &BlockOptions, rng: &mut impl Rng) -> MidBlock {
         MidBlock {
             attentions: vec![options.attention(width, rng)],
@@ -208,6 +270,15 @@ impl MidBlock {
 
     /// # Shapes
     /// `[N, H, W, width]` → the same.
+    ///
+    /// ```
+    /// use ddpm::nn::{BlockOptions, MidBlock};
+    /// use ddpm::{rng::{normal, stream}, tensor::Tensor4};
+    /// let options = BlockOptions { norm_num_groups: 2, norm_eps: 1e-6, time: None, dropout: 0.0, attention_head_dim: None };
+    /// let block = MidBlock::new(4, &options, &mut stream(1, 0));
+    /// let x: Tensor4 = normal((1, 8, 8, 4), &mut stream(1, 1));
+    /// assert_eq!(block.forward(x, None, &mut []).0.dim(), (1, 8, 8, 4));
+    /// ```
     pub fn forward(
         &self,
         h: Tensor4,
@@ -221,6 +292,20 @@ impl MidBlock {
     }
 
     /// Returns `dx`.
+    ///
+    /// # Shapes
+    /// As in `forward`.
+    ///
+    /// ```
+    /// use ddpm::params::Params;
+    /// use ddpm::nn::{BlockOptions, MidBlock};
+    /// use ddpm::{rng::{normal, stream}, tensor::Tensor4};
+    /// let options = BlockOptions { norm_num_groups: 2, norm_eps: 1e-6, time: None, dropout: 0.0, attention_head_dim: None };
+    /// let block = MidBlock::new(4, &options, &mut stream(1, 0));
+    /// let x: Tensor4 = normal((1, 8, 8, 4), &mut stream(1, 1));
+    /// let (y, cache) = block.forward(x, None, &mut []);
+    /// assert_eq!(block.backward(cache, y, None, &mut block.zeros_like()).dim(), (1, 8, 8, 4));
+    /// ```
     pub fn backward(
         &self,
         cache: MidBlockCache,
@@ -234,12 +319,32 @@ impl MidBlock {
     }
 
     /// [`forward`](MidBlock::forward) without dropout and without a cache.
+    ///
+    /// # Shapes
+    /// As [`forward`](MidBlock::forward).
+    ///
+    /// ```
+    /// use ddpm::nn::{BlockOptions, MidBlock};
+    /// use ddpm::{rng::{normal, stream}, tensor::Tensor4};
+    /// let options = BlockOptions { norm_num_groups: 2, norm_eps: 1e-6, time: None, dropout: 0.0, attention_head_dim: None };
+    /// let block = MidBlock::new(4, &options, &mut stream(1, 0));
+    /// let x: Tensor4 = normal((1, 8, 8, 4), &mut stream(1, 1));
+    /// assert_eq!(block.infer(x.clone(), None), block.forward(x, None, &mut []).0);
+    /// ```
     pub fn infer(&self, h: Tensor4, silu_temb: Option<&Tensor2>) -> Tensor4 {
         let h = infer_pair(&self.resnets[0], self.attentions.first(), h, silu_temb);
         infer_pair(&self.resnets[1], None, h, silu_temb)
     }
 
     /// Floating-point operations for an image of so many pixels.
+    ///
+    /// ```
+    /// use ddpm::nn::{BlockOptions, MidBlock};
+    /// use ddpm::rng::stream;
+    /// let options = BlockOptions { norm_num_groups: 2, norm_eps: 1e-6, time: None, dropout: 0.0, attention_head_dim: None };
+    /// let block = MidBlock::new(4, &options, &mut stream(1, 0));
+    /// assert!(block.flops(64) > 4 * block.flops(16)); // attention grows with the square
+    /// ```
     pub fn flops(&self, pixels: usize) -> u64 {
         level_flops(&self.resnets, &self.attentions, pixels)
     }
@@ -272,6 +377,14 @@ pub struct UpBlockCache {
 impl UpBlock {
     /// A residual block for each of `inputs`, which are the channels that it reads, those of its skip among them; all of
     /// them make `width`.
+    ///
+    /// ```
+    /// use ddpm::nn::{BlockOptions, UpBlock};
+    /// use ddpm::rng::stream;
+    /// let options = BlockOptions { norm_num_groups: 2, norm_eps: 1e-6, time: None, dropout: 0.0, attention_head_dim: None };
+    /// let block = UpBlock::new((&[12, 10], 8), false, true, &options, &mut stream(1, 0)); // 4 + 8 and 8 + 2 channels
+    /// assert_eq!((block.resnets.len(), block.upsamplers.len()), (2, 1));
+    /// ```
     pub fn new(
         (inputs, width): (&[usize], usize),
         attention: bool,
@@ -296,6 +409,17 @@ impl UpBlock {
     ///
     /// # Shapes
     /// `[N, H, W, C]` → `[N, 2H, 2W, width]`, or `[N, H, W, width]` at the finest level.
+    ///
+    /// ```
+    /// use ddpm::nn::{BlockOptions, UpBlock};
+    /// use ddpm::{rng::{normal, stream}, tensor::Tensor4};
+    /// let options = BlockOptions { norm_num_groups: 2, norm_eps: 1e-6, time: None, dropout: 0.0, attention_head_dim: None };
+    /// let block = UpBlock::new((&[12, 10], 8), false, true, &options, &mut stream(1, 0)); // 4 + 8 and 8 + 2 channels
+    /// let x: Tensor4 = normal((1, 8, 8, 4), &mut stream(1, 1));
+    /// let skips = || vec![normal((1, 8, 8, 2), &mut stream(1, 2)), normal((1, 8, 8, 8), &mut stream(1, 3))];
+    /// let (y, _) = block.forward(x, None, &mut [], Some(&mut skips()));
+    /// assert_eq!(y.dim(), (1, 16, 16, 8));
+    /// ```
     pub fn forward(
         &self,
         mut h: Tensor4,
@@ -320,6 +444,23 @@ impl UpBlock {
     }
 
     /// Pushes the gradient of each skip on `d_skips`; returns `dx`.
+    ///
+    /// # Shapes
+    /// As in `forward`; `d_skips` get gradients of the shapes of its skips.
+    ///
+    /// ```
+    /// use ddpm::params::Params;
+    /// use ddpm::nn::{BlockOptions, UpBlock};
+    /// use ddpm::{rng::{normal, stream}, tensor::Tensor4};
+    /// let options = BlockOptions { norm_num_groups: 2, norm_eps: 1e-6, time: None, dropout: 0.0, attention_head_dim: None };
+    /// let block = UpBlock::new((&[12, 10], 8), false, true, &options, &mut stream(1, 0)); // 4 + 8 and 8 + 2 channels
+    /// let x: Tensor4 = normal((1, 8, 8, 4), &mut stream(1, 1));
+    /// let skips = || vec![normal((1, 8, 8, 2), &mut stream(1, 2)), normal((1, 8, 8, 8), &mut stream(1, 3))];
+    /// let (y, cache) = block.forward(x, None, &mut [], Some(&mut skips()));
+    /// let mut d_skips = Vec::new();
+    /// let dx = block.backward(cache, y, None, Some(&mut d_skips), &mut block.zeros_like());
+    /// assert_eq!((dx.dim(), d_skips.len()), ((1, 8, 8, 4), 2));
+    /// ```
     pub fn backward(
         &self,
         cache: UpBlockCache,
@@ -345,6 +486,20 @@ impl UpBlock {
     }
 
     /// [`forward`](UpBlock::forward) without dropout and without a cache.
+    ///
+    /// # Shapes
+    /// As [`forward`](UpBlock::forward).
+    ///
+    /// ```
+    /// use ddpm::nn::{BlockOptions, UpBlock};
+    /// use ddpm::{rng::{normal, stream}, tensor::Tensor4};
+    /// let options = BlockOptions { norm_num_groups: 2, norm_eps: 1e-6, time: None, dropout: 0.0, attention_head_dim: None };
+    /// let block = UpBlock::new((&[12, 10], 8), false, true, &options, &mut stream(1, 0)); // 4 + 8 and 8 + 2 channels
+    /// let x: Tensor4 = normal((1, 8, 8, 4), &mut stream(1, 1));
+    /// let skips = || vec![normal((1, 8, 8, 2), &mut stream(1, 2)), normal((1, 8, 8, 8), &mut stream(1, 3))];
+    /// let y = block.forward(x.clone(), None, &mut [], Some(&mut skips())).0;
+    /// assert_eq!(block.infer(x, None, Some(&mut skips())), y);
+    /// ```
     pub fn infer(&self, mut h: Tensor4, silu_temb: Option<&Tensor2>, mut skips: Skips) -> Tensor4 {
         for (i, resnet) in self.resnets.iter().enumerate() {
             h = infer_pair(resnet, self.attentions.get(i), join_popped(h, &mut skips), silu_temb);
@@ -357,6 +512,14 @@ impl UpBlock {
     }
 
     /// Floating-point operations for an image of `h` × `w`, and the sides of what comes out.
+    ///
+    /// ```
+    /// use ddpm::nn::{BlockOptions, UpBlock};
+    /// use ddpm::rng::stream;
+    /// let options = BlockOptions { norm_num_groups: 2, norm_eps: 1e-6, time: None, dropout: 0.0, attention_head_dim: None };
+    /// let block = UpBlock::new((&[12, 10], 8), false, true, &options, &mut stream(1, 0)); // 4 + 8 and 8 + 2 channels
+    /// assert_eq!(block.flops((8, 6)).1, (16, 12));
+    /// ```
     pub fn flops(&self, (h, w): (usize, usize)) -> (u64, (usize, usize)) {
         let sum = level_flops(&self.resnets, &self.attentions, h * w);
         match self.upsamplers.first() {

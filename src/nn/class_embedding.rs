@@ -23,6 +23,11 @@ params!(ClassEmbedding { weight });
 
 impl ClassEmbedding {
     /// A table of zeros: every class begins as no news, and gets its own gradient.
+    ///
+    /// ```
+    /// use ddpm::nn::ClassEmbedding;
+    /// assert_eq!(ClassEmbedding::new(11, 64).weight.dim(), (11, 64));
+    /// ```
     pub fn new(classes: usize, width: usize) -> ClassEmbedding {
         ClassEmbedding { weight: Tensor2::zeros((classes, width)) }
     }
@@ -32,6 +37,13 @@ impl ClassEmbedding {
     ///
     /// # Panics
     /// If a class has no row.
+    ///
+    /// ```
+    /// use ddpm::nn::ClassEmbedding;
+    /// let mut table = ClassEmbedding::new(3, 2);
+    /// table.weight.row_mut(2).fill(5.0); // the last row is no class
+    /// assert_eq!(table.infer(&[Some(0), None]), ndarray::array![[0.0, 0.0], [5.0, 5.0]]);
+    /// ```
     #[track_caller]
     pub fn infer(&self, classes: &[Option<usize>]) -> Tensor2 {
         let mut y = Tensor2::zeros((classes.len(), self.weight.ncols()));
@@ -45,6 +57,14 @@ impl ClassEmbedding {
     ///
     /// # Shapes
     /// N classes as in [`infer`](ClassEmbedding::infer), `dy` `[N, width]`.
+    ///
+    /// ```
+    /// use ddpm::{nn::ClassEmbedding, params::Params, tensor::Tensor2};
+    /// let table = ClassEmbedding::new(3, 1);
+    /// let mut grad = table.zeros_like();
+    /// table.backward(&[Some(0), Some(0)], &Tensor2::ones((2, 1)), &mut grad);
+    /// assert_eq!(grad.weight, ndarray::array![[2.0], [0.0], [0.0]]);
+    /// ```
     #[track_caller]
     pub fn backward(&self, classes: &[Option<usize>], dy: &Tensor2, grad: &mut ClassEmbedding) {
         for (dy, &class) in dy.outer_iter().zip(classes) {

@@ -55,6 +55,13 @@ pub struct Conv2dCache {
 
 impl Conv2d {
     /// A `size` × `size` convolution with [variance-scaled](variance_scaling) weights and no bias.
+    ///
+    /// ```
+    /// use ddpm::{nn::Conv2d, rng::stream};
+    /// let layer = Conv2d::new(3, 5, 3, 1.0, &mut stream(1, 0));
+    /// assert_eq!(layer.weight.dim(), (3, 3, 3, 5));
+    /// assert!(layer.bias.iter().all(|&b| b == 0.0));
+    /// ```
     pub fn new(inputs: usize, outputs: usize, size: usize, scale: f32, rng: &mut impl Rng) -> Conv2d {
         let area = size * size;
         Conv2d {
@@ -72,11 +79,24 @@ impl Conv2d {
     }
 
     /// Floating-point operations for an image of so many pixels that come out: two per multiplication.
+    ///
+    /// ```
+    /// use ddpm::{nn::Conv2d, rng::stream};
+    /// assert_eq!(Conv2d::new(3, 5, 3, 1.0, &mut stream(1, 0)).flops(100), 2 * 9 * 3 * 5 * 100);
+    /// ```
     pub fn flops(&self, pixels: usize) -> u64 {
         2 * (self.weight.len() * pixels) as u64
     }
 
     /// The same layer with another stride and padding.
+    ///
+    /// ```
+    /// use ddpm::nn::Conv2d;
+    /// use ddpm::{rng::{normal, stream}, tensor::Tensor4};
+    /// let layer = Conv2d::new(3, 5, 3, 1.0, &mut stream(1, 0)).strided(2, [0, 1]);
+    /// let x: Tensor4 = normal((1, 8, 6, 3), &mut stream(1, 1));
+    /// assert_eq!(layer.infer(&x).dim(), (1, 4, 3, 5));
+    /// ```
     pub fn strided(self, stride: usize, padding: [usize; 2]) -> Conv2d {
         Conv2d { stride, padding, ..self }
     }
@@ -85,12 +105,32 @@ impl Conv2d {
     ///
     /// # Panics
     /// If `x` has another number of channels than `in`, or is smaller than the kernel.
+    ///
+    /// ```
+    /// use ddpm::nn::Conv2d;
+    /// use ddpm::{rng::{normal, stream}, tensor::Tensor4};
+    /// let layer = Conv2d::new(3, 5, 3, 1.0, &mut stream(1, 0));
+    /// let x: Tensor4 = normal((1, 8, 6, 3), &mut stream(1, 1));
+    /// let (fast, slow) = (layer.infer(&x), layer.definition(&x));
+    /// assert!((fast - slow).iter().all(|d| d.abs() < 1e-5));
+    /// ```
     #[track_caller]
     pub fn infer(&self, x: &Tensor4) -> Tensor4 {
         self.infer_into(x, Initial::bias(self.bias.numbers()), None)
     }
 
     /// [`infer`](Conv2d::infer), keeping the input for [`backward`](Conv2d::backward).
+    ///
+    /// # Shapes
+    /// As [`infer`](Conv2d::infer).
+    ///
+    /// ```
+    /// use ddpm::nn::Conv2d;
+    /// use ddpm::{rng::{normal, stream}, tensor::Tensor4};
+    /// let layer = Conv2d::new(3, 5, 3, 1.0, &mut stream(1, 0));
+    /// let x: Tensor4 = normal((1, 8, 6, 3), &mut stream(1, 1));
+    /// assert_eq!(layer.forward(x.clone()).0, layer.infer(&x));
+    /// ```
     #[track_caller]
     pub fn forward(&self, x: Tensor4) -> (Tensor4, Conv2dCache) {
         (self.infer(&x), Conv2dCache { x })
@@ -132,6 +172,23 @@ impl Conv2d {
     }
 
     /// From the module's formula:  `db += Σ dy`,  `dw += Σ x dy`,  `dx = dy * w`, flipped and transposed.
+    ///
+    /// # Shapes
+    /// `dy` `[N, H', W', out]`; returns `dx` `[N, H, W, in]`.
+    ///
+    /// ```
+    /// use ddpm::params::Params;
+    /// use ddpm::nn::Conv2d;
+    /// use ddpm::{rng::{normal, stream}, tensor::Tensor4};
+    /// let layer = Conv2d::new(3, 5, 3, 1.0, &mut stream(1, 0));
+    /// let x: Tensor4 = normal((1, 8, 6, 3), &mut stream(1, 1));
+    /// let (y, cache) = layer.forward(x.clone());
+    /// let mut grad = layer.zeros_like();
+    /// let dx = layer.backward(cache, &y, &mut grad);
+    /// // without a bias y is linear in x and in w: ⟨dy, y⟩ = ⟨dx, x⟩ = ⟨dw, w⟩
+    /// let [a, b, c] = [(&y * &y).sum(), (dx * x).sum(), (grad.weight * layer.weight).sum()];
+    /// assert!((a / b - 1.0).abs() < 1e-4 && (a / c - 1.0).abs() < 1e-4);
+    /// ```
     pub fn backward(&self, cache: Conv2dCache, dy: &Tensor4, grad: &mut Conv2d) -> Tensor4 {
         self.backward_weights(&cache.x, dy, grad);
         let (_, h, w, _) = cache.x.dim();
@@ -140,6 +197,19 @@ impl Conv2d {
     }
 
     /// `db[o] += Σ dy`,  `dw[u, v, c, o] += Σ_{n,i,j} x[n, s·i + u − p, s·j + v − p, c] · dy[n, i, j, o]`.
+    ///
+    /// # Shapes
+    /// `x` `[N, H, W, in]`, `dy` `[N, H', W', out]`.
+    ///
+    /// ```
+    /// use ddpm::params::Params;
+    /// use ddpm::{nn::Conv2d, rng::stream, tensor::Tensor4};
+    /// let layer = Conv2d::new(1, 1, 1, 1.0, &mut stream(1, 0));
+    /// let mut grad = layer.zeros_like();
+    /// let ones = Tensor4::ones((2, 3, 3, 1));
+    /// layer.backward_weights(&(3.0 * &ones), &ones, &mut grad);
+    /// assert_eq!((grad.weight[[0, 0, 0, 0]], grad.bias[0]), (54.0, 18.0)); // 18 pixels
+    /// ```
     pub fn backward_weights(&self, x: &Tensor4, dy: &Tensor4, grad: &mut Conv2d) {
         add_pixels(dy, grad.bias.numbers_mut());
         let dw = grad.weight.numbers_mut();
@@ -151,6 +221,17 @@ impl Conv2d {
     }
 
     /// `dx[h] = Σ dy[i] w[u]ᵀ` over `s·i + u − p = h`, for an input of height and width `(h, w)`.
+    ///
+    /// # Shapes
+    /// `dy` `[N, H', W', out]`; returns `[N, H, W, in]`.
+    ///
+    /// ```
+    /// use ddpm::nn::Conv2d;
+    /// use ddpm::{rng::{normal, stream}, tensor::Tensor4};
+    /// let layer = Conv2d::new(3, 5, 3, 1.0, &mut stream(1, 0));
+    /// let dy: Tensor4 = normal((1, 8, 6, 5), &mut stream(1, 1));
+    /// assert_eq!(layer.backward_data(&dy, (8, 6)).dim(), (1, 8, 6, 3));
+    /// ```
     pub fn backward_data(&self, dy: &Tensor4, (h, w): (usize, usize)) -> Tensor4 {
         let (n, oh, ow, _) = dy.dim();
         let (_, _, ci, co) = self.weight.dim();
@@ -179,6 +260,17 @@ impl Conv2d {
     }
 
     /// The module's formula, word for word: what the fast version is tested against.
+    ///
+    /// # Shapes
+    /// As [`infer`](Conv2d::infer).
+    ///
+    /// ```
+    /// use ddpm::{nn::Conv2d, rng::stream, tensor::Tensor4};
+    /// let mut layer = Conv2d::new(1, 1, 3, 1.0, &mut stream(1, 0));
+    /// layer.weight.fill(1.0);
+    /// let y = layer.definition(&Tensor4::ones((1, 3, 3, 1)));
+    /// assert_eq!((y[[0, 1, 1, 0]], y[[0, 0, 0, 0]]), (9.0, 4.0)); // a corner has four neighbours inside
+    /// ```
     pub fn definition(&self, x: &Tensor4) -> Tensor4 {
         let (n, h, w, ci) = x.dim();
         let (k, _, _, co) = self.weight.dim();

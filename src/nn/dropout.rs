@@ -23,6 +23,16 @@ impl Dropout {
     ///
     /// # Panics
     /// If the rate is above 0 and there are fewer streams than images.
+    ///
+    /// # Shapes
+    /// `x` and the result `[N, H, W, C]`, `rngs` N streams.
+    ///
+    /// ```
+    /// use ddpm::{nn::Dropout, rng::stream, tensor::Tensor4};
+    /// let (y, _) = Dropout { rate: 0.5 }.forward(Tensor4::ones((1, 9, 9, 8)), &mut [stream(1, 0)]);
+    /// assert!(y.iter().all(|&v| v == 0.0 || v == 2.0)); // kept ones make up for the others
+    /// assert!((y.mean().unwrap() - 1.0).abs() < 0.1);
+    /// ```
     #[track_caller]
     pub fn forward(&self, mut x: Tensor4, rngs: &mut [ChaCha8Rng]) -> (Tensor4, DropoutCache) {
         if self.rate == 0.0 {
@@ -39,6 +49,16 @@ impl Dropout {
     }
 
     /// From `y = x ∘ f`:  `dx = dy ∘ f`.
+    ///
+    /// # Shapes
+    /// `dy` and `dx` `[N, H, W, C]`.
+    ///
+    /// ```
+    /// use ddpm::{nn::Dropout, rng::stream, tensor::Tensor4};
+    /// let (layer, ones) = (Dropout { rate: 0.5 }, Tensor4::ones((1, 4, 4, 2)));
+    /// let (y, cache) = layer.forward(ones.clone(), &mut [stream(1, 0)]);
+    /// assert_eq!(layer.backward(cache, ones), y); // the same factors
+    /// ```
     pub fn backward(&self, cache: DropoutCache, mut dy: Tensor4) -> Tensor4 {
         if let Some(factors) = cache.factors {
             Zip::from(&mut dy).and(&factors).for_each(|dy, f| *dy *= f);

@@ -20,6 +20,13 @@ const STEPS: [f32; 3] = [0.2, 0.05, 0.0125];
 ///
 /// # Panics
 /// If the shapes differ.
+///
+/// # Shapes
+/// Two arrays of one shape.
+///
+/// ```
+/// assert_eq!(ddpm::nn::gradient_check::inner(&ndarray::array![1.0, 2.0], &ndarray::array![3.0, 4.0]), 11.0);
+/// ```
 #[track_caller]
 pub fn inner<D: Dimension>(a: &ArrayRef<f32, D>, b: &ArrayRef<f32, D>) -> f64 {
     assert_eq!(a.shape(), b.shape(), "inner product");
@@ -51,6 +58,16 @@ pub fn check<D: Dimension>(
 ///
 /// # Panics
 /// As [`check`].
+///
+/// ```
+/// use ddpm::nn::{Linear, gradient_check::{check_params, inner}};
+/// use ddpm::{params::Params, rng::stream, tensor::Tensor2};
+/// let (layer, x) = (Linear::new(3, 2, 1.0, &mut stream(1, 0)), Tensor2::ones((4, 3)));
+/// let mut grad = layer.zeros_like();
+/// let (y, cache) = layer.forward(x.clone());
+/// layer.backward(cache, &y, &mut grad);
+/// check_params("linear", &layer, &grad, &[], |layer| 0.5 * inner(&layer.infer(&x), &layer.infer(&x)));
+/// ```
 #[track_caller]
 pub fn check_params<M: Params>(what: &str, model: &M, grad: &M, skip: &[&str], loss: impl Fn(&M) -> f64) {
     for (i, (key, dw)) in grad.named().into_iter().enumerate() {
@@ -67,6 +84,12 @@ pub fn check_params<M: Params>(what: &str, model: &M, grad: &M, skip: &[&str], l
 }
 
 /// The same layer with N(0, `size`²) added to every parameter: a layer that starts as nothing hides mistakes.
+///
+/// ```
+/// use ddpm::{nn::{Linear, gradient_check::shaken}, rng::stream};
+/// let layer = shaken(Linear::new(3, 2, 1.0, &mut stream(1, 0)), 0.1);
+/// assert!(layer.bias.iter().all(|&b| b != 0.0));
+/// ```
 pub fn shaken<M: Params>(mut model: M, size: f32) -> M {
     for (i, slice) in model.slices_mut().into_iter().enumerate() {
         let noise: Array1<f32> = normal(slice.len(), &mut stream(97, i as u64));
@@ -88,6 +111,14 @@ pub fn shaken<M: Params>(mut model: M, size: f32) -> M {
 /// let loss = |x: &ndarray::Array1<f32>| x.iter().map(|&x| f64::from(x).powi(2)).sum();
 /// assert!(error(&x, &(&x * 2.0), loss) < 1e-5);
 /// assert!(error(&x, &(&x * 2.02), loss) > 5e-3);
+/// ```
+///
+/// ```
+/// use ddpm::nn::gradient_check::error;
+/// use ndarray::{Array1, array};
+/// let loss = |x: &Array1<f32>| x.iter().map(|&x| f64::from(x * x)).sum::<f64>();
+/// let x = array![1.0, -2.0];
+/// assert!(error(&x, &array![2.0, -4.0], loss) < 1e-2 && error(&x, &array![2.0, 4.0], loss) > 0.1);
 /// ```
 #[track_caller]
 pub fn error<D: Dimension>(

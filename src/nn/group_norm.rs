@@ -62,6 +62,11 @@ impl GroupNorm {
     ///
     /// # Panics
     /// If `groups` does not divide `channels`.
+    ///
+    /// ```
+    /// let layer = ddpm::nn::GroupNorm::new(8, 2, 1e-6);
+    /// assert_eq!((layer.weight.sum(), layer.bias.sum()), (8.0, 0.0));
+    /// ```
     #[track_caller]
     pub fn new(channels: usize, groups: usize, eps: f32) -> GroupNorm {
         assert!(
@@ -72,21 +77,62 @@ impl GroupNorm {
     }
 
     /// `y = γ x̂ + β`: `[N, H, W, C]` → the same shape.
+    ///
+    /// ```
+    /// use ddpm::nn::GroupNorm;
+    /// use ddpm::{rng::{normal, stream}, tensor::Tensor4};
+    /// let layer = GroupNorm::new(8, 2, 1e-6);
+    /// let x: Tensor4 = normal((1, 16, 16, 8), &mut stream(1, 0));
+    /// assert_eq!(layer.forward(x.clone()).0, layer.infer(&x));
+    /// ```
     pub fn forward(&self, x: Tensor4) -> (Tensor4, GroupNormCache) {
         self.forward_with::<false>(x)
     }
 
     /// `y = z σ(z)`, `z = γ x̂ + β`: normalisation and SiLU in one pass.
+    ///
+    /// # Shapes
+    /// `[N, H, W, C]` → the same shape.
+    ///
+    /// ```
+    /// use ddpm::nn::GroupNorm;
+    /// use ddpm::{rng::{normal, stream}, tensor::Tensor4};
+    /// let layer = GroupNorm::new(8, 2, 1e-6);
+    /// let x: Tensor4 = normal((1, 16, 16, 8), &mut stream(1, 0));
+    /// assert_eq!(layer.forward_silu(x.clone()).0, layer.infer_silu(&x));
+    /// ```
     pub fn forward_silu(&self, x: Tensor4) -> (Tensor4, GroupNormCache) {
         self.forward_with::<true>(x)
     }
 
     /// [`forward`](GroupNorm::forward) without a cache.
+    ///
+    /// ```
+    /// use ddpm::nn::GroupNorm;
+    /// use ddpm::{rng::{normal, stream}, tensor::Tensor4};
+    /// let layer = GroupNorm::new(8, 2, 1e-6);
+    /// let x: Tensor4 = normal((1, 16, 16, 8), &mut stream(1, 0));
+    /// let y = layer.infer(&(3.0 * x + 5.0)); // scale and shift are lost
+    /// assert!(y.mean().unwrap().abs() < 1e-4 && (y.std(0.0) - 1.0).abs() < 1e-3);
+    /// ```
     pub fn infer(&self, x: &Tensor4) -> Tensor4 {
         self.apply::<false>(x).0
     }
 
     /// [`forward_silu`](GroupNorm::forward_silu) without a cache.
+    ///
+    /// # Shapes
+    /// `[N, H, W, C]` → the same shape.
+    ///
+    /// ```
+    /// use ddpm::nn::GroupNorm;
+    /// use ddpm::{rng::{normal, stream}, tensor::Tensor4};
+    /// let layer = GroupNorm::new(8, 2, 1e-6);
+    /// let x: Tensor4 = normal((1, 16, 16, 8), &mut stream(1, 0));
+    /// let mut y = layer.infer(&x);
+    /// ddpm::nn::activation::silu(y.as_slice_mut().unwrap());
+    /// assert!((layer.infer_silu(&x) - y).iter().all(|d| d.abs() < 1e-6));
+    /// ```
     pub fn infer_silu(&self, x: &Tensor4) -> Tensor4 {
         self.apply::<true>(x).0
     }
@@ -144,11 +190,35 @@ impl GroupNorm {
     }
 
     /// Backward of [`forward`](GroupNorm::forward): see the module's derivation. `dy` becomes `dx`.
+    ///
+    /// # Shapes
+    /// `dy` and `dx` `[N, H, W, C]`.
+    ///
+    /// ```
+    /// use ddpm::{nn::GroupNorm, params::Params};
+    /// use ddpm::{rng::{normal, stream}, tensor::Tensor4};
+    /// let layer = GroupNorm::new(8, 2, 1e-6);
+    /// let x: Tensor4 = normal((1, 16, 16, 8), &mut stream(1, 0));
+    /// let (y, cache) = layer.forward(x);
+    /// let dx = layer.backward(cache, y, &mut layer.zeros_like());
+    /// assert!(dx.iter().all(|d| d.abs() < 1e-3)); // ½ Σ ŷ² is the same for every x: no slope
+    /// ```
     pub fn backward(&self, cache: GroupNormCache, dy: Tensor4, grad: &mut GroupNorm) -> Tensor4 {
         self.backward_with::<false>(cache, dy, grad)
     }
 
     /// Backward of [`forward_silu`](GroupNorm::forward_silu): `dz = dy · silu′(z)` first, `z` recomputed from `x`.
+    ///
+    /// ```
+    /// use ddpm::{nn::GroupNorm, params::Params};
+    /// use ddpm::{rng::{normal, stream}, tensor::Tensor4};
+    /// let layer = GroupNorm::new(8, 2, 1e-6);
+    /// let x: Tensor4 = normal((1, 16, 16, 8), &mut stream(1, 0));
+    /// let (y, cache) = layer.forward_silu(x);
+    /// let mut grad = layer.zeros_like();
+    /// let dx = layer.backward_silu(cache, y.clone(), &mut grad);
+    /// assert_eq!((dx.shape(), grad.weight.len()), (y.shape(), 8));
+    /// ```
     pub fn backward_silu(&self, cache: GroupNormCache, dy: Tensor4, grad: &mut GroupNorm) -> Tensor4 {
         self.backward_with::<true>(cache, dy, grad)
     }

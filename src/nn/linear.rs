@@ -26,6 +26,12 @@ pub struct LinearCache {
 
 impl Linear {
     /// A layer with [variance-scaled](variance_scaling) weights and no bias.
+    ///
+    /// ```
+    /// use ddpm::{nn::Linear, rng::stream};
+    /// let layer = Linear::new(3, 2, 1.0, &mut stream(1, 0));
+    /// assert_eq!((layer.weight.dim(), layer.bias.sum()), ((3, 2), 0.0));
+    /// ```
     pub fn new(inputs: usize, outputs: usize, scale: f32, rng: &mut impl Rng) -> Linear {
         Linear {
             weight: variance_scaling((inputs, outputs), inputs, outputs, scale, rng),
@@ -34,6 +40,12 @@ impl Linear {
     }
 
     /// Floating-point operations for so many rows.
+    ///
+    /// ```
+    /// use ddpm::{nn::Linear, rng::stream};
+    /// let layer = Linear::new(3, 2, 1.0, &mut stream(1, 0));
+    /// assert_eq!(layer.flops(10), 2 * 3 * 2 * 10);
+    /// ```
     pub fn flops(&self, rows: usize) -> u64 {
         2 * (self.weight.len() * rows) as u64
     }
@@ -42,6 +54,13 @@ impl Linear {
     ///
     /// # Panics
     /// If `x` has another number of columns than `in`.
+    ///
+    /// ```
+    /// use ddpm::{nn::Linear, rng::{normal, stream}, tensor::Tensor2};
+    /// let layer = Linear::new(3, 2, 1.0, &mut stream(1, 0));
+    /// let x: Tensor2 = normal((4, 3), &mut stream(1, 1));
+    /// assert!((layer.infer(&x) - x.dot(&layer.weight)).iter().all(|d| d.abs() < 1e-5));
+    /// ```
     #[track_caller]
     pub fn infer(&self, x: &Tensor2) -> Tensor2 {
         let mut y = scratch((x.nrows(), self.bias.len()));
@@ -58,6 +77,16 @@ impl Linear {
     }
 
     /// [`infer`](Linear::infer), keeping the input for [`backward`](Linear::backward).
+    ///
+    /// # Shapes
+    /// `[rows, in]` → `[rows, out]`.
+    ///
+    /// ```
+    /// use ddpm::{nn::Linear, rng::{normal, stream}, tensor::Tensor2};
+    /// let layer = Linear::new(3, 2, 1.0, &mut stream(1, 0));
+    /// let x: Tensor2 = normal((4, 3), &mut stream(1, 1));
+    /// assert_eq!(layer.forward(x.clone()).0, layer.infer(&x));
+    /// ```
     #[track_caller]
     pub fn forward(&self, x: Tensor2) -> (Tensor2, LinearCache) {
         (self.infer(&x), LinearCache { x })
@@ -70,6 +99,20 @@ impl Linear {
     }
 
     /// From `y = x W + b`:  `dW += xᵀ dy`,  `db += Σ_rows dy`,  `dx = dy Wᵀ`.
+    ///
+    /// # Shapes
+    /// `dy` `[rows, out]`; returns `dx` `[rows, in]`.
+    ///
+    /// ```
+    /// use ddpm::params::Params;
+    /// use ddpm::{nn::Linear, rng::{normal, stream}, tensor::Tensor2};
+    /// let layer = Linear::new(3, 2, 1.0, &mut stream(1, 0));
+    /// let (_, cache) = layer.forward(normal((4, 3), &mut stream(1, 1)));
+    /// let (dy, mut grad): (Tensor2, _) = (Tensor2::ones((4, 2)), layer.zeros_like());
+    /// let dx = layer.backward(cache, &dy, &mut grad);
+    /// assert_eq!(grad.bias, ndarray::array![4.0, 4.0]); // Σ over rows
+    /// assert!((dx - dy.dot(&layer.weight.t())).iter().all(|d| d.abs() < 1e-6));
+    /// ```
     pub fn backward(&self, cache: LinearCache, dy: &Tensor2, grad: &mut Linear) -> Tensor2 {
         let dw = grad.weight.numbers_mut();
         add_transposed_product(&cache.x, dy, dw);

@@ -90,6 +90,12 @@ pub const NEARLY_ZERO: f32 = 1e-10;
 /// Uniform weights in `±√(6·scale / (fan_in + fan_out))`: variance scaling over the average fan, as in Ho's code.
 ///
 /// `scale` is 1, or [`NEARLY_ZERO`] for the last layer of a residual branch.
+///
+/// ```
+/// use ddpm::{nn::variance_scaling, rng::stream, tensor::Tensor2};
+/// let w: Tensor2 = variance_scaling((100, 200), 100, 200, 1.0, &mut stream(1, 0));
+/// assert!((w.std(0.0) - (2.0f32 / 300.0).sqrt()).abs() < 2e-3); // of a uniform law: width/√12
+/// ```
 pub fn variance_scaling<D: Dimension>(
     shape: impl ShapeBuilder<Dim = D>,
     fan_in: usize,

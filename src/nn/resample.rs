@@ -50,6 +50,16 @@ const FOUR: Axis = Axis { k: 4, s: 2, p: 1 };
 
 impl Upsample {
     /// `[N, H, W, C]` → `[N, 2H, 2W, C]`.
+    ///
+    /// ```
+    /// use ddpm::nn::{Conv2d, Upsample};
+    /// use ddpm::{rng::{normal, stream}, tensor::Tensor4};
+    /// let layer = Upsample { conv: Conv2d::new(3, 3, 3, 1.0, &mut stream(1, 0)) };
+    /// let x: Tensor4 = normal((1, 4, 5, 3), &mut stream(1, 1));
+    /// // four pixels for each, then a convolution
+    /// let slow = layer.conv.definition(&ddpm::nn::nearest_upsample(&x));
+    /// assert!((layer.infer(&x) - slow).iter().all(|d| d.abs() < 1e-4));
+    /// ```
     pub fn infer(&self, x: &Tensor4) -> Tensor4 {
         let (n, h, w, _) = x.dim();
         let mut y = scratch((n, 2 * h, 2 * w, self.conv.bias.len()));
@@ -62,11 +72,33 @@ impl Upsample {
     }
 
     /// [`infer`](Upsample::infer), keeping what backward needs.
+    ///
+    /// # Shapes
+    /// As [`infer`](Upsample::infer).
+    ///
+    /// ```
+    /// use ddpm::nn::{Conv2d, Upsample};
+    /// use ddpm::{rng::{normal, stream}, tensor::Tensor4};
+    /// let layer = Upsample { conv: Conv2d::new(3, 3, 3, 1.0, &mut stream(1, 0)) };
+    /// let x: Tensor4 = normal((1, 4, 5, 3), &mut stream(1, 1));
+    /// assert_eq!(layer.forward(x.clone()).0, layer.infer(&x));
+    /// ```
     pub fn forward(&self, x: Tensor4) -> (Tensor4, UpsampleCache) {
         (self.infer(&x), UpsampleCache { x })
     }
 
     /// `db += Σ dy`,  `dW[u] += Σ x[i] dy[2i − 1 + u]`,  `dx[i] = Σ_u dy[2i − 1 + u] W[u]ᵀ`.
+    ///
+    /// ```
+    /// use ddpm::params::Params;
+    /// use ddpm::nn::{Conv2d, Upsample};
+    /// use ddpm::{rng::{normal, stream}, tensor::Tensor4};
+    /// let layer = Upsample { conv: Conv2d::new(3, 3, 3, 1.0, &mut stream(1, 0)) };
+    /// let x: Tensor4 = normal((1, 4, 5, 3), &mut stream(1, 1));
+    /// let (y, cache) = layer.forward(x.clone());
+    /// let dx = layer.backward(cache, &y, &mut layer.zeros_like());
+    /// assert!(((&y * &y).sum() / (dx * x).sum() - 1.0).abs() < 1e-4); // ⟨dy, y⟩ = ⟨dx, x⟩
+    /// ```
     pub fn backward(&self, cache: UpsampleCache, dy: &Tensor4, grad: &mut Upsample) -> Tensor4 {
         let (n, h, w, ci) = cache.x.dim();
         let co = self.conv.bias.len();
@@ -130,6 +162,12 @@ fn add(x: &[f32], y: &mut [f32]) {
 }
 
 /// `y[i, j] = x[⌊i/2⌋, ⌊j/2⌋]`: `[N, H, W, C]` → `[N, 2H, 2W, C]`.
+///
+/// ```
+/// use ddpm::{nn::nearest_upsample, tensor::Tensor4};
+/// let y = nearest_upsample(&Tensor4::from_shape_fn((1, 1, 2, 1), |(_, _, j, _)| j as f32));
+/// assert_eq!(y.iter().copied().collect::<Vec<_>>(), [0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0]);
+/// ```
 pub fn nearest_upsample(x: &Tensor4) -> Tensor4 {
     let (n, h, w, c) = x.dim();
     let mut y = Tensor4::zeros((n, 2 * h, 2 * w, c));
@@ -149,6 +187,14 @@ pub fn nearest_upsample(x: &Tensor4) -> Tensor4 {
 ///
 /// # Panics
 /// If height or width is odd.
+///
+/// # Shapes
+/// `[N, 2H, 2W, C]` → `[N, H, W, C]`.
+///
+/// ```
+/// use ddpm::{nn::nearest_upsample_backward, tensor::Tensor4};
+/// assert_eq!(nearest_upsample_backward(&Tensor4::ones((1, 4, 6, 2))), Tensor4::from_elem((1, 2, 3, 2), 4.0));
+/// ```
 #[track_caller]
 pub fn nearest_upsample_backward(dy: &Tensor4) -> Tensor4 {
     let (n, h2, w2, c) = dy.dim();

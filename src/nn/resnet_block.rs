@@ -54,6 +54,13 @@ pub struct ResnetBlockCache {
 
 impl ResnetBlock {
     /// `[.., inputs]` → `[.., outputs]`, told the time by an embedding of `time` numbers, or not at all by `None`.
+    ///
+    /// ```
+    /// use ddpm::nn::ResnetBlock;
+    /// use ddpm::rng::stream;
+    /// let block = ResnetBlock::new((4, 8, None), (2, 1e-6), 0.0, &mut stream(1, 0));
+    /// assert!(block.conv_shortcut.is_some()); // x has fewer channels than what is added to it
+    /// ```
     pub fn new(
         (inputs, outputs, time): (usize, usize, impl Into<Option<usize>>),
         (groups, eps): (usize, f32),
@@ -79,6 +86,14 @@ impl ResnetBlock {
     ///
     /// # Panics
     /// If the shapes don't fit, or the time is missing or too much.
+    ///
+    /// ```
+    /// use ddpm::nn::ResnetBlock;
+    /// use ddpm::{rng::{normal, stream}, tensor::Tensor4};
+    /// let block = ResnetBlock::new((4, 8, None), (2, 1e-6), 0.0, &mut stream(1, 0));
+    /// let x: Tensor4 = normal((1, 8, 8, 4), &mut stream(1, 1));
+    /// assert_eq!(block.forward(x, None, &mut []).0.dim(), (1, 8, 8, 8));
+    /// ```
     #[track_caller]
     pub fn forward<'a>(
         &self,
@@ -103,6 +118,17 @@ impl ResnetBlock {
     }
 
     /// [`forward`](ResnetBlock::forward) without dropout and without a cache.
+    ///
+    /// # Shapes
+    /// As [`forward`](ResnetBlock::forward).
+    ///
+    /// ```
+    /// use ddpm::nn::ResnetBlock;
+    /// use ddpm::{rng::{normal, stream}, tensor::Tensor4};
+    /// let block = ResnetBlock::new((4, 8, None), (2, 1e-6), 0.0, &mut stream(1, 0));
+    /// let x: Tensor4 = normal((1, 8, 8, 4), &mut stream(1, 1));
+    /// assert_eq!(block.infer(&x, None), block.forward(x, None, &mut []).0);
+    /// ```
     #[track_caller]
     pub fn infer<'a>(&self, x: &Tensor4, silu_temb: impl Into<Option<&'a Tensor2>>) -> Tensor4 {
         let projection = self.projection(silu_temb.into());
@@ -118,6 +144,13 @@ impl ResnetBlock {
     }
 
     /// Floating-point operations for an image of so many pixels.
+    ///
+    /// ```
+    /// use ddpm::nn::ResnetBlock;
+    /// use ddpm::rng::stream;
+    /// let block = ResnetBlock::new((4, 8, None), (2, 1e-6), 0.0, &mut stream(1, 0));
+    /// assert_eq!(block.flops(20), 2 * block.flops(10));
+    /// ```
     pub fn flops(&self, pixels: usize) -> u64 {
         let shortcut = self.conv_shortcut.as_ref().map_or(0, |conv| conv.flops(pixels));
         let time = self.time_emb_proj.as_ref().map_or(0, |layer| layer.flops(1));
@@ -147,6 +180,19 @@ impl ResnetBlock {
     }
 
     /// Returns `dx`; adds the gradient of `silu(temb)` to `d_silu_temb`, where there is one.
+    ///
+    /// # Shapes
+    /// As in `forward`.
+    ///
+    /// ```
+    /// use ddpm::params::Params;
+    /// use ddpm::nn::ResnetBlock;
+    /// use ddpm::{rng::{normal, stream}, tensor::Tensor4};
+    /// let block = ResnetBlock::new((4, 8, None), (2, 1e-6), 0.0, &mut stream(1, 0));
+    /// let x: Tensor4 = normal((1, 8, 8, 4), &mut stream(1, 1));
+    /// let (y, cache) = block.forward(x, None, &mut []);
+    /// assert_eq!(block.backward(cache, y, None, &mut block.zeros_like()).dim(), (1, 8, 8, 4));
+    /// ```
     pub fn backward<'a>(
         &self,
         cache: ResnetBlockCache,

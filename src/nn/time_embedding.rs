@@ -13,6 +13,14 @@ use ndarray_rand::rand::Rng;
 ///
 /// # Panics
 /// If a `t` is 0.
+///
+/// # Shapes
+/// `t` N steps; returns `[N, dim]`.
+///
+/// ```
+/// let e = ddpm::nn::sinusoidal_embedding(&[1, 1000], 8, false, 1.0);
+/// assert_eq!(e.row(0).to_vec(), [0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0]); // sines and cosines of t − 1, as in the official code
+/// ```
 #[track_caller]
 pub fn sinusoidal_embedding(t: &[usize], dim: usize, flip_sin_to_cos: bool, freq_shift: f32) -> Tensor2 {
     let half = dim / 2;
@@ -53,6 +61,14 @@ pub struct TimeEmbeddingCache {
 
 impl TimeEmbedding {
     /// For sinusoids of `channels` numbers.
+    ///
+    /// ```
+    /// use ddpm::nn::{TimeEmbedding, sinusoidal_embedding};
+    /// use ddpm::rng::stream;
+    /// let layer = TimeEmbedding::new(8, &mut stream(1, 0));
+    /// let sinusoids = sinusoidal_embedding(&[1, 500], 8, false, 1.0);
+    /// assert_ne!(layer.infer(&sinusoids).row(0), layer.infer(&sinusoids).row(1));
+    /// ```
     pub fn new(channels: usize, rng: &mut impl Rng) -> TimeEmbedding {
         let width = 4 * channels;
         TimeEmbedding {
@@ -62,6 +78,14 @@ impl TimeEmbedding {
     }
 
     /// Sinusoids `[N, channels]` → embedding `[N, 4 · channels]`.
+    ///
+    /// ```
+    /// use ddpm::nn::{TimeEmbedding, sinusoidal_embedding};
+    /// use ddpm::rng::stream;
+    /// let layer = TimeEmbedding::new(8, &mut stream(1, 0));
+    /// let sinusoids = sinusoidal_embedding(&[1, 500], 8, false, 1.0);
+    /// assert_eq!(layer.forward(sinusoids.clone()).0, layer.infer(&sinusoids));
+    /// ```
     pub fn forward(&self, sinusoids: Tensor2) -> (Tensor2, TimeEmbeddingCache) {
         let (hidden, linear_1) = self.linear_1.forward(sinusoids);
         let mut a = hidden.clone();
@@ -71,6 +95,17 @@ impl TimeEmbedding {
     }
 
     /// [`forward`](TimeEmbedding::forward) without a cache.
+    ///
+    /// # Shapes
+    /// `[N, channels]` → `[N, 4 · channels]`.
+    ///
+    /// ```
+    /// use ddpm::nn::{TimeEmbedding, sinusoidal_embedding};
+    /// use ddpm::rng::stream;
+    /// let layer = TimeEmbedding::new(8, &mut stream(1, 0));
+    /// let sinusoids = sinusoidal_embedding(&[1, 500], 8, false, 1.0);
+    /// assert_eq!(layer.infer(&sinusoids).dim(), (2, 32));
+    /// ```
     pub fn infer(&self, sinusoids: &Tensor2) -> Tensor2 {
         let mut hidden = self.linear_1.infer(sinusoids);
         activation::silu(hidden.numbers_mut());
@@ -78,6 +113,18 @@ impl TimeEmbedding {
     }
 
     /// Only parameters have gradients: nothing depends on the sinusoids' own.
+    ///
+    /// ```
+    /// use ddpm::params::Params;
+    /// use ddpm::nn::{TimeEmbedding, sinusoidal_embedding};
+    /// use ddpm::rng::stream;
+    /// let layer = TimeEmbedding::new(8, &mut stream(1, 0));
+    /// let sinusoids = sinusoidal_embedding(&[1, 500], 8, false, 1.0);
+    /// let (y, cache) = layer.forward(sinusoids);
+    /// let mut grad = layer.zeros_like();
+    /// layer.backward(cache, &y, &mut grad);
+    /// assert!(grad.slices().iter().all(|g| g.iter().any(|&g| g != 0.0)));
+    /// ```
     pub fn backward(&self, cache: TimeEmbeddingCache, dy: &Tensor2, grad: &mut TimeEmbedding) {
         let mut da = self.linear_2.backward(cache.linear_2, dy, &mut grad.linear_2);
         let hidden = cache.hidden.numbers();
