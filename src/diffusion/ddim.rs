@@ -20,6 +20,11 @@ pub enum Spacing {
 
 impl Spacing {
     /// What suits a schedule: [`Trailing`](Spacing::Trailing) where ᾱ_T = 0.
+    ///
+    /// ```
+    /// use ddpm::diffusion::{Schedule, Spacing};
+    /// assert_eq!(Spacing::of(&Schedule::linear(1000)), Spacing::Leading);
+    /// ```
     pub fn of(schedule: &Schedule) -> Self {
         if schedule.has_zero_terminal_snr() { Self::Trailing } else { Self::Leading }
     }
@@ -42,6 +47,11 @@ pub struct Ddim {
 
 impl Ddim {
     /// Deterministic, ε̂ as the network said it, down to t = 1.
+    ///
+    /// ```
+    /// let ddim = ddpm::diffusion::Ddim::new(50);
+    /// assert_eq!((ddim.steps, ddim.eta), (50, 0.0));
+    /// ```
     pub fn new(steps: usize) -> Self {
         Self { steps, eta: 0.0, rederive_eps: false, spacing: Spacing::Leading }
     }
@@ -115,6 +125,16 @@ pub fn ddim_sample(
 ///
 /// # Panics
 /// Unless `t_prev` < t ≤ T; when the shapes differ.
+///
+/// ```
+/// use ddpm::diffusion::{Ddim, Reverse, Schedule, ddim_step, oracle::GaussianWorld};
+/// use ddpm::tensor::Batch;
+/// let schedule = Schedule::cosine(10);
+/// let world = GaussianWorld::new(0.2, 0.1, schedule.clone());
+/// let (x_t, silence) = (Batch::ones((1, 2, 2, 1)), Batch::zeros((1, 2, 2, 1)));
+/// let step = ddim_step(&world, &Reverse::new(schedule), &Ddim::new(2), &x_t, 10, 0, &silence);
+/// assert_eq!(step.x_prev, step.x0_hat); // a step to t = 0 ends at the guess
+/// ```
 #[track_caller]
 pub fn ddim_step(
     model: &(impl Denoiser + ?Sized),

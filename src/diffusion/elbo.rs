@@ -47,6 +47,18 @@ pub fn L_T(schedule: &Schedule, x0: &Batch) -> Array1<f64> {
 ///
 /// # Panics
 /// When the shapes differ, or a t lies outside 2..=T: at t = 1 the posterior is a point, and the term is [`L_0`].
+///
+/// ```
+/// use ddpm::diffusion::{L_t_minus_1, Reverse, Schedule, Variance, q_sample, oracle::GaussianWorld};
+/// use ddpm::tensor::Batch;
+/// let schedule = Schedule::cosine(10);
+/// let world = GaussianWorld::new(0.2, 0.1, schedule.clone());
+/// let reverse = Reverse { variance: Variance::BetaTilde, ..Reverse::new(schedule.clone()) };
+/// let (x0, eps) = (Batch::from_elem((1, 2, 2, 1), 0.2), Batch::zeros((1, 2, 2, 1)));
+/// let x_t = q_sample(&schedule, &x0, &[5], &eps);
+/// let p = reverse.p_mean_variance(&world, &x_t, &[5]);
+/// assert!(L_t_minus_1(&schedule, &x0, &x_t, &[5], &p)[0] < 1e-9); // the guess is right, and σ² = β̃
+/// ```
 #[allow(non_snake_case)] // the paper's name
 #[track_caller]
 pub fn L_t_minus_1(
@@ -69,6 +81,15 @@ pub fn L_t_minus_1(
 ///
 /// # Panics
 /// When the shapes differ.
+///
+/// ```
+/// use ddpm::diffusion::{Decoder, L_0, Normal, PMeanVariance};
+/// use ddpm::tensor::Batch;
+/// let x0 = Batch::zeros((1, 1, 1, 1));
+/// let normal = Normal { mean: x0.clone(), log_variance: Batch::from_elem((1, 1, 1, 1), -20.0) };
+/// let p = PMeanVariance { normal, x0_hat: x0.clone() };
+/// assert!(L_0(&x0, &p, Decoder::Exact)[0] < 1e-12); // all of so narrow a Gaussian lies in one bin
+/// ```
 #[allow(non_snake_case)] // the paper's name
 #[track_caller]
 pub fn L_0(x0: &Batch, p: &PMeanVariance, decoder: Decoder) -> Array1<f64> {
@@ -88,6 +109,12 @@ pub fn L_0(x0: &Batch, p: &PMeanVariance, decoder: Decoder) -> Array1<f64> {
 ///
 /// # Panics
 /// When the shapes differ.
+///
+/// ```
+/// use ddpm::{diffusion::L_simple, tensor::Batch};
+/// let (zeros, threes) = (Batch::zeros((2, 4, 4, 1)), Batch::from_elem((2, 4, 4, 1), 3.0));
+/// assert_eq!(L_simple(&zeros, &threes).to_vec(), [9.0, 9.0]);
+/// ```
 #[allow(non_snake_case)] // the paper's name
 #[track_caller]
 pub fn L_simple(eps: &Batch, eps_hat: &Batch) -> Array1<f64> {
@@ -165,6 +192,17 @@ pub struct Decomposition {
 
 impl Decomposition {
     /// The terms and their sum with their names, in the order of Eq. 5.
+    ///
+    /// ```
+    /// use ddpm::diffusion::{ElboOptions, Noise, Reverse, Schedule, elbo, oracle::GaussianWorld};
+    /// use ddpm::tensor::Batch;
+    /// let schedule = Schedule::cosine(10);
+    /// let world = GaussianWorld::new(0.2, 0.1, schedule.clone());
+    /// let data = Batch::zeros((3, 2, 2, 1));
+    /// let (reverse, options) = (Reverse::new(schedule), ElboOptions::default());
+    /// let bound = elbo(&world, &reverse, &data, &options, &Noise::seed(1), &mut |_, _| ());
+    /// assert_eq!(bound.decomposition().named().map(|(name, _)| name), ["L_T", "Σ L_t-1", "L_0", "L"]);
+    /// ```
     pub fn named(&self) -> [(&'static str, Estimate); 4] {
         [("L_T", self.L_T), ("Σ L_t-1", self.L_t_minus_1), ("L_0", self.L_0), ("L", self.bound)]
     }
@@ -211,6 +249,18 @@ pub fn elbo(
 ///
 /// # Panics
 /// When there is no process, or their schedules differ; and as [`elbo`].
+///
+/// ```
+/// use ddpm::diffusion::{ElboOptions, Noise, Reverse, Schedule, Variance, elbo_variants, oracle::GaussianWorld};
+/// use ddpm::tensor::Batch;
+/// let schedule = Schedule::cosine(10);
+/// let world = GaussianWorld::new(0.2, 0.1, schedule.clone());
+/// let data = Batch::zeros((3, 2, 2, 1));
+/// let with = |variance| Reverse { variance, ..Reverse::new(schedule.clone()) };
+/// let both = [with(Variance::Beta), with(Variance::BetaTilde)];
+/// let bounds = elbo_variants(&world, &both, &data, &ElboOptions::default(), &Noise::seed(1), &mut |_, _| ());
+/// assert_eq!(bounds[0].eps_mse, bounds[1].eps_mse); // the network said the same
+/// ```
 #[track_caller]
 pub fn elbo_variants(
     model: &(impl Denoiser + ?Sized),
@@ -298,33 +348,100 @@ impl Elbo {
     }
 
     /// L_0 of each image, nats, `[N]`.
+    ///
+    /// ```
+    /// use ddpm::diffusion::{ElboOptions, Noise, Reverse, Schedule, elbo, oracle::GaussianWorld};
+    /// use ddpm::tensor::Batch;
+    /// let schedule = Schedule::cosine(10);
+    /// let world = GaussianWorld::new(0.2, 0.1, schedule.clone());
+    /// let data = Batch::zeros((3, 2, 2, 1));
+    /// let (reverse, options) = (Reverse::new(schedule), ElboOptions::default());
+    /// let bound = elbo(&world, &reverse, &data, &options, &Noise::seed(1), &mut |_, _| ());
+    /// assert_eq!(bound.L_0(), bound.L.column(0));
+    /// ```
     #[allow(non_snake_case)] // the paper's name
     pub fn L_0(&self) -> ArrayView1<'_, f64> {
         self.L.column(0)
     }
 
     /// Σ_{t=2}^{T} L_{t−1} of each image, nats, `[N]`.
+    ///
+    /// ```
+    /// use ddpm::diffusion::{ElboOptions, Noise, Reverse, Schedule, elbo, oracle::GaussianWorld};
+    /// use ddpm::tensor::Batch;
+    /// let schedule = Schedule::cosine(10);
+    /// let world = GaussianWorld::new(0.2, 0.1, schedule.clone());
+    /// let data = Batch::zeros((3, 2, 2, 1));
+    /// let (reverse, options) = (Reverse::new(schedule), ElboOptions::default());
+    /// let bound = elbo(&world, &reverse, &data, &options, &Noise::seed(1), &mut |_, _| ());
+    /// assert_eq!(bound.sum_L_t_minus_1().len(), 3);
+    /// ```
     #[allow(non_snake_case)] // the paper's name
     pub fn sum_L_t_minus_1(&self) -> Array1<f64> {
         self.L.slice(s![.., 1..]).dot(&self.weight.slice(s![1..]))
     }
 
     /// The bound of each image, L_T + Σ L_{t−1} + L_0, nats, `[N]`.
+    ///
+    /// ```
+    /// use ddpm::diffusion::{ElboOptions, Noise, Reverse, Schedule, elbo, oracle::GaussianWorld};
+    /// use ddpm::tensor::Batch;
+    /// let schedule = Schedule::cosine(10);
+    /// let world = GaussianWorld::new(0.2, 0.1, schedule.clone());
+    /// let data = Batch::zeros((3, 2, 2, 1));
+    /// let (reverse, options) = (Reverse::new(schedule), ElboOptions::default());
+    /// let bound = elbo(&world, &reverse, &data, &options, &Noise::seed(1), &mut |_, _| ());
+    /// assert!(bound.total()[0] > bound.L_0()[0]);
+    /// ```
     pub fn total(&self) -> Array1<f64> {
         &self.L_T + &self.sum_L_t_minus_1() + self.L_0()
     }
 
     /// The rate L_T + Σ L_{t−1} (section 4.3) in bits per dimension: mean over the images, with its standard error.
+    ///
+    /// ```
+    /// use ddpm::diffusion::{ElboOptions, Noise, Reverse, Schedule, elbo, oracle::GaussianWorld};
+    /// use ddpm::tensor::Batch;
+    /// let schedule = Schedule::cosine(10);
+    /// let world = GaussianWorld::new(0.2, 0.1, schedule.clone());
+    /// let data = Batch::zeros((3, 2, 2, 1));
+    /// let (reverse, options) = (Reverse::new(schedule), ElboOptions::default());
+    /// let bound = elbo(&world, &reverse, &data, &options, &Noise::seed(1), &mut |_, _| ());
+    /// assert!((bound.rate().mean + bound.distortion().mean - bound.bits_per_dim().mean).abs() < 1e-12);
+    /// ```
     pub fn rate(&self) -> Estimate {
         self.mean_bits_per_dim(&self.L_T + &self.sum_L_t_minus_1())
     }
 
     /// The distortion L_0 (section 4.3) in bits per dimension: mean over the images, with its standard error.
+    ///
+    /// ```
+    /// use ddpm::diffusion::{ElboOptions, Noise, Reverse, Schedule, elbo, oracle::GaussianWorld};
+    /// use ddpm::tensor::Batch;
+    /// let schedule = Schedule::cosine(10);
+    /// let world = GaussianWorld::new(0.2, 0.1, schedule.clone());
+    /// let data = Batch::zeros((3, 2, 2, 1));
+    /// let (reverse, options) = (Reverse::new(schedule), ElboOptions::default());
+    /// let bound = elbo(&world, &reverse, &data, &options, &Noise::seed(1), &mut |_, _| ());
+    /// assert!(bound.distortion().mean < bound.bits_per_dim().mean);
+    /// ```
     pub fn distortion(&self) -> Estimate {
         self.mean_bits_per_dim(self.L_0().to_owned())
     }
 
     /// The bound in bits per dimension: mean over the images, with its standard error.
+    ///
+    /// ```
+    /// use ddpm::diffusion::{ElboOptions, Noise, Reverse, Schedule, elbo, oracle::GaussianWorld};
+    /// use ddpm::tensor::Batch;
+    /// let schedule = Schedule::cosine(10);
+    /// let world = GaussianWorld::new(0.2, 0.1, schedule.clone());
+    /// let data = Batch::zeros((3, 2, 2, 1));
+    /// let (reverse, options) = (Reverse::new(schedule), ElboOptions::default());
+    /// let bound = elbo(&world, &reverse, &data, &options, &Noise::seed(1), &mut |_, _| ());
+    /// let nats = bound.total().mean().unwrap();
+    /// assert!((bound.bits_per_dim().mean - ddpm::diffusion::bits_per_dim(nats, 4)).abs() < 1e-12);
+    /// ```
     pub fn bits_per_dim(&self) -> Estimate {
         self.mean_bits_per_dim(self.total())
     }
@@ -352,11 +469,33 @@ impl Elbo {
 
     /// Mean and standard error, in bits per dimension, of one number in nats per image: of a term or a sum of
     /// terms.
+    ///
+    /// ```
+    /// use ddpm::diffusion::{ElboOptions, Noise, Reverse, Schedule, elbo, oracle::GaussianWorld};
+    /// use ddpm::tensor::Batch;
+    /// let schedule = Schedule::cosine(10);
+    /// let world = GaussianWorld::new(0.2, 0.1, schedule.clone());
+    /// let data = Batch::zeros((3, 2, 2, 1));
+    /// let (reverse, options) = (Reverse::new(schedule), ElboOptions::default());
+    /// let bound = elbo(&world, &reverse, &data, &options, &Noise::seed(1), &mut |_, _| ());
+    /// assert_eq!(bound.mean_bits_per_dim(bound.total()), bound.bits_per_dim());
+    /// ```
     pub fn mean_bits_per_dim(&self, nats: Array1<f64>) -> Estimate {
         Estimate::of(&nats.mapv(|nats| bits_per_dim(nats, self.dims)))
     }
 
     /// L_simple: the mean over t of the noise's squared error, with its standard error over the images.
+    ///
+    /// ```
+    /// use ddpm::diffusion::{ElboOptions, Noise, Reverse, Schedule, elbo, oracle::GaussianWorld};
+    /// use ddpm::tensor::Batch;
+    /// let schedule = Schedule::cosine(10);
+    /// let world = GaussianWorld::new(0.2, 0.1, schedule.clone());
+    /// let data = Batch::zeros((3, 2, 2, 1));
+    /// let (reverse, options) = (Reverse::new(schedule), ElboOptions::default());
+    /// let bound = elbo(&world, &reverse, &data, &options, &Noise::seed(1), &mut |_, _| ());
+    /// assert!(bound.L_simple().mean > 0.0);
+    /// ```
     #[allow(non_snake_case)] // the paper's name
     pub fn L_simple(&self) -> Estimate {
         Estimate::of(&(self.eps_mse.dot(&self.weight) / self.T as f64))

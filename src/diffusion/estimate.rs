@@ -83,6 +83,12 @@ pub struct Estimate {
 
 impl Estimate {
     /// Of one value per image.
+    ///
+    /// ```
+    /// use ddpm::diffusion::Estimate;
+    /// let Estimate { mean, std_error } = Estimate::of(&ndarray::array![1.0, 3.0]);
+    /// assert_eq!((mean, std_error), (2.0, 1.0)); // √2/√2
+    /// ```
     pub fn of(values: &Array1<f64>) -> Self {
         let n = values.len() as f64;
         let mean = values.sum() / n;

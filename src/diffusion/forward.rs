@@ -12,6 +12,13 @@ use crate::tensor::Batch;
 ///
 /// # Panics
 /// When `t` has not N entries, or one lies outside the schedule.
+///
+/// ```
+/// use ddpm::{diffusion::{Schedule, q_mean_variance}, tensor::Batch};
+/// let schedule = Schedule::linear(1000);
+/// let (mean, variance) = q_mean_variance(&schedule, &Batch::ones((1, 2, 2, 1)), &[500]);
+/// assert!((mean[[0, 0, 0, 0]].powi(2) + variance[0] - 1.0).abs() < 1e-12); // α² + σ² = 1
+/// ```
 #[track_caller]
 pub fn q_mean_variance(schedule: &Schedule, x0: &Batch, t: &[usize]) -> (Batch, Vec<f64>) {
     one_t_per_image("q_mean_variance", x0, t);

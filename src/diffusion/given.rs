@@ -44,6 +44,11 @@ impl Given {
     ///
     /// # Panics
     /// If a number is not that of an image.
+    ///
+    /// ```
+    /// use ddpm::diffusion::Given;
+    /// assert_eq!(Given::classes(&[7, 8, 9]).rows(&[2, 0]), Given::classes(&[9, 7]));
+    /// ```
     #[track_caller]
     pub fn rows(&self, images: &[usize]) -> Given {
         let class = self.class.as_ref().map(|class| images.iter().map(|&n| class[n]).collect());
@@ -71,16 +76,37 @@ pub struct Query<'a> {
 
 impl<'a> Query<'a> {
     /// About image n in row n, of which nothing else is known.
+    ///
+    /// ```
+    /// use ddpm::{diffusion::Query, tensor::Batch};
+    /// let x_t = Batch::zeros((2, 4, 4, 1));
+    /// let query = Query::new(&x_t, &[5, 6]);
+    /// assert!(query.given.class.is_none());
+    /// ```
     pub fn new(x_t: &'a Batch, t: &'a [usize]) -> Query<'a> {
         Query { x_t, t, images: None, given: &NOTHING }
     }
 
     /// The image of each row.
+    ///
+    /// ```
+    /// use ddpm::{diffusion::Query, tensor::Batch};
+    /// let x_t = Batch::zeros((2, 4, 4, 1));
+    /// let query = Query::new(&x_t, &[5, 6]);
+    /// assert_eq!(query.numbers().to_vec(), [0, 1]);
+    /// ```
     pub fn numbers(&self) -> Cow<'a, [usize]> {
         self.images.map_or_else(|| (0..self.t.len()).collect(), Cow::Borrowed)
     }
 
     /// What is known of the image of each row.
+    ///
+    /// ```
+    /// use ddpm::{diffusion::{Given, Query}, tensor::Batch};
+    /// let (x_t, given) = (Batch::zeros((1, 4, 4, 1)), Given::classes(&[7, 8]));
+    /// let query = Query { images: Some(&[1]), given: &given, ..Query::new(&x_t, &[5]) };
+    /// assert_eq!(query.rows(), Given::classes(&[8])); // row 0 is image 1
+    /// ```
     pub fn rows(&self) -> Given {
         self.given.rows(&self.numbers())
     }

@@ -58,6 +58,11 @@ pub enum TimeDistribution {
 #[allow(non_snake_case)] // T is the paper's name
 impl ImportanceSampler {
     /// Nothing is known yet of t = 1..=T.
+    ///
+    /// ```
+    /// let sampler = ddpm::diffusion::ImportanceSampler::new(10);
+    /// assert!(sampler.probabilities().iter().all(|p| (p - 0.1).abs() < 1e-12));
+    /// ```
     pub fn new(T: usize) -> Self {
         Self { losses: Array2::zeros((T, HISTORY)), seen: Array1::zeros(T) }
     }
@@ -88,6 +93,12 @@ impl ImportanceSampler {
     }
 
     /// The same, to draw from.
+    ///
+    /// ```
+    /// use ddpm::{diffusion::ImportanceSampler, rng::stream};
+    /// let (t, weight) = ImportanceSampler::new(10).distribution().draw(&mut stream(1, 0));
+    /// assert!((1..=10).contains(&t) && (weight - 1.0).abs() < 1e-9); // still uniform
+    /// ```
     pub fn distribution(&self) -> TimeDistribution {
         let mut sum = 0.0;
         let cumulative = self.probabilities().into_iter().map(|p| {
@@ -101,6 +112,14 @@ impl ImportanceSampler {
     ///
     /// # Panics
     /// When there are not as many losses as t, or a t is not in 1..=T.
+    ///
+    /// ```
+    /// use ddpm::diffusion::ImportanceSampler;
+    /// let mut sampler = ImportanceSampler::new(2);
+    /// (0..10).for_each(|_| sampler.record(&[1, 2], &[1.0, 3.0])); // ten of each, and it begins to trust them
+    /// let p = sampler.probabilities();
+    /// assert!(p[1] > 2.0 * p[0]);
+    /// ```
     #[track_caller]
     pub fn record(&mut self, t: &[usize], losses: &[f64]) {
         assert_eq!(t.len(), losses.len(), "ImportanceSampler: {} t, {} losses", t.len(), losses.len());
@@ -119,6 +138,11 @@ impl ImportanceSampler {
 
 impl TimeDistribution {
     /// t, and what its loss counts: 1/(T p_t).
+    ///
+    /// ```
+    /// use ddpm::{diffusion::TimeDistribution, rng::stream};
+    /// assert_eq!(TimeDistribution::Uniform(1).draw(&mut stream(1, 0)), (1, 1.0));
+    /// ```
     pub fn draw(&self, rng: &mut impl Rng) -> (usize, f64) {
         match self {
             Self::Uniform(last) => (rng.random_range(1..=*last), 1.0),

@@ -30,12 +30,22 @@ pub struct Level {
 
 impl Level {
     /// The level of γ = −log SNR = log(σ²/α²): α² = sigmoid(−γ), σ² = sigmoid(γ) (Kingma et al. 2021).
+    ///
+    /// ```
+    /// use ddpm::diffusion::Level;
+    /// let even = Level::from_gamma(0.0); // as much noise as image
+    /// assert_eq!((even.alpha, even.variance), (0.5f64.sqrt(), 0.5));
+    /// ```
     pub fn from_gamma(gamma: f64) -> Self {
         let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
         Self { alpha: sigmoid(-gamma).sqrt(), variance: sigmoid(gamma) }
     }
 
     /// SNR = α²/σ²; infinite where there is no noise.
+    ///
+    /// ```
+    /// assert!((ddpm::diffusion::Level::from_gamma(2.0).snr() - (-2.0f64).exp()).abs() < 1e-12);
+    /// ```
     pub fn snr(self) -> f64 {
         self.alpha * self.alpha / self.variance
     }
@@ -75,11 +85,23 @@ impl Transition {
     /// c_1 = α_s β_{t|s}/σ_t², c_2 = α_{t|s} σ_s²/σ_t².
     ///
     /// In c_2 it is α_{t|s}, for neighbours √α_t, not √ᾱ_t. At s = 0 the slip cannot be seen: c_1 = 1, c_2 = 0 either way.
+    ///
+    /// ```
+    /// use ddpm::diffusion::Schedule;
+    /// let s = Schedule::linear(1000);
+    /// assert_eq!(s.transition(0, 500).posterior_coefs(), (1.0, 0.0)); // all the way back, x_0 is what it is
+    /// ```
     pub fn posterior_coefs(&self) -> (f64, f64) {
         (self.s.alpha * self.beta / self.t.variance, self.alpha * self.s.variance / self.t.variance)
     }
 
     /// The posterior's variance σ_s²/σ_t² β_{t|s} (Eq. 7): between neighbours β̃_t; 0 at s = 0.
+    ///
+    /// ```
+    /// use ddpm::diffusion::Schedule;
+    /// let s = Schedule::linear(1000);
+    /// assert_eq!(s.transition(499, 500).posterior_variance(), s.beta_tilde(500));
+    /// ```
     pub fn posterior_variance(&self) -> f64 {
         self.s.variance / self.t.variance * self.beta
     }

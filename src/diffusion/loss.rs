@@ -35,6 +35,15 @@ impl NoisyBatch {
     ///
     /// # Panics
     /// When the shapes differ, or there is not one t per image.
+    ///
+    /// ```
+    /// use ddpm::diffusion::{NoisyBatch, Schedule};
+    /// use ddpm::tensor::Batch;
+    /// let schedule = Schedule::cosine(10);
+    /// let (x0, eps) = (Batch::zeros((2, 2, 2, 1)), Batch::ones((2, 2, 2, 1)));
+    /// let batch = NoisyBatch::new(&schedule, x0, vec![2, 9], eps);
+    /// assert_eq!(batch.x_t[[0, 0, 0, 0]], (1.0 - schedule.alpha_bar(2)).sqrt());
+    /// ```
     #[track_caller]
     pub fn new(schedule: &Schedule, x0: Batch, t: Vec<usize>, eps: Batch) -> Self {
         let x_t = q_sample(schedule, &x0, &t, &eps);
@@ -75,6 +84,16 @@ impl Loss {
     pub const ALL: [Self; 3] = all();
 
     /// Loss and gradient; shapes, units and panics as in the function that the variant names.
+    ///
+    /// ```
+    /// use ddpm::diffusion::{Decoder, Loss, NoisyBatch, Reverse, Schedule};
+    /// use ddpm::tensor::Batch;
+    /// let schedule = Schedule::cosine(10);
+    /// let (x0, eps) = (Batch::zeros((2, 2, 2, 1)), Batch::ones((2, 2, 2, 1)));
+    /// let batch = NoisyBatch::new(&schedule, x0, vec![2, 9], eps);
+    /// let right = Loss::Simple.loss_and_grad(&Reverse::new(schedule), &batch.eps, &batch, Decoder::Exact);
+    /// assert!(right.loss.iter().all(|&l| l == 0.0) && right.d_output.iter().all(|&d| d == 0.0));
+    /// ```
     #[track_caller]
     pub fn loss_and_grad(
         self,
@@ -137,6 +156,17 @@ pub fn simple_loss(reverse: &Reverse, output: &Batch, batch: &NoisyBatch) -> Los
 ///
 /// # Panics
 /// When the output has another shape.
+///
+/// ```
+/// use ddpm::diffusion::{Decoder, NoisyBatch, Reverse, Schedule, vlb_loss};
+/// use ddpm::tensor::Batch;
+/// let schedule = Schedule::cosine(10);
+/// let (x0, eps) = (Batch::zeros((2, 2, 2, 1)), Batch::ones((2, 2, 2, 1)));
+/// let batch = NoisyBatch::new(&schedule, x0, vec![2, 9], eps);
+/// let reverse = Reverse { clip: false, ..Reverse::new(schedule) };
+/// let [right, wrong] = [1.0, 2.0].map(|k| vlb_loss(&reverse, &(k * &batch.eps), &batch, Decoder::Exact).loss);
+/// assert!(wrong[0] > right[0] && wrong[1] > right[1]);
+/// ```
 #[track_caller]
 pub fn vlb_loss(reverse: &Reverse, output: &Batch, batch: &NoisyBatch, decoder: Decoder) -> LossGrad {
     let NoisyBatch { x0, t, x_t, .. } = batch;
@@ -178,6 +208,17 @@ pub fn vlb_loss(reverse: &Reverse, output: &Batch, batch: &NoisyBatch, decoder: 
 ///
 /// # Panics
 /// When the output has another shape, or the variance is not learned.
+///
+/// ```
+/// use ddpm::diffusion::{Decoder, NoisyBatch, Reverse, Schedule, Variance, hybrid_loss};
+/// use ddpm::tensor::Batch;
+/// let schedule = Schedule::cosine(10);
+/// let (x0, eps) = (Batch::zeros((2, 2, 2, 1)), Batch::ones((2, 2, 2, 1)));
+/// let batch = NoisyBatch::new(&schedule, x0, vec![2, 9], eps);
+/// let reverse = Reverse { clip: false, variance: Variance::LearnedRange, ..Reverse::new(schedule) };
+/// let output = ndarray::concatenate![ndarray::Axis(3), batch.eps, batch.eps]; // ε̂, and v
+/// assert_eq!(hybrid_loss(&reverse, &output, &batch, Decoder::Exact).d_output.dim(), (2, 2, 2, 2));
+/// ```
 #[track_caller]
 pub fn hybrid_loss(reverse: &Reverse, output: &Batch, batch: &NoisyBatch, decoder: Decoder) -> LossGrad {
     assert!(reverse.variance.is_learned(), "hybrid_loss: variance {} is not learned", reverse.variance);

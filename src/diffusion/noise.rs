@@ -35,16 +35,35 @@ enum Source<'a> {
 
 impl<'a> Noise<'a> {
     /// Noise from the streams of `seed`.
+    ///
+    /// ```
+    /// use ddpm::diffusion::Noise;
+    /// assert_eq!(Noise::seed(1).batch([1, 2, 2, 1], &[5]), Noise::seed(1).batch([1, 2, 2, 1], &[5]));
+    /// assert_ne!(Noise::seed(1).batch([1, 2, 2, 1], &[5]), Noise::seed(1).batch([1, 2, 2, 1], &[6]));
+    /// ```
     pub fn seed(seed: u64) -> Noise<'static> {
         Noise { source: Source::Seed(seed), first: 0 }
     }
 
     /// Noise that is given: `f(image, t)` returns `[H, W, C]`. For tests against recorded trajectories.
+    ///
+    /// ```
+    /// use ddpm::diffusion::Noise;
+    /// use ndarray::Array3;
+    /// let counted = |image: usize, t: usize| Array3::from_elem((1, 1, 1), (10 * image + t) as f64);
+    /// assert_eq!(Noise::given(&counted).batch([2, 1, 1, 1], &[3, 4])[[1, 0, 0, 0]], 14.0);
+    /// ```
     pub fn given(f: Given<'a>) -> Noise<'a> {
         Noise { source: Source::Given(f), first: 0 }
     }
 
     /// The same noise for a batch whose first image is number `first`: how a large job is split into batches.
+    ///
+    /// ```
+    /// use ddpm::diffusion::Noise;
+    /// let noise = |first| Noise::seed(1).first_image(first);
+    /// assert_eq!(noise(0).image(7, 5, [2, 2, 1]), noise(7).image(0, 5, [2, 2, 1]));
+    /// ```
     pub fn first_image(self, first: usize) -> Noise<'a> {
         Noise { first, ..self }
     }
@@ -58,6 +77,11 @@ impl<'a> Noise<'a> {
     ///
     /// # Panics
     /// When noise is given and its shape is not `shape`.
+    ///
+    /// ```
+    /// use ddpm::diffusion::Noise;
+    /// assert_eq!(Noise::seed(1).image(0, 5, [4, 3, 2]).dim(), (4, 3, 2));
+    /// ```
     #[track_caller]
     pub fn image(&self, n: usize, t: usize, shape: [usize; 3]) -> Array3<f64> {
         let n = self.number(n);
@@ -75,6 +99,12 @@ impl<'a> Noise<'a> {
     ///
     /// # Panics
     /// When `t` has not N entries.
+    ///
+    /// ```
+    /// use ddpm::diffusion::Noise;
+    /// let batch = Noise::seed(1).batch([2, 4, 3, 1], &[5, 9]);
+    /// assert_eq!(batch.index_axis(ndarray::Axis(0), 1), Noise::seed(1).image(1, 9, [4, 3, 1]));
+    /// ```
     #[track_caller]
     pub fn batch(&self, shape: [usize; 4], t: &[usize]) -> Batch {
         let [n, h, w, c] = shape;

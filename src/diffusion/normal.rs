@@ -28,16 +28,39 @@ impl Normal {
     }
 
     /// σ, `[N, H, W, C]`.
+    ///
+    /// ```
+    /// use ddpm::{diffusion::Normal, tensor::Batch};
+    /// let ones = Batch::ones((1, 2, 2, 1));
+    /// let p = Normal { mean: ones.clone(), log_variance: 2.0 * &ones };
+    /// assert_eq!(p.std()[[0, 0, 0, 0]], 1f64.exp());
+    /// ```
     pub fn std(&self) -> Batch {
         self.log_variance.mapv(|v| (0.5 * v).exp())
     }
 
     /// `mean + σ noise`: a draw, if the noise is one of N(0, I). Shapes `[N, H, W, C]`.
+    ///
+    /// ```
+    /// use ddpm::{diffusion::Normal, tensor::Batch};
+    /// let (zeros, ones) = (Batch::zeros((1, 2, 2, 1)), Batch::ones((1, 2, 2, 1)));
+    /// let p = Normal { mean: zeros.clone(), log_variance: 2.0 * &ones };
+    /// assert_eq!(p.sample(&ones), p.std()); // one σ from a mean of 0
+    /// assert_eq!(p.sample(&zeros), p.mean);
+    /// ```
     pub fn sample(&self, noise: &Batch) -> Batch {
         &self.mean + &(self.std() * noise)
     }
 
     /// KL(self ‖ other) in nats, summed over each image: `[N]`.
+    ///
+    /// ```
+    /// use ddpm::{diffusion::Normal, tensor::Batch};
+    /// let (zeros, ones) = (Batch::zeros((1, 2, 2, 1)), Batch::ones((1, 2, 2, 1)));
+    /// let p = Normal { mean: zeros.clone(), log_variance: 2.0 * &ones };
+    /// let q = Normal::standard(&zeros);
+    /// assert!(p.kl(&p)[0] == 0.0 && p.kl(&q)[0] > q.kl(&p)[0] && ones.sum() == 4.0); // it is not symmetric
+    /// ```
     pub fn kl(&self, other: &Normal) -> Array1<f64> {
         let mut kl = Batch::zeros(self.mean.raw_dim());
         Zip::from(&mut kl)
@@ -50,6 +73,13 @@ impl Normal {
     }
 
     /// log N(x; mean, σ²) in nats, summed over each image: `[N]`.
+    ///
+    /// ```
+    /// use ddpm::{diffusion::Normal, tensor::Batch};
+    /// let (zeros, ones) = (Batch::zeros((1, 2, 2, 1)), Batch::ones((1, 2, 2, 1)));
+    /// let p = Normal { mean: zeros.clone(), log_variance: 2.0 * &ones };
+    /// assert!(p.log_prob(&zeros)[0] > p.log_prob(&ones)[0]); // the mean is the likeliest
+    /// ```
     pub fn log_prob(&self, x: &Batch) -> Array1<f64> {
         let mut log_prob = Batch::zeros(x.raw_dim());
         Zip::from(&mut log_prob)

@@ -46,6 +46,13 @@ pub struct ExactBound {
 
 impl ExactBound {
     /// L_T + Σ L_{t−1} + L_0 ≥ nll ≥ entropy.
+    ///
+    /// ```
+    /// use ddpm::diffusion::{Schedule, Variance, oracle::OnePixelWorld};
+    /// let world = OnePixelWorld::new(&[[2.0; 128], [1.0; 128]].concat());
+    /// let e = world.exact(&Schedule::cosine(2), Variance::Beta);
+    /// assert_eq!(e.bound(), e.L_T + e.sum_L_t_minus_1 + e.L_0);
+    /// ```
     pub fn bound(&self) -> f64 {
         self.L_T + self.sum_L_t_minus_1 + self.L_0
     }
@@ -76,6 +83,13 @@ pub struct ExactTerms {
 
 impl ExactTerms {
     /// The terms added up.
+    ///
+    /// ```
+    /// use ddpm::diffusion::{Schedule, Variance, oracle::OnePixelWorld};
+    /// let world = OnePixelWorld::new(&[[2.0; 128], [1.0; 128]].concat());
+    /// let terms = world.exact_terms(&Schedule::cosine(2), Variance::Beta);
+    /// assert_eq!(terms.total().L_T, terms.L_T);
+    /// ```
     pub fn total(&self) -> ExactBound {
         ExactBound {
             L_T: self.L_T,
@@ -87,6 +101,13 @@ impl ExactTerms {
     }
 
     /// L_T + Σ L_{t−1} + L_0 ≥ nll ≥ entropy.
+    ///
+    /// ```
+    /// use ddpm::diffusion::{Schedule, Variance, oracle::OnePixelWorld};
+    /// let world = OnePixelWorld::new(&[[2.0; 128], [1.0; 128]].concat());
+    /// let terms = world.exact_terms(&Schedule::cosine(2), Variance::Beta);
+    /// assert_eq!(terms.bound(), terms.total().bound());
+    /// ```
     pub fn bound(&self) -> f64 {
         self.total().bound()
     }
@@ -102,6 +123,11 @@ impl OnePixelWorld {
     ///
     /// # Panics
     /// Unless there are 256, all positive.
+    ///
+    /// ```
+    /// let world = ddpm::diffusion::oracle::OnePixelWorld::new(&[1.0; 256]);
+    /// assert!((world.entropy() - 8.0).abs() < 1e-9);
+    /// ```
     #[track_caller]
     pub fn new(p: &[f64]) -> Self {
         assert_eq!(p.len(), 256, "OnePixelWorld: one probability per grey level");
@@ -111,6 +137,11 @@ impl OnePixelWorld {
     }
 
     /// A dark hump and a wide bright one: 0.6 N(60, 12²) + 0.4 N(180, 25²) on the levels. H = 7.0193 bits.
+    ///
+    /// ```
+    /// let world = ddpm::diffusion::oracle::OnePixelWorld::two_humps();
+    /// assert!(world.probabilities()[60] > world.probabilities()[120]); // a hump and a valley
+    /// ```
     pub fn two_humps() -> Self {
         let hump = |k: usize, mean: f64, sd: f64| (-0.5 * ((k as f64 - mean) / sd).powi(2)).exp() / sd;
         let p: Vec<f64> = (0..256).map(|k| 0.6 * hump(k, 60.0, 12.0) + 0.4 * hump(k, 180.0, 25.0)).collect();
@@ -118,22 +149,44 @@ impl OnePixelWorld {
     }
 
     /// p(k).
+    ///
+    /// ```
+    /// let world = ddpm::diffusion::oracle::OnePixelWorld::two_humps();
+    /// assert!((world.probabilities().iter().sum::<f64>() - 1.0).abs() < 1e-12);
+    /// ```
     pub fn probabilities(&self) -> &[f64] {
         &self.p
     }
 
     /// H = −Σ p(k) log₂ p(k), in bits.
+    ///
+    /// ```
+    /// let world = ddpm::diffusion::oracle::OnePixelWorld::two_humps();
+    /// assert!(world.entropy() < 8.0); // bits, less than those of 256 equal levels
+    /// ```
     pub fn entropy(&self) -> f64 {
         -self.p.iter().map(|p| p * p.log2()).sum::<f64>()
     }
 
     /// N images drawn from p, `[N, 1, 1, 1]`.
+    ///
+    /// ```
+    /// use ddpm::{diffusion::oracle::OnePixelWorld, rng::stream};
+    /// let x = OnePixelWorld::two_humps().draw(50, &mut stream(1, 0));
+    /// assert!(x.dim() == (50, 1, 1, 1) && x.iter().all(|x| (-1.0..=1.0).contains(x)));
+    /// ```
     pub fn draw(&self, n: usize, rng: &mut impl Rng) -> Batch {
         let levels = WeightedIndex::new(&self.p).expect("all probabilities are positive");
         Batch::from_shape_simple_fn((n, 1, 1, 1), || pixel(levels.sample(rng)))
     }
 
     /// The perfect denoiser of this world.
+    ///
+    /// ```
+    /// use ddpm::diffusion::{Denoiser, Schedule, oracle::OnePixelWorld};
+    /// let model = OnePixelWorld::two_humps().denoiser(Schedule::cosine(10));
+    /// assert_eq!(model.predict(&ndarray::Array4::zeros((2, 1, 1, 1)), &[2, 9]).dim(), (2, 1, 1, 1));
+    /// ```
     pub fn denoiser(&self, schedule: Schedule) -> MixtureWorld {
         let levels: Array4<f64> = Array::from_shape_fn((256, 1, 1, 1), |(k, ..)| pixel(k));
         MixtureWorld::new(levels, &self.p, 0.0, schedule)
@@ -144,6 +197,13 @@ impl OnePixelWorld {
     ///
     /// # Panics
     /// When the variance is learned.
+    ///
+    /// ```
+    /// use ddpm::diffusion::{Schedule, Variance, oracle::OnePixelWorld};
+    /// let world = OnePixelWorld::new(&[[2.0; 128], [1.0; 128]].concat());
+    /// let e = world.exact(&Schedule::cosine(2), Variance::BetaTilde);
+    /// assert!(e.bound() >= e.nll && e.nll >= e.entropy);
+    /// ```
     #[track_caller]
     pub fn exact(&self, schedule: &Schedule, variance: Variance) -> ExactBound {
         self.exact_terms(schedule, variance).total()

@@ -34,6 +34,14 @@ impl GaussianWorld {
     ///
     /// # Panics
     /// When s² < 0.
+    ///
+    /// ```
+    /// use ddpm::diffusion::{Denoiser, Schedule, oracle::GaussianWorld};
+    /// let world = GaussianWorld::new(0.0, 1.0, Schedule::cosine(10));
+    /// let x_t = ndarray::Array4::ones((1, 1, 1, 1));
+    /// let sigma = (1.0 - Schedule::cosine(10).alpha_bar(5)).sqrt();
+    /// assert!((world.predict(&x_t, &[5])[[0, 0, 0, 0]] - sigma).abs() < 1e-12); // of N(0, 1), ε̂ = √(1 − ᾱ_t) x_t
+    /// ```
     #[track_caller]
     pub fn new(mean: f64, variance: f64, schedule: Schedule) -> Self {
         assert!(variance >= 0.0, "GaussianWorld: a variance of {variance}");
@@ -81,6 +89,13 @@ impl MixtureWorld {
     ///
     /// # Panics
     /// When there are not K weights, one is not positive, or s² < 0.
+    ///
+    /// ```
+    /// use ddpm::diffusion::{Schedule, oracle::MixtureWorld};
+    /// use ndarray::array;
+    /// let means = array![-1.0, 1.0].into_shape_with_order((2, 1, 1, 1)).unwrap();
+    /// let _world = MixtureWorld::new(means, &[1.0, 3.0], 0.01, Schedule::cosine(10));
+    /// ```
     #[track_caller]
     pub fn new(means: Batch, weights: &[f64], variance: f64, schedule: Schedule) -> Self {
         assert_eq!(weights.len(), means.dim().0, "MixtureWorld: one weight per mean {:?}", means.shape());
@@ -95,6 +110,15 @@ impl MixtureWorld {
     ///
     /// # Shapes
     /// `x_t` `[H, W, C]`.
+    ///
+    /// ```
+    /// use ddpm::diffusion::{Schedule, oracle::MixtureWorld};
+    /// use ndarray::{Array3, array};
+    /// let means = array![-1.0, 1.0].into_shape_with_order((2, 1, 1, 1)).unwrap();
+    /// let world = MixtureWorld::new(means, &[1.0, 3.0], 0.01, Schedule::cosine(10));
+    /// let r = world.responsibilities(Array3::zeros((1, 1, 1)).view(), 10);
+    /// assert!((r[1] - 0.75).abs() < 1e-9); // in the middle only the weights speak
+    /// ```
     pub fn responsibilities(&self, x_t: ArrayView3<f64>, t: usize) -> Vec<f64> {
         let alpha_bar = self.schedule.alpha_bar(t);
         let v = alpha_bar * self.variance + 1.0 - alpha_bar;

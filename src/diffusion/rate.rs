@@ -24,6 +24,18 @@ pub struct RatePoint {
 ///
 /// # Panics
 /// Unless the bound was evaluated at all t.
+///
+/// ```
+/// use ddpm::diffusion::{ElboOptions, Noise, Reverse, Schedule, elbo, rate_distortion, oracle::GaussianWorld};
+/// use ddpm::tensor::Batch;
+/// let schedule = Schedule::cosine(10);
+/// let world = GaussianWorld::new(0.2, 0.1, schedule.clone());
+/// let data = Batch::zeros((3, 2, 2, 1));
+/// let (reverse, options) = (Reverse::new(schedule), ElboOptions::default());
+/// let bound = elbo(&world, &reverse, &data, &options, &Noise::seed(1), &mut |_, _| ());
+/// let points = rate_distortion(&bound);
+/// assert!(points[0].rate_bits_per_dim.mean < points.last().unwrap().rate_bits_per_dim.mean); // it grows on the way down
+/// ```
 #[track_caller]
 pub fn rate_distortion(bound: &Elbo) -> Vec<RatePoint> {
     let (rate, rmse) = (bound.rate_bits_per_dim(), bound.rmse());
@@ -42,6 +54,17 @@ impl Elbo {
     ///
     /// # Panics
     /// Unless all t were evaluated.
+    ///
+    /// ```
+    /// use ddpm::diffusion::{ElboOptions, Noise, Reverse, Schedule, elbo, oracle::GaussianWorld};
+    /// use ddpm::tensor::Batch;
+    /// let schedule = Schedule::cosine(10);
+    /// let world = GaussianWorld::new(0.2, 0.1, schedule.clone());
+    /// let data = Batch::zeros((3, 2, 2, 1));
+    /// let (reverse, options) = (Reverse::new(schedule), ElboOptions::default());
+    /// let bound = elbo(&world, &reverse, &data, &options, &Noise::seed(1), &mut |_, _| ());
+    /// assert_eq!(bound.rate_bits_per_dim().dim(), bound.L.dim());
+    /// ```
     #[track_caller]
     pub fn rate_bits_per_dim(&self) -> Array2<f64> {
         assert_eq!(self.t.dim().1, self.T, "rate_distortion: the bound must be evaluated at all t");
@@ -57,6 +80,17 @@ impl Elbo {
     }
 
     /// √(‖x_0 − x̂_0(x_t)‖²/D) of each image in grey levels of 0..=255, `[N, K]`.
+    ///
+    /// ```
+    /// use ddpm::diffusion::{ElboOptions, Noise, Reverse, Schedule, elbo, oracle::GaussianWorld};
+    /// use ddpm::tensor::Batch;
+    /// let schedule = Schedule::cosine(10);
+    /// let world = GaussianWorld::new(0.2, 0.1, schedule.clone());
+    /// let data = Batch::zeros((3, 2, 2, 1));
+    /// let (reverse, options) = (Reverse::new(schedule), ElboOptions::default());
+    /// let bound = elbo(&world, &reverse, &data, &options, &Noise::seed(1), &mut |_, _| ());
+    /// assert!(bound.rmse().iter().all(|&levels| (0.0..255.0).contains(&levels)));
+    /// ```
     pub fn rmse(&self) -> Array2<f64> {
         self.x0_mse.mapv(|mse| 127.5 * mse.sqrt())
     }

@@ -64,6 +64,13 @@ pub(super) fn evenly(T: usize, K: usize) -> impl DoubleEndedIterator<Item = usiz
 
 impl<M: ?Sized> Respaced<'_, M> {
     /// S_1 … S_K.
+    ///
+    /// ```
+    /// use ddpm::diffusion::{Reverse, Schedule, respace, oracle::GaussianWorld};
+    /// let schedule = Schedule::cosine(10);
+    /// let world = GaussianWorld::new(0.2, 0.1, schedule.clone());
+    /// assert_eq!(respace(&world, &Reverse::new(schedule), 2).0.times(), [5, 10]);
+    /// ```
     pub fn times(&self) -> &[usize] {
         &self.times
     }

@@ -100,6 +100,11 @@ impl Variance {
     pub const ALL: [Self; 4] = all();
 
     /// Whether the network's output has 2C channels.
+    ///
+    /// ```
+    /// use ddpm::diffusion::Variance;
+    /// assert!(Variance::LearnedRange.is_learned() && !Variance::Beta.is_learned());
+    /// ```
     pub fn is_learned(self) -> bool {
         matches!(self, Self::Learned | Self::LearnedRange)
     }
@@ -139,6 +144,11 @@ pub struct PSample {
 
 impl Reverse {
     /// The paper's choices: ε-prediction, σ_t² = β_t, clipping.
+    ///
+    /// ```
+    /// use ddpm::diffusion::{Prediction, Reverse, Schedule};
+    /// assert_eq!(Reverse::new(Schedule::linear(1000)).prediction, Prediction::Eps);
+    /// ```
     pub fn new(schedule: Schedule) -> Self {
         Self { schedule, prediction: Prediction::Eps, variance: Variance::Beta, clip: true }
     }
@@ -173,6 +183,15 @@ impl Reverse {
     /// # Panics
     /// When `t` has not N entries, one is not a step, or the output has not C channels (2C if the variance is
     /// learned); at t = T of a process that does not pass [`check`](Reverse::check).
+    ///
+    /// ```
+    /// use ddpm::diffusion::{Reverse, Schedule, oracle::GaussianWorld};
+    /// use ddpm::tensor::Batch;
+    /// let schedule = Schedule::cosine(10);
+    /// let world = GaussianWorld::new(0.2, 0.1, schedule.clone());
+    /// let p = Reverse::new(schedule.clone()).p_mean_variance(&world, &Batch::ones((1, 2, 2, 1)), &[5]);
+    /// assert_eq!(p.normal.log_variance[[0, 0, 0, 0]], schedule.beta(5).ln());
+    /// ```
     #[track_caller]
     pub fn p_mean_variance(
         &self,
@@ -188,6 +207,14 @@ impl Reverse {
     ///
     /// # Panics
     /// As [`p_mean_variance`](Reverse::p_mean_variance).
+    ///
+    /// ```
+    /// use ddpm::{diffusion::{Reverse, Schedule}, tensor::Batch};
+    /// let reverse = Reverse::new(Schedule::cosine(10));
+    /// // no noise at all: x_t is the scaled image
+    /// let p = reverse.read(Batch::zeros((1, 1, 1, 1)), &Batch::from_elem((1, 1, 1, 1), 0.1), &[5]);
+    /// assert!((p.x0_hat[[0, 0, 0, 0]] - 0.1 / reverse.schedule.alpha_bar(5).sqrt()).abs() < 1e-12);
+    /// ```
     #[track_caller]
     pub fn read(&self, output: Batch, x_t: &Batch, t: &[usize]) -> PMeanVariance {
         let (output, v) = self.split(output, x_t);
@@ -206,6 +233,16 @@ impl Reverse {
     ///
     /// # Panics
     /// When the shapes differ, and as [`p_mean_variance`](Reverse::p_mean_variance).
+    ///
+    /// ```
+    /// use ddpm::diffusion::{Reverse, Schedule, oracle::GaussianWorld};
+    /// use ddpm::tensor::Batch;
+    /// let schedule = Schedule::cosine(10);
+    /// let world = GaussianWorld::new(0.2, 0.1, schedule.clone());
+    /// let (x, z) = (Batch::ones((1, 2, 2, 1)), Batch::from_elem((1, 2, 2, 1), 5.0));
+    /// let step = Reverse::new(schedule).p_sample(&world, &x, &[1], &z);
+    /// assert!((step.x_prev - step.x0_hat).iter().all(|d| d.abs() < 1e-12)); // the last step adds no noise
+    /// ```
     #[track_caller]
     pub fn p_sample(&self, model: &(impl Denoiser + ?Sized), x_t: &Batch, t: &[usize], z: &Batch) -> PSample {
         same_shape("p_sample", ("x_t", x_t), ("z", z));
@@ -270,6 +307,14 @@ impl Reverse {
 
     /// The noise that stands between x_t and a guess of the image: ε = (x_t − √ᾱ_t x̂_0)/√(1 − ᾱ_t), Eq. 4
     /// solved for ε. `[N, H, W, C]`.
+    ///
+    /// ```
+    /// use ddpm::{diffusion::{Reverse, Schedule, q_sample}, tensor::Batch};
+    /// let reverse = Reverse::new(Schedule::cosine(10));
+    /// let (x0, eps) = (Batch::ones((1, 1, 1, 1)), Batch::from_elem((1, 1, 1, 1), 0.3));
+    /// let x_t = q_sample(&reverse.schedule, &x0, &[5], &eps);
+    /// assert!((reverse.eps_from_x0(&x_t, &[5], &x0) - eps).iter().all(|d| d.abs() < 1e-12));
+    /// ```
     #[track_caller]
     pub fn eps_from_x0(&self, x_t: &Batch, t: &[usize], x0_hat: &Batch) -> Batch {
         same_shape("eps_from_x0", ("x_t", x_t), ("x0_hat", x0_hat));

@@ -74,6 +74,16 @@ pub(super) fn start(shape: [usize; 4], noise: &Noise) -> Batch {
 ///
 /// # Panics
 /// When t > T, or the model's output has the wrong shape.
+///
+/// ```
+/// use ddpm::diffusion::{Noise, Reverse, Schedule, decode, oracle::GaussianWorld};
+/// use ddpm::tensor::Batch;
+/// let schedule = Schedule::cosine(10);
+/// let world = GaussianWorld::new(0.2, 0.1, schedule.clone());
+/// let mut seen = 0;
+/// decode(&world, &Reverse::new(schedule), Batch::zeros((1, 2, 2, 1)), 4, &Noise::seed(1), &mut |_| seen += 1);
+/// assert_eq!(seen, 4); // steps
+/// ```
 #[track_caller]
 pub fn decode(
     model: &(impl Denoiser + ?Sized),
@@ -117,6 +127,16 @@ fn walk(
 ///
 /// # Panics
 /// When the model's output has the wrong shape.
+///
+/// ```
+/// use ddpm::diffusion::{Noise, Reverse, Schedule, progressive, sample, oracle::GaussianWorld};
+/// let schedule = Schedule::cosine(10);
+/// let world = GaussianWorld::new(0.2, 0.1, schedule.clone());
+/// let (reverse, noise) = (Reverse::new(schedule), Noise::seed(1));
+/// let (x0, kept) = progressive(&world, &reverse, [1, 2, 2, 1], &[2, 9], &noise);
+/// assert_eq!((kept[0].t, kept[1].t), (9, 2));
+/// assert_eq!(x0, sample(&world, &reverse, [1, 2, 2, 1], &noise));
+/// ```
 #[track_caller]
 pub fn progressive(
     model: &(impl Denoiser + ?Sized),
@@ -143,6 +163,14 @@ pub fn progressive(
 ///
 /// # Panics
 /// When N = 0, t > T, or the model's output has the wrong shape.
+///
+/// ```
+/// use ddpm::diffusion::{Noise, Reverse, Schedule, shared_latents, oracle::GaussianWorld};
+/// let schedule = Schedule::cosine(10);
+/// let world = GaussianWorld::new(0.2, 0.1, schedule.clone());
+/// let (latent, images) = shared_latents(&world, &Reverse::new(schedule), [3, 2, 2, 1], 5, &Noise::seed(1));
+/// assert_eq!((latent.dim(), images.dim()), ((2, 2, 1), (3, 2, 2, 1)));
+/// ```
 #[track_caller]
 pub fn shared_latents(
     model: &(impl Denoiser + ?Sized),
@@ -205,6 +233,15 @@ pub fn interpolate(
 ///
 /// # Shapes, panics
 /// As [`interpolate`].
+///
+/// ```
+/// use ddpm::diffusion::{Noise, Reverse, Schedule, interpolate_latents};
+/// use ndarray::Array3;
+/// let (a, b) = (Array3::zeros((2, 2, 1)), Array3::ones((2, 2, 1)));
+/// let reverse = Reverse::new(Schedule::cosine(10));
+/// let mixed = interpolate_latents(&reverse, a.view(), b.view(), 0, &[0.25], &Noise::seed(1));
+/// assert_eq!(mixed[[0, 0, 0, 0]], 0.25); // without noise it is a mixture of pixels
+/// ```
 #[track_caller]
 pub fn interpolate_latents(
     reverse: &Reverse,

@@ -48,6 +48,12 @@ impl Schedule {
     /// [`cosine`](Schedule::cosine).
     ///
     /// [`L_T`]: super::L_T
+    ///
+    /// ```
+    /// use ddpm::diffusion::Schedule;
+    /// let s = Schedule::linear(1000);
+    /// assert_eq!((s.beta(1), s.beta(1000)), (1e-4, 0.02));
+    /// ```
     #[track_caller]
     pub fn linear(T: usize) -> Self {
         Self::known_good(linear_betas(T))
@@ -72,12 +78,23 @@ impl Schedule {
     }
 
     /// √β_t rises linearly from √1e-4 to √0.02 ("quad" of the official code).
+    ///
+    /// ```
+    /// use ddpm::diffusion::Schedule;
+    /// let (quad, linear) = (Schedule::quad(1000), Schedule::linear(1000));
+    /// assert!((quad.beta(1) - linear.beta(1)).abs() < 1e-15 && quad.beta(500) < linear.beta(500));
+    /// ```
     #[track_caller]
     pub fn quad(T: usize) -> Self {
         Self::known_good(quad_betas(T))
     }
 
     /// β_t = 1e-4 + (0.02 − 1e-4) / (1 + exp(−s)), s linear from −6 to 6 (the "sigmoid" of diffusers).
+    ///
+    /// ```
+    /// let s = ddpm::diffusion::Schedule::sigmoid(999);
+    /// assert!((s.beta(500) - (1e-4 + 0.02) / 2.0).abs() < 1e-12); // the middle
+    /// ```
     #[track_caller]
     pub fn sigmoid(T: usize) -> Self {
         Self::known_good(sigmoid_betas(T))
@@ -85,6 +102,11 @@ impl Schedule {
 
     /// ᾱ_t = f(t)/f(0), f(t) = cos²(π/2 · (t/T + 0.008)/1.008), with β_t ≤ 0.999 (Nichol & Dhariwal 2021,
     /// Eq. 17). Made for any T.
+    ///
+    /// ```
+    /// let s = ddpm::diffusion::Schedule::cosine(1000);
+    /// assert!((s.alpha_bar(500) - 0.5).abs() < 0.01); // half-way is half gone
+    /// ```
     #[track_caller]
     pub fn cosine(T: usize) -> Self {
         let f = |t: usize| (PI / 2.0 * (t as f64 / T as f64 + 0.008) / 1.008).cos().powi(2);
@@ -168,6 +190,13 @@ impl Schedule {
     }
 
     /// Whether nothing of the image is left in x_T: ᾱ_T = 0.
+    ///
+    /// ```
+    /// use ddpm::diffusion::Schedule;
+    /// let s = Schedule::linear(1000);
+    /// assert!(!s.has_zero_terminal_snr() && s.rescaled_to_zero_snr()?.has_zero_terminal_snr());
+    /// # Ok::<(), ddpm::Error>(())
+    /// ```
     pub fn has_zero_terminal_snr(&self) -> bool {
         self.alpha_bar[self.T()] == 0.0
     }
@@ -188,6 +217,12 @@ impl Schedule {
     }
 
     /// The number of steps.
+    ///
+    /// ```
+    /// use ddpm::diffusion::Schedule;
+    /// let s = Schedule::linear(1000);
+    /// assert_eq!(s.T(), 1000);
+    /// ```
     pub fn T(&self) -> usize {
         self.beta.len() - 1
     }
@@ -198,6 +233,12 @@ impl Schedule {
     }
 
     /// β_t, the variance that step t adds (β_0 = 0).
+    ///
+    /// ```
+    /// use ddpm::diffusion::Schedule;
+    /// let s = Schedule::linear(1000);
+    /// assert_eq!(s.beta(0), 0.0);
+    /// ```
     #[track_caller]
     pub fn beta(&self, t: usize) -> f64 {
         self.check(t);
@@ -205,12 +246,24 @@ impl Schedule {
     }
 
     /// α_t = 1 − β_t.
+    ///
+    /// ```
+    /// use ddpm::diffusion::Schedule;
+    /// let s = Schedule::linear(1000);
+    /// assert_eq!(s.alpha(1000), 0.98);
+    /// ```
     #[track_caller]
     pub fn alpha(&self, t: usize) -> f64 {
         1.0 - self.beta(t)
     }
 
     /// ᾱ_t = ∏_{s=1}^{t} α_s (ᾱ_0 = 1).
+    ///
+    /// ```
+    /// use ddpm::diffusion::Schedule;
+    /// let s = Schedule::linear(1000);
+    /// assert_eq!(s.alpha_bar(1), s.alpha(1));
+    /// ```
     #[track_caller]
     pub fn alpha_bar(&self, t: usize) -> f64 {
         self.check(t);
@@ -221,6 +274,12 @@ impl Schedule {
     ///
     /// # Panics
     /// Unless 1 ≤ t ≤ T; so do the functions below that speak of x_{t−1}.
+    ///
+    /// ```
+    /// use ddpm::diffusion::Schedule;
+    /// let s = Schedule::linear(1000);
+    /// assert!(s.beta_tilde(1) == 0.0 && s.beta_tilde(1000) < s.beta(1000));
+    /// ```
     #[track_caller]
     pub fn beta_tilde(&self, t: usize) -> f64 {
         self.check_step(t);
@@ -233,6 +292,12 @@ impl Schedule {
     }
 
     /// log β̃_t, where t = 1 takes the value of t = 2 since log β̃_1 = −∞ (official code; with T = 1, log β_1).
+    ///
+    /// ```
+    /// use ddpm::diffusion::Schedule;
+    /// let s = Schedule::linear(1000);
+    /// assert_eq!(s.log_beta_tilde_clipped(1), s.log_beta_tilde_clipped(2));
+    /// ```
     #[track_caller]
     pub fn log_beta_tilde_clipped(&self, t: usize) -> f64 {
         self.check_step(t);
@@ -241,6 +306,13 @@ impl Schedule {
 
     /// log σ_t² of the choice σ_t² = β_t, which at t = 1 is β̃_2 too, "to get a better decoder log likelihood"
     /// (official code, "fixedlarge"). So L_0 is the same for both fixed variances.
+    ///
+    /// ```
+    /// use ddpm::diffusion::Schedule;
+    /// let s = Schedule::linear(1000);
+    /// assert_eq!(s.log_beta_clipped(1), s.log_beta_tilde_clipped(2));
+    /// assert_eq!(s.log_beta_clipped(2), s.beta(2).ln());
+    /// ```
     #[track_caller]
     pub fn log_beta_clipped(&self, t: usize) -> f64 {
         if t == 1 { self.log_beta_tilde_clipped(1) } else { self.beta(t).ln() }
@@ -248,6 +320,13 @@ impl Schedule {
 
     /// (c_1, c_2) of μ̃_t(x_t, x_0) = c_1 x_0 + c_2 x_t (Eq. 7):
     /// c_1 = √ᾱ_{t−1} β_t / (1 − ᾱ_t), c_2 = √α_t (1 − ᾱ_{t−1}) / (1 − ᾱ_t).
+    ///
+    /// ```
+    /// use ddpm::diffusion::Schedule;
+    /// let s = Schedule::linear(1000);
+    /// let (c1, c2) = s.posterior_coefs(500);
+    /// assert!(c1 < 0.02 && c2 > 0.98); // one step back is nearly x_t
+    /// ```
     #[track_caller]
     pub fn posterior_coefs(&self, t: usize) -> (f64, f64) {
         self.check_step(t);
@@ -255,6 +334,12 @@ impl Schedule {
     }
 
     /// The level of x_t: α = √ᾱ_t, σ² = 1 − ᾱ_t (Eq. 4).
+    ///
+    /// ```
+    /// use ddpm::diffusion::Schedule;
+    /// let s = Schedule::linear(1000);
+    /// assert_eq!(s.level(0).variance, 0.0);
+    /// ```
     #[track_caller]
     pub fn level(&self, t: usize) -> Level {
         Level { alpha: self.alpha_bar(t).sqrt(), variance: 1.0 - self.alpha_bar(t) }
@@ -291,12 +376,24 @@ impl Schedule {
     }
 
     /// Signal-to-noise ratio ᾱ_t / (1 − ᾱ_t) of x_t; infinite at t = 0, and 0 where ᾱ_t = 0.
+    ///
+    /// ```
+    /// use ddpm::diffusion::Schedule;
+    /// let s = Schedule::linear(1000);
+    /// assert!(s.snr(250) > 1.0 && s.snr(260) < 1.0); // from about t = 256 on there is more noise than image
+    /// ```
     #[track_caller]
     pub fn snr(&self, t: usize) -> f64 {
         self.alpha_bar(t) / (1.0 - self.alpha_bar(t))
     }
 
     /// log SNR, natural; −∞ where ᾱ_t = 0.
+    ///
+    /// ```
+    /// use ddpm::diffusion::Schedule;
+    /// let s = Schedule::linear(1000);
+    /// assert!((s.log_snr(500) - s.snr(500).ln()).abs() < 1e-15);
+    /// ```
     #[track_caller]
     pub fn log_snr(&self, t: usize) -> f64 {
         self.snr(t).ln()
@@ -322,6 +419,13 @@ impl Schedule {
 
     /// C_t = ½ [log(σ_t²/β̃_t) − 1 + β̃_t/σ_t²], nats per dimension: what L_{t−1} costs even with a perfect
     /// network, because σ_t² is not β̃_t. Zero for σ_t² = β̃_t (taken as clipped at t = 1).
+    ///
+    /// ```
+    /// use ddpm::diffusion::Schedule;
+    /// let s = Schedule::linear(1000);
+    /// assert!(s.kl_const(500, s.beta_tilde(500)).abs() < 1e-15);
+    /// assert!(s.kl_const(2, s.beta(2)) > 0.01 && s.kl_const(500, s.beta(500)) < 1e-6); // it matters at small t
+    /// ```
     #[track_caller]
     pub fn kl_const(&self, t: usize, sigma2: f64) -> f64 {
         let ratio = self.log_beta_tilde_clipped(t).exp() / sigma2;
@@ -383,6 +487,11 @@ impl ScheduleKind {
     ///
     /// # Errors
     /// When T = 0, or T ≤ 20 for a kind that must be scaled.
+    ///
+    /// ```
+    /// use ddpm::diffusion::ScheduleKind;
+    /// assert!(ScheduleKind::Linear.schedule(10).is_err() && ScheduleKind::Cosine.schedule(10).is_ok());
+    /// ```
     #[allow(non_snake_case)] // T is the paper's name
     pub fn schedule(self, T: usize) -> Result<Schedule> {
         match self {
