@@ -68,6 +68,9 @@ vectorized! {
 vectorized! {
     /// From `y = x σ(x)`:  `dx = dy σ(x) (1 + x (1 − σ(x)))`; `dy` becomes `dx`.
     ///
+    /// # Shapes
+    /// As many numbers in `dy` as in `x`.
+    ///
     /// ```
     /// use ddpm::nn::activation::{silu_backward, silu_slope};
     /// let mut dy = [2.0];

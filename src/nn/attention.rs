@@ -181,6 +181,9 @@ impl Attention {
 
     /// Backward of [`core`](Attention::core): `(dq, dk, dv)` from `do`.
     ///
+    /// # Shapes
+    /// As in [`core`](Attention::core); each gradient has the shape of what it belongs to.
+    ///
     /// ```
     /// use ddpm::nn::Attention;
     /// use ndarray::array;

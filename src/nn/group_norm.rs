@@ -107,6 +107,9 @@ impl GroupNorm {
 
     /// [`forward`](GroupNorm::forward) without a cache.
     ///
+    /// # Shapes
+    /// `[N, H, W, C]` → the same shape.
+    ///
     /// ```
     /// use ddpm::nn::GroupNorm;
     /// use ddpm::{rng::{normal, stream}, tensor::Tensor4};
@@ -208,6 +211,9 @@ impl GroupNorm {
     }
 
     /// Backward of [`forward_silu`](GroupNorm::forward_silu): `dz = dy · silu′(z)` first, `z` recomputed from `x`.
+    ///
+    /// # Shapes
+    /// `dy` and `dx` `[N, H, W, C]`.
     ///
     /// ```
     /// use ddpm::{nn::GroupNorm, params::Params};

@@ -89,6 +89,9 @@ impl Upsample {
 
     /// `db += Σ dy`,  `dW[u] += Σ x[i] dy[2i − 1 + u]`,  `dx[i] = Σ_u dy[2i − 1 + u] W[u]ᵀ`.
     ///
+    /// # Shapes
+    /// `dy` `[N, 2H, 2W, C]`; returns `dx` `[N, H, W, C]`.
+    ///
     /// ```
     /// use ddpm::params::Params;
     /// use ddpm::nn::{Conv2d, Upsample};

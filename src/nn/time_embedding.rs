@@ -114,6 +114,9 @@ impl TimeEmbedding {
 
     /// Only parameters have gradients: nothing depends on the sinusoids' own.
     ///
+    /// # Shapes
+    /// `dy` `[N, 4 · channels]`.
+    ///
     /// ```
     /// use ddpm::params::Params;
     /// use ddpm::nn::{TimeEmbedding, sinusoidal_embedding};
