@@ -72,7 +72,7 @@ pub(crate) fn scratch<D: Dimension>(shape: impl ShapeBuilder<Dim = D>) -> Array<
     Array::from_shape_vec(shape, numbers).expect("as many numbers as the shape has")
 }
 
-/// The numbers of an array in memory, of which layers are written: they make their own tensors, and [`row_major`] has seen
+/// The numbers of an array in memory, of which layers are written: they make their own tensors, and `row_major` has seen
 /// those that come from outside.
 pub trait Contiguous {
     /// The numbers in the order of the axes.
