@@ -162,14 +162,16 @@ fn reverse_step(schedule: &Schedule, t: usize, x_t: f64, eps_hat: f64, z: f64) -
 check::reverse_step(reverse_step)
 
 // %% [markdown]
-// Now the picture this notebook is about. `decode` walks the chain and shows every step to a function of ours, which keeps the paths; behind them is $q(x_t)$, which we know here.
+// Now the picture this notebook is about. `decode_steps` walks the chain, one step each time it is asked, and we keep the paths; behind them is $q(x_t)$, which we know here.
 
 // %%
 let noise = Noise::seed(12);
 let mut paths: Vec<Vec<f64>> = Vec::new();
 let start = noise.batch([6, 1, 1, 1], &[0; 6]);
-let end = decode(&world, &reverse, start, 100, &noise, &mut |step| paths.push(step.x_t.iter().copied().collect()));
-paths.push(end.iter().copied().collect());
+for step in decode_steps(&world, &reverse, start, 100, &noise) {
+    paths.push(step.x_t.iter().copied().collect());
+    if step.t == 1 { paths.push(step.x_prev.iter().copied().collect()) }
+}
 let density = Array2::from_shape_fn((150, 101), |(i, t)| {
     let (x, alpha_bar) = (-2.5 + (i as f64 + 0.5) / 30.0, schedule.alpha_bar(t));
     let mode = |share: f64, m: f64| share * log_normal(x, alpha_bar.sqrt() * m, (1.0 - 0.99 * alpha_bar).ln()).exp();
@@ -247,9 +249,9 @@ assert!((right - 0.9999).abs() < 1e-9 && (misprint - 0.092).abs() < 5e-4);
 // %%
 let detail = GaussianWorld::new(0.3, 0.0001, schedule.clone());
 let z = Noise::seed(9).batch([5000, 1, 1, 1], &[1; 5000]);
-let (mut good, mut x1) = (Batch::zeros((1, 1, 1, 1)), Batch::zeros((1, 1, 1, 1)));
 let start = Noise::seed(2).batch([5000, 1, 1, 1], &[0; 5000]);
-good.clone_from(&decode(&detail, &reverse, start, 100, &Noise::seed(2), &mut |step| if step.t == 1 { x1.clone_from(step.x_t) }));
+let last = decode_steps(&detail, &reverse, start, 100, &Noise::seed(2)).last().unwrap(); // of t = 1
+let (x1, good) = (last.x_t, last.x_prev);
 let noisy = &good + &(&z * schedule.beta(1).sqrt());
 for (name, x) in [("data", 0.01), ("Algorithm 2", good.std(0.0)), ("noise at t = 1 too", noisy.std(0.0)), ("t = 1 left out", x1.std(0.0))] {
     println!("{name}: standard deviation {x:.4}");

@@ -218,17 +218,18 @@ assert!(averaged < raw && averaged < 1.03 * floor && averaged > 0.98 * floor);
 //
 // ## Algorithm 2: noise winds itself up
 //
-// 1,000 points of $\mathcal N(0, I)$ walk down the chain. `decode` calls us after each step; we keep few pictures of the beginning, and each of the last twenty steps.
+// 1,000 points of $\mathcal N(0, I)$ walk down the chain. `decode_steps` hands out each step; we keep few pictures of the beginning, and each of the last twenty steps.
 
 // %%
 let start = as_batch(&normal((1000, 2), &mut stream(8, 3)));
 let mut frames: Vec<Array3<u8>> = vec![dots(&as_points(&start), 1.8, 260)];
-let x = decode(&adam.ema, &reverse, start, 200, &Noise::seed(8), &mut |step| {
+let mut samples = as_points(&start);
+for step in decode_steps(&adam.ema, &reverse, start, 200, &Noise::seed(8)) {
+    samples = as_points(&step.x_prev);
     if step.t <= 20 || step.t % if step.t > 60 { 20 } else { 4 } == 1 {
-        frames.push(dots(&as_points(step.x_prev), 1.8, 260));
+        frames.push(dots(&samples, 1.8, 260));
     }
-});
-let samples = as_points(&x);
+}
 fn film(frames: &[Array3<u8>]) -> Array4<u8> {
     let views: Vec<_> = frames.iter().map(|frame| frame.view()).collect();
     ndarray::stack(Axis(0), &views).unwrap()

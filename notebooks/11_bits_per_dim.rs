@@ -72,9 +72,14 @@ fn written(e: &Estimate) -> String {
 }
 let variants: [Reverse; 2] = [Variance::Beta, Variance::BetaTilde].map(|variance| Reverse { variance, ..model.reverse.clone() });
 let options: ElboOptions = ElboOptions { batch: 12, ..ElboOptions::default() };
-let bounds: Vec<Elbo> = elbo_variants(&model.unet, &variants, &x0, &options, &Noise::seed(1), &mut |done, all| {
-    if 4 * done / all > 4 * (done - 12) / all { println!("{} %", 100 * done / all) }
-});
+let bounds: Vec<Elbo> = {
+    let (done, all) = (std::cell::Cell::new(0), 12 * 1000);
+    let before = |query: &Query| {
+        done.set(done.get() + query.t.len());
+        if 4 * done.get() / all > 4 * (done.get() - query.t.len()) / all { println!("{} %", 100 * done.get() / all) }
+    };
+    elbo_variants(&Watched { model: &model.unet, before }, &variants, &x0, &options, &Noise::seed(1))
+};
 let sums: [[Estimate; 4]; 2] = [parts(&bounds[0]), parts(&bounds[1])];
 ["L_T", "Σ L_t−1", "L_0", "L"].iter().enumerate().fold(Table::new(["bits/dim", "σ² = β", "σ² = β̃"]), |table, (i, name)| {
     table.row([name.to_string(), written(&sums[0][i]), written(&sums[1][i])])
@@ -225,7 +230,7 @@ intervals(&bounds[0], &TimeDistribution::Cumulative((1..=1000).map(|t| p[..t].it
 // %%
 let data: Batch = fashion_mnist_test().batch(&(0..100).collect::<Vec<_>>());
 let options: ElboOptions = ElboOptions { time_steps: TimeSteps::Stratified { count: 20, seed: 1 }, ..ElboOptions::default() };
-let hundred: Elbo = elbo(&model.unet, &variants[0], &data, &options, &Noise::seed(1), &mut |_, _| ());
+let hundred: Elbo = elbo(&model.unet, &variants[0], &data, &options, &Noise::seed(1));
 println!("100 images, 21 looks each: {:.3} bits/dim", hundred.bits_per_dim());
 let truth: f64 = bounds[0].bits_per_dim().mean;
 {

@@ -160,7 +160,10 @@ check::mixed_latent(mixed_latent)
 // %%
 let lambdas: Vec<f64> = (0..=10).map(|i| i as f64 / 10.0).collect();
 let black: Array3<f64> = Array3::<f64>::zeros((64, 64, 1)); // nothing but noise is left
-let mixed: Batch = interpolate_latents(&garments.reverse, black.view(), black.view(), 1000, &lambdas, &Noise::seed(1));
+let mixed: Batch = {
+    let same = Interpolation { x0: black.view(), x0_prime: black.view(), t: 1000, lambdas: &lambdas };
+    interpolate_latents(&garments.reverse, &same, &Noise::seed(1))
+};
 let measured: Vec<f64> = mixed.outer_iter().map(|x| x.mapv(|x| x * x).mean().unwrap()).collect();
 let fine: Vec<f64> = (0..=100).map(|i| i as f64 / 100.0).collect();
 let predicted: Vec<f64> = fine.iter().map(|l| (1.0 - l).powi(2) + l * l).collect();
@@ -180,7 +183,8 @@ let depths: Vec<usize> = (0..=8).rev().map(|eighth| 10 * eighth).collect(); // o
 let mut rows: Vec<Batch> = Vec::new();
 for &depth in &depths {
     let (short, reverse) = respace(&painter.unet, &painter.reverse, 80);
-    let between = interpolate(&short, &reverse, a.view(), b.view(), depth, &[0.0, 0.2, 0.4, 0.6, 0.8, 1.0], &Noise::seed(1));
+    let ends = Interpolation { x0: a.view(), x0_prime: b.view(), t: depth, lambdas: &[0.0, 0.2, 0.4, 0.6, 0.8, 1.0] };
+    let between = interpolate(&short, &reverse, &ends, &Noise::seed(1));
     rows.push(ndarray::concatenate![Axis(0), a.view().insert_axis(Axis(0)), between, b.view().insert_axis(Axis(0))]);
 }
 let images: Vec<u8> = rows.iter().flat_map(|row| to_u8(row)).collect();
@@ -303,7 +307,7 @@ let options: ElboOptions = ElboOptions { time_steps: TimeSteps::Stratified { cou
 let mut live: Vec<Estimate> = Vec::new();
 for run in &checkpoint::ABLATION {
     let model = run.load().unwrap();
-    live.push(elbo(&model.unet, &model.reverse, &data, &options, &Noise::seed(1), &mut |_, _| ()).bits_per_dim());
+    live.push(elbo(&model.unet, &model.reverse, &data, &options, &Noise::seed(1)).bits_per_dim());
 }
 let column: [Vec<f64>; 5] = ["bits_per_dim", "rate", "distortion", "frechet", "paper_fid"].map(|name| stored_runs.column(name));
 let (runs, objectives): (Vec<String>, Vec<String>) = (stored_runs.text("run"), stored_runs.text("objective"));

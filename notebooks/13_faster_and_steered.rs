@@ -75,7 +75,7 @@ println!("from t = 901 to 801, by ddim_step and by q_sample: the same to ten dig
 // %%
 fn draw(model: &checkpoint::Pretrained, steps: usize, eta: f64) -> Batch {
     let ddim = Ddim { eta, ..Ddim::new(steps) };
-    ddim_sample(&model.unet, &model.reverse, &ddim, [64, 28, 28, 1], &Noise::seed(1), &mut |_| ())
+    ddim_sample(&model.unet, &model.reverse, &ddim, [64, 28, 28, 1], &Noise::seed(1))
 }
 let steps = [5, 10, 20, 50];
 let without_dice: Vec<Batch> = steps.iter().map(|&steps| draw(&garments, steps, 0.0)).collect();
@@ -252,7 +252,7 @@ fn guided_world(w: f64) -> Guided {
 }
 fn steer(w: f64, n: usize) -> Array2<f64> {
     let reverse = Reverse { clip: false, ..Reverse::new(Schedule::linear(1000)) };
-    let x0 = ddim_sample(&guided_world(w), &reverse, &Ddim::new(100), [n, 1, 1, 2], &Noise::seed(5), &mut |_| ());
+    let x0 = ddim_sample(&guided_world(w), &reverse, &Ddim::new(100), [n, 1, 1, 2], &Noise::seed(5));
     x0.into_shape_with_order((n, 2)).unwrap()
 }
 
@@ -370,7 +370,7 @@ assert!(nets[1].1 < 0.3 * nets[0].1 && tested[1] > 1.1 * tested[0]);
 // %%
 fn to_moons(net: &PointNet, reverse: &Reverse, eta: f64, real: &Array2<f64>) -> Vec<f64> {
     [5, 10, 20, 50, 200].iter().map(|&steps| {
-        let x0 = ddim_sample(net, reverse, &Ddim { eta, ..Ddim::new(steps) }, [1000, 1, 1, 2], &Noise::seed(8), &mut |_| ());
+        let x0 = ddim_sample(net, reverse, &Ddim { eta, ..Ddim::new(steps) }, [1000, 1, 1, 2], &Noise::seed(8));
         energy_distance(&as_points(&x0), real)
     }).collect()
 }

@@ -21,7 +21,7 @@
 //! assert!((x0.mean().unwrap() - 0.2).abs() < 0.02);
 //!
 //! let data = to_unit(&to_u8(&x0)); // rounded to 256 grey levels
-//! let bound = elbo(&model, &reverse, &data, &ElboOptions::default(), &Noise::seed(2), &mut |_, _| ());
+//! let bound = elbo(&model, &reverse, &data, &ElboOptions::default(), &Noise::seed(2));
 //! println!("{bound}"); // L_T, Σ L_{t−1}, L_0 and their sum (Eq. 5)
 //!
 //! let entropy = 6.72; // ½ log₂ 2πe s² + log₂ 127.5 bits: the least that any model can reach on average

@@ -252,7 +252,7 @@ fn the_bound_does_not_depend_on_threads_or_batch() {
         let options = ElboOptions { batch, ..ElboOptions::default() };
         let noise = Noise::seed(6);
         let (unet, reverse) = (&trainer.model, &trainer.objective.reverse);
-        let bound = in_threads(threads, || elbo(unet, reverse, &images, &options, &noise, &mut |_, _| ()));
+        let bound = in_threads(threads, || elbo(unet, reverse, &images, &options, &noise));
         [bits(&bound.L), bits(&bound.L_T), bits(&bound.eps_mse), bits(&bound.x0_mse)]
     };
     let one = bound(1, 64);

@@ -6,7 +6,8 @@ use super::tables;
 use anyhow::Result;
 use ddpm::checkpoint::Pretrained;
 use ddpm::diffusion::{
-    Decomposition, Elbo, ElboOptions, Estimate, Noise, Reverse, Variance, elbo_variants, rate_distortion,
+    Decomposition, Elbo, ElboOptions, Estimate, Noise, Query, Reverse, Variance, Watched, elbo_variants,
+    rate_distortion,
 };
 use ddpm::figures::elbo::{ElboTerms, Term};
 use ddpm::figures::{self, Figure};
@@ -34,9 +35,10 @@ pub(super) fn evaluate(
     seed: u64,
 ) -> Vec<Elbo> {
     let n = data.dim().0;
-    let mut progress = Progress::new(format!("the bound of {n} images"), 0);
-    let mut watch = |done, total| progress.of(done, total);
-    let bounds = elbo_variants(&model.unet, variants, data, options, &Noise::seed(seed), &mut watch);
+    let pairs = n * options.time_steps.per_image(model.reverse.schedule.T());
+    let progress = Progress::new(format!("the bound of {n} images"), pairs);
+    let watched = Watched { model: &model.unet, before: |query: &Query| progress.steps(query.t.len()) };
+    let bounds = elbo_variants(&watched, variants, data, options, &Noise::seed(seed));
     progress.finish();
     bounds
 }

@@ -68,7 +68,7 @@ impl Classifier {
             ..AdamOptions::default()
         };
         let options = ClassifierOptions { steps: self.steps, batch: self.batch, seed: self.seed, adam };
-        let mut progress = Progress::new("classifier", self.steps as usize);
+        let progress = Progress::new("classifier", self.steps as usize);
         let mut smooth = None;
         let model = quality::train(&Dataset::from_images(&images), &options, &mut |_, loss| {
             let loss = smooth.map_or(loss, |s: f64| 0.98 * s + 0.02 * loss);

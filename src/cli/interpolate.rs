@@ -8,12 +8,11 @@ use anyhow::{Result, bail};
 use clap::Args;
 use ddpm::Error;
 use ddpm::data::to_u8;
-use ddpm::diffusion::{Denoiser, Noise, Query, Reverse, Watched, interpolate};
+use ddpm::diffusion::{Denoiser, Interpolation, Noise, Query, Reverse, Watched, interpolate};
 use ddpm::figures::{Figure, Grid};
 use ndarray::{Array3, ArrayView3, Axis, concatenate, stack};
 use rayon::prelude::*;
 use std::path::PathBuf;
-use std::sync::Mutex;
 
 /// Interpolate between two test images, at several depths (Figs. 8, 9)
 #[derive(Args)]
@@ -71,7 +70,7 @@ impl Interpolate {
         }
         let images = as_batch(&images.select(&[self.a, self.b]));
         let (a, b) = (images.index_axis(Axis(0), 0), images.index_axis(Axis(0), 1));
-        coarse_to_fine(&model.unet, &model.reverse, a, b, &depths, &|t| t, self.seed).save(&self.out)?;
+        coarse_to_fine(&model.unet, &model.reverse, [a, b], &depths, &|t| t, self.seed).save(&self.out)?;
         show!("{}", self.out.display());
         Ok(())
     }
@@ -87,25 +86,25 @@ pub(super) fn paper_depths(T: usize) -> Vec<usize> {
 pub(super) fn coarse_to_fine(
     model: &(impl Denoiser + Sync),
     reverse: &Reverse,
-    a: ArrayView3<f64>,
-    b: ArrayView3<f64>,
+    [a, b]: [ArrayView3<f64>; 2],
     depths: &[usize],
     name: &dyn Fn(usize) -> usize,
     seed: u64,
 ) -> Figure {
     let lambdas: Vec<f64> = (0..=10).map(|i| i as f64 / 10.0).collect();
-    let progress = Mutex::new(Progress::new("interpolation", depths.iter().sum()));
+    let progress = Progress::new("interpolation", depths.iter().sum());
     let row = |&t: &usize| -> Array3<f64> {
         // the network's calls move the bar: one for each step of this depth
-        let before = |_: &Query| progress.lock().expect("no panics while locked").step("");
+        let before = |_: &Query| progress.step("");
         let watched = Watched { model, before };
-        let mixed = interpolate(&watched, reverse, a, b, t, &lambdas, &Noise::seed(seed));
+        let between = Interpolation { x0: a, x0_prime: b, t, lambdas: &lambdas };
+        let mixed = interpolate(&watched, reverse, &between, &Noise::seed(seed));
         let all = concatenate![Axis(0), a.insert_axis(Axis(0)), mixed, b.insert_axis(Axis(0))];
         let (n, h, w, c) = all.dim();
         all.into_shape_with_order((n, h * w, c)).expect("contiguous")
     };
     let rows: Vec<Array3<f64>> = depths.par_iter().map(row).collect();
-    progress.into_inner().expect("no panics while locked").finish();
+    progress.finish();
 
     let views: Vec<_> = rows.iter().map(|row| row.view()).collect();
     let all = stack(Axis(0), &views).expect("rows of one shape");

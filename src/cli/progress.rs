@@ -2,17 +2,18 @@
 
 use crate::cli::say::note;
 use indicatif::{ProgressBar, ProgressStyle};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// How often a line is printed when there is no terminal.
 const QUIET: Duration = Duration::from_secs(15);
 
-/// The progress of one task.
+/// The progress of one task, which several threads may share.
 pub(super) struct Progress {
     bar: ProgressBar,
     what: String,
     started: Instant,
-    spoke: Instant,
+    spoke: Mutex<Instant>,
 }
 
 impl Progress {
@@ -25,20 +26,25 @@ impl Progress {
                 .expect("a template"),
         );
         bar.set_prefix(what.clone());
-        Progress { bar, what, started: Instant::now(), spoke: Instant::now() }
+        Progress { bar, what, started: Instant::now(), spoke: Mutex::new(Instant::now()) }
     }
 
     /// `done` of `total` parts are done.
-    pub(super) fn of(&mut self, done: usize, total: usize) {
+    pub(super) fn of(&self, done: usize, total: usize) {
         self.bar.set_length(total as u64);
         self.bar.set_position(done as u64);
         self.speak();
     }
 
     /// One more part is done; `message` says how it goes.
-    pub(super) fn step(&mut self, message: impl Into<String>) {
+    pub(super) fn step(&self, message: impl Into<String>) {
         self.bar.set_message(message.into());
-        self.bar.inc(1);
+        self.steps(1);
+    }
+
+    /// `n` more parts are done.
+    pub(super) fn steps(&self, n: usize) {
+        self.bar.inc(n as u64);
         self.speak();
     }
 
@@ -52,9 +58,10 @@ impl Progress {
         self.bar.suspend(|| note!("{remark}"));
     }
 
-    fn speak(&mut self) {
-        if self.bar.is_hidden() && self.spoke.elapsed() > QUIET {
-            self.spoke = Instant::now();
+    fn speak(&self) {
+        let mut spoke = self.spoke.lock().expect("no panics while locked");
+        if self.bar.is_hidden() && spoke.elapsed() > QUIET {
+            *spoke = Instant::now();
             let (done, total) = (self.bar.position(), self.bar.length().unwrap_or(0));
             note!("{}: {done}/{total} {}", self.what, self.bar.message());
         }

@@ -14,7 +14,6 @@ use ddpm::figures::{Figure, Grid};
 use ddpm::tensor::Batch;
 use ndarray::{Axis, concatenate, s};
 use std::path::PathBuf;
-use std::sync::Mutex;
 
 /// Draw samples (Algorithm 2, or DDIM)
 #[derive(Args)]
@@ -92,25 +91,21 @@ pub(super) fn every_fifty(T: usize) -> Vec<usize> {
 /// `n` samples by Algorithm 2, and what stood at the steps `keep`.
 pub(super) fn draw(model: &Pretrained, n: usize, keep: &[usize], seed: u64) -> (Batch, Vec<Snapshot>) {
     let [h, w, c] = image_shape(model);
-    let progress = Mutex::new(Progress::new(format!("{n} samples"), model.reverse.schedule.T()));
-    let before = |query: &Query| {
-        progress.lock().expect("no panics while locked").step(format!("t = {}", query.t[0]));
-    };
+    let progress = Progress::new(format!("{n} samples"), model.reverse.schedule.T());
+    let before = |query: &Query| progress.step(format!("t = {}", query.t[0]));
     let watched = Watched { model: &model.unet, before };
     let drawn = progressive(&watched, &model.reverse, [n, h, w, c], keep, &Noise::seed(seed));
-    progress.into_inner().expect("no panics while locked").finish();
+    progress.finish();
     drawn
 }
 
 /// `n` samples by DDIM.
 pub(super) fn fast(model: &Pretrained, n: usize, steps: usize, eta: f64, seed: u64) -> Batch {
     let [h, w, c] = image_shape(model);
-    let mut progress = Progress::new(format!("{n} samples, DDIM"), steps);
+    let progress = Progress::new(format!("{n} samples, DDIM"), steps);
+    let watched = Watched { model: &model.unet, before: |_: &Query| progress.step("") };
     let ddim = Ddim { eta, spacing: Spacing::of(&model.reverse.schedule), ..Ddim::new(steps) };
-    let shape = [n, h, w, c];
-    let x0 = ddim_sample(&model.unet, &model.reverse, &ddim, shape, &Noise::seed(seed), &mut |_| {
-        progress.step("")
-    });
+    let x0 = ddim_sample(&watched, &model.reverse, &ddim, [n, h, w, c], &Noise::seed(seed));
     progress.finish();
     x0
 }

@@ -360,8 +360,7 @@ fn schedule(kind: ScheduleKind, T: usize, zero_snr: bool) -> Result<Schedule> {
 
 /// Trains, and shows how it goes.
 fn watched(run: &Run, trainer: &mut Trainer, data: &Dataset, stop: &AtomicBool) -> Result<()> {
-    let mut progress =
-        Progress::new("training", run.options.steps.saturating_sub(trainer.adam.steps) as usize);
+    let progress = Progress::new("training", run.options.steps.saturating_sub(trainer.adam.steps) as usize);
     let batch = trainer.objective.options.batch as f64;
     let mut smooth = None;
     run.train(trainer, data, stop, &mut |event| match event {

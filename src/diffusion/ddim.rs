@@ -6,6 +6,7 @@ use super::sampler::start;
 use super::{Denoiser, Noise, PSample, Query, Reverse, Schedule, Step, ddim_posterior};
 use crate::tensor::Batch;
 use ndarray::Array4;
+use std::mem::replace;
 
 /// Which steps of the long chain are visited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,7 +82,7 @@ impl Ddim {
 /// Samples with DDIM: x_T ~ N(0, I), then one step from each of `ddim.timesteps(T)` to the next, the last to t = 0.
 ///
 /// # Shapes
-/// `shape` = `[N, H, W, C]`, which is the result's. `on_step` is called after each step.
+/// `shape` = `[N, H, W, C]`, which is the result's.
 ///
 /// # Panics
 /// Unless 1 ≤ steps ≤ T; when the model's output has the wrong shape.
@@ -90,7 +91,7 @@ impl Ddim {
 /// use ddpm::diffusion::{Ddim, Noise, Reverse, Schedule, ddim_sample, oracle::GaussianWorld};
 /// let schedule = Schedule::linear(1000);
 /// let (world, reverse) = (GaussianWorld::new(0.5, 0.0, schedule.clone()), Reverse::new(schedule));
-/// let x0 = ddim_sample(&world, &reverse, &Ddim::new(10), [1, 2, 2, 1], &Noise::seed(1), &mut |_| ());
+/// let x0 = ddim_sample(&world, &reverse, &Ddim::new(10), [1, 2, 2, 1], &Noise::seed(1));
 /// assert!(x0.iter().all(|x| (x - 0.5).abs() < 1e-12)); // all data are 0.5, and ten steps find them
 /// ```
 #[track_caller]
@@ -100,19 +101,42 @@ pub fn ddim_sample(
     ddim: &Ddim,
     shape: [usize; 4],
     noise: &Noise,
-    on_step: &mut dyn FnMut(Step),
 ) -> Batch {
+    let steps = ddim_steps(model, reverse, ddim, shape, noise);
+    steps.last().expect("at least one step").x_prev
+}
+
+/// The steps of [`ddim_sample`], each taken when it is asked for.
+///
+/// # Shapes, panics
+/// As [`ddim_sample`].
+///
+/// ```
+/// use ddpm::diffusion::{Ddim, Noise, Reverse, Schedule, ddim_steps, oracle::GaussianWorld};
+/// let schedule = Schedule::linear(1000);
+/// let (world, reverse) = (GaussianWorld::new(0.5, 0.0, schedule.clone()), Reverse::new(schedule));
+/// let (ddim, noise) = (Ddim::new(4), Noise::seed(1));
+/// let steps = ddim_steps(&world, &reverse, &ddim, [1, 2, 2, 1], &noise);
+/// assert_eq!(steps.map(|step| step.t).collect::<Vec<_>>(), ddim.timesteps(1000));
+/// ```
+#[track_caller]
+pub fn ddim_steps<'a>(
+    model: &'a (impl Denoiser + ?Sized),
+    reverse: &'a Reverse,
+    ddim: &'a Ddim,
+    shape: [usize; 4],
+    noise: &'a Noise,
+) -> impl Iterator<Item = Step> + 'a {
     let timesteps = ddim.timesteps(reverse.schedule.T());
-    let mut x_t = start(shape, noise);
-    for (i, &t) in timesteps.iter().enumerate() {
+    let mut x = start(shape, noise);
+    (0..timesteps.len()).map(move |i| {
+        let t = timesteps[i];
         let t_prev = timesteps.get(i + 1).copied().unwrap_or(0);
         let needs_noise = ddim.eta > 0.0 && t_prev > 0;
         let z = if needs_noise { noise.batch(shape, &vec![t; shape[0]]) } else { Batch::zeros(shape) };
-        let PSample { x_prev, x0_hat } = ddim_step(model, reverse, ddim, &x_t, t, t_prev, &z);
-        on_step(Step { t, x_t: &x_t, x0_hat: &x0_hat, x_prev: &x_prev });
-        x_t = x_prev;
-    }
-    x_t
+        let PSample { x_prev, x0_hat } = ddim_step(model, reverse, ddim, &x, t, t_prev, &z);
+        Step { t, x_t: replace(&mut x, x_prev.clone()), x0_hat, x_prev }
+    })
 }
 
 /// One step from t to any earlier s = `t_prev` (Song et al., Eq. 12):
@@ -135,6 +159,7 @@ pub fn ddim_sample(
 /// let step = ddim_step(&world, &Reverse::new(schedule), &Ddim::new(2), &x_t, 10, 0, &silence);
 /// assert_eq!(step.x_prev, step.x0_hat); // a step to t = 0 ends at the guess
 /// ```
+#[allow(clippy::too_many_arguments)] // what Eq. 12 is about
 #[track_caller]
 pub fn ddim_step(
     model: &(impl Denoiser + ?Sized),

@@ -200,7 +200,7 @@ impl Decomposition {
     /// let world = GaussianWorld::new(0.2, 0.1, schedule.clone());
     /// let data = Batch::zeros((3, 2, 2, 1));
     /// let (reverse, options) = (Reverse::new(schedule), ElboOptions::default());
-    /// let bound = elbo(&world, &reverse, &data, &options, &Noise::seed(1), &mut |_, _| ());
+    /// let bound = elbo(&world, &reverse, &data, &options, &Noise::seed(1));
     /// assert_eq!(bound.decomposition().named().map(|(name, _)| name), ["L_T", "Σ L_t-1", "L_0", "L"]);
     /// ```
     pub fn named(&self) -> [(&'static str, Estimate); 4] {
@@ -215,7 +215,8 @@ impl Decomposition {
 /// official bits/dim take `reverse.clip = true` and [`Decoder::Tanh`].
 ///
 /// # Shapes
-/// `data` `[N, H, W, C]`, grey levels k/127.5 − 1. `progress(done, total)` counts (image, t) pairs.
+/// `data` `[N, H, W, C]`, grey levels k/127.5 − 1. A model that is [`Watched`](super::Watched) sees
+/// N times [`TimeSteps::per_image`] pairs (image, t).
 ///
 /// # Panics
 /// When `options.batch` is 0, or the strata are more than T − 1.
@@ -226,7 +227,7 @@ impl Decomposition {
 /// let schedule = Schedule::cosine(20);
 /// let world = GaussianWorld::new(0.0, 1.0, schedule.clone());
 /// let data = Batch::zeros((3, 2, 2, 1));
-/// let bound = elbo(&world, &Reverse::new(schedule), &data, &ElboOptions::default(), &Noise::seed(1), &mut |_, _| ());
+/// let bound = elbo(&world, &Reverse::new(schedule), &data, &ElboOptions::default(), &Noise::seed(1));
 /// assert_eq!(bound.L.shape(), [3, 20]);
 /// println!("{bound}");
 /// ```
@@ -237,9 +238,8 @@ pub fn elbo(
     data: &Batch,
     options: &ElboOptions,
     noise: &Noise,
-    progress: &mut dyn FnMut(usize, usize),
 ) -> Elbo {
-    let mut bounds = elbo_variants(model, std::slice::from_ref(reverse), data, options, noise, progress);
+    let mut bounds = elbo_variants(model, std::slice::from_ref(reverse), data, options, noise);
     bounds.swap_remove(0)
 }
 
@@ -258,7 +258,7 @@ pub fn elbo(
 /// let data = Batch::zeros((3, 2, 2, 1));
 /// let with = |variance| Reverse { variance, ..Reverse::new(schedule.clone()) };
 /// let both = [with(Variance::Beta), with(Variance::BetaTilde)];
-/// let bounds = elbo_variants(&world, &both, &data, &ElboOptions::default(), &Noise::seed(1), &mut |_, _| ());
+/// let bounds = elbo_variants(&world, &both, &data, &ElboOptions::default(), &Noise::seed(1));
 /// assert_eq!(bounds[0].eps_mse, bounds[1].eps_mse); // the network said the same
 /// ```
 #[track_caller]
@@ -268,7 +268,6 @@ pub fn elbo_variants(
     data: &Batch,
     options: &ElboOptions,
     noise: &Noise,
-    progress: &mut dyn FnMut(usize, usize),
 ) -> Vec<Elbo> {
     assert!(options.batch > 0, "elbo: the batch must hold at least one pair");
     let schedule = &variants.first().expect("elbo: at least one reverse process").schedule;
@@ -289,7 +288,6 @@ pub fn elbo_variants(
     // L_0 on its own, then all other terms: a batch is either of t = 1 or of t ≥ 2
     let first: Vec<_> = (0..n_images).map(|n| (n, 0)).collect();
     let others: Vec<_> = (1..columns).flat_map(|k| (0..n_images).map(move |n| (n, k))).collect();
-    let mut done = 0;
     for pairs in first.chunks(options.batch).chain(others.chunks(options.batch)) {
         let (images, t): (Vec<usize>, Vec<usize>) =
             pairs.iter().map(|&pair| (pair.0, bounds[0].t[pair])).unzip();
@@ -305,8 +303,6 @@ pub fn elbo_variants(
                 pairs,
             );
         }
-        done += pairs.len();
-        progress(done, n_images * columns);
     }
     bounds
 }
@@ -356,7 +352,7 @@ impl Elbo {
     /// let world = GaussianWorld::new(0.2, 0.1, schedule.clone());
     /// let data = Batch::zeros((3, 2, 2, 1));
     /// let (reverse, options) = (Reverse::new(schedule), ElboOptions::default());
-    /// let bound = elbo(&world, &reverse, &data, &options, &Noise::seed(1), &mut |_, _| ());
+    /// let bound = elbo(&world, &reverse, &data, &options, &Noise::seed(1));
     /// assert_eq!(bound.L_0(), bound.L.column(0));
     /// ```
     #[allow(non_snake_case)] // the paper's name
@@ -373,7 +369,7 @@ impl Elbo {
     /// let world = GaussianWorld::new(0.2, 0.1, schedule.clone());
     /// let data = Batch::zeros((3, 2, 2, 1));
     /// let (reverse, options) = (Reverse::new(schedule), ElboOptions::default());
-    /// let bound = elbo(&world, &reverse, &data, &options, &Noise::seed(1), &mut |_, _| ());
+    /// let bound = elbo(&world, &reverse, &data, &options, &Noise::seed(1));
     /// assert_eq!(bound.sum_L_t_minus_1().len(), 3);
     /// ```
     #[allow(non_snake_case)] // the paper's name
@@ -390,7 +386,7 @@ impl Elbo {
     /// let world = GaussianWorld::new(0.2, 0.1, schedule.clone());
     /// let data = Batch::zeros((3, 2, 2, 1));
     /// let (reverse, options) = (Reverse::new(schedule), ElboOptions::default());
-    /// let bound = elbo(&world, &reverse, &data, &options, &Noise::seed(1), &mut |_, _| ());
+    /// let bound = elbo(&world, &reverse, &data, &options, &Noise::seed(1));
     /// assert!(bound.total()[0] > bound.L_0()[0]);
     /// ```
     pub fn total(&self) -> Array1<f64> {
@@ -406,7 +402,7 @@ impl Elbo {
     /// let world = GaussianWorld::new(0.2, 0.1, schedule.clone());
     /// let data = Batch::zeros((3, 2, 2, 1));
     /// let (reverse, options) = (Reverse::new(schedule), ElboOptions::default());
-    /// let bound = elbo(&world, &reverse, &data, &options, &Noise::seed(1), &mut |_, _| ());
+    /// let bound = elbo(&world, &reverse, &data, &options, &Noise::seed(1));
     /// assert!((bound.rate().mean + bound.distortion().mean - bound.bits_per_dim().mean).abs() < 1e-12);
     /// ```
     pub fn rate(&self) -> Estimate {
@@ -422,7 +418,7 @@ impl Elbo {
     /// let world = GaussianWorld::new(0.2, 0.1, schedule.clone());
     /// let data = Batch::zeros((3, 2, 2, 1));
     /// let (reverse, options) = (Reverse::new(schedule), ElboOptions::default());
-    /// let bound = elbo(&world, &reverse, &data, &options, &Noise::seed(1), &mut |_, _| ());
+    /// let bound = elbo(&world, &reverse, &data, &options, &Noise::seed(1));
     /// assert!(bound.distortion().mean < bound.bits_per_dim().mean);
     /// ```
     pub fn distortion(&self) -> Estimate {
@@ -438,7 +434,7 @@ impl Elbo {
     /// let world = GaussianWorld::new(0.2, 0.1, schedule.clone());
     /// let data = Batch::zeros((3, 2, 2, 1));
     /// let (reverse, options) = (Reverse::new(schedule), ElboOptions::default());
-    /// let bound = elbo(&world, &reverse, &data, &options, &Noise::seed(1), &mut |_, _| ());
+    /// let bound = elbo(&world, &reverse, &data, &options, &Noise::seed(1));
     /// let nats = bound.total().mean().unwrap();
     /// assert!((bound.bits_per_dim().mean - ddpm::diffusion::bits_per_dim(nats, 4)).abs() < 1e-12);
     /// ```
@@ -454,7 +450,7 @@ impl Elbo {
     /// let (schedule, data) = (Schedule::cosine(10), Batch::zeros((2, 2, 2, 1)));
     /// let world = GaussianWorld::new(0.0, 1.0, schedule.clone());
     /// let (reverse, options) = (Reverse::new(schedule), ElboOptions::default());
-    /// let terms = elbo(&world, &reverse, &data, &options, &Noise::seed(1), &mut |_, _| ()).decomposition();
+    /// let terms = elbo(&world, &reverse, &data, &options, &Noise::seed(1)).decomposition();
     /// let sum = terms.L_T.mean + terms.L_t_minus_1.mean + terms.L_0.mean;
     /// assert!((sum - terms.bound.mean).abs() < 1e-12);
     /// ```
@@ -477,7 +473,7 @@ impl Elbo {
     /// let world = GaussianWorld::new(0.2, 0.1, schedule.clone());
     /// let data = Batch::zeros((3, 2, 2, 1));
     /// let (reverse, options) = (Reverse::new(schedule), ElboOptions::default());
-    /// let bound = elbo(&world, &reverse, &data, &options, &Noise::seed(1), &mut |_, _| ());
+    /// let bound = elbo(&world, &reverse, &data, &options, &Noise::seed(1));
     /// assert_eq!(bound.mean_bits_per_dim(bound.total()), bound.bits_per_dim());
     /// ```
     pub fn mean_bits_per_dim(&self, nats: Array1<f64>) -> Estimate {
@@ -493,7 +489,7 @@ impl Elbo {
     /// let world = GaussianWorld::new(0.2, 0.1, schedule.clone());
     /// let data = Batch::zeros((3, 2, 2, 1));
     /// let (reverse, options) = (Reverse::new(schedule), ElboOptions::default());
-    /// let bound = elbo(&world, &reverse, &data, &options, &Noise::seed(1), &mut |_, _| ());
+    /// let bound = elbo(&world, &reverse, &data, &options, &Noise::seed(1));
     /// assert!(bound.L_simple().mean > 0.0);
     /// ```
     #[allow(non_snake_case)] // the paper's name
@@ -516,6 +512,7 @@ impl fmt::Display for Elbo {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diffusion::Watched;
     use crate::diffusion::oracle::GaussianWorld;
     use crate::rng::{normal, stream};
 
@@ -529,7 +526,7 @@ mod tests {
 
     fn run(data: &Batch, options: &ElboOptions, noise: &Noise) -> Elbo {
         let (model, reverse, _) = world();
-        elbo(&model, &reverse, data, options, noise, &mut |_, _| ())
+        elbo(&model, &reverse, data, options, noise)
     }
 
     #[test]
@@ -584,7 +581,7 @@ mod tests {
     fn the_kl_is_the_weighted_noise_error() {
         let (model, reverse, data) = world();
         let reverse = Reverse { clip: false, ..reverse };
-        let bound = elbo(&model, &reverse, &data, &ElboOptions::default(), &Noise::seed(3), &mut |_, _| ());
+        let bound = elbo(&model, &reverse, &data, &ElboOptions::default(), &Noise::seed(3));
         let schedule = &reverse.schedule;
         for t in 2..=30 {
             let nats = schedule.weight(t, schedule.beta(t)) * bound.eps_mse[[1, t - 1]]
@@ -595,12 +592,14 @@ mod tests {
     }
 
     #[test]
-    fn progress_counts_every_pair() {
+    fn the_model_is_asked_about_every_pair() {
         let (model, reverse, data) = world();
-        let mut seen = Vec::new();
+        let seen = std::cell::RefCell::new(Vec::new());
+        let watched =
+            Watched { model: &model, before: |query: &Query| seen.borrow_mut().push(query.t.len()) };
         let options = ElboOptions { batch: 64, ..Default::default() };
-        elbo(&model, &reverse, &data, &options, &Noise::seed(1), &mut |done, total| seen.push((done, total)));
-        assert_eq!((seen[0], seen[seen.len() - 1]), ((5, 150), (150, 150)));
+        elbo(&watched, &reverse, &data, &options, &Noise::seed(1));
+        assert_eq!(seen.into_inner(), [5, 64, 64, 17]); // five of t = 1, then the others
     }
 
     #[test]

@@ -26,6 +26,23 @@ pub enum TimeSteps {
     },
 }
 
+impl TimeSteps {
+    /// How many t of 1..=T are evaluated for each image.
+    ///
+    /// ```
+    /// use ddpm::diffusion::TimeSteps;
+    /// assert_eq!(TimeSteps::All.per_image(1000), 1000);
+    /// assert_eq!(TimeSteps::Stratified { count: 9, seed: 1 }.per_image(1000), 10);
+    /// ```
+    #[allow(non_snake_case)] // T is the paper's name
+    pub fn per_image(self, T: usize) -> usize {
+        match self {
+            TimeSteps::All => T,
+            TimeSteps::Stratified { count, .. } => count + 1,
+        }
+    }
+}
+
 /// The t of each image and the number of t each column stands for.
 #[allow(non_snake_case)] // T is the paper's name
 #[track_caller]
@@ -35,10 +52,7 @@ pub(super) fn choose_t(
     n_images: usize,
     noise: &Noise,
 ) -> (Array2<usize>, Array1<f64>) {
-    let count = match steps {
-        TimeSteps::All => T - 1,
-        TimeSteps::Stratified { count, .. } => count,
-    };
+    let count = steps.per_image(T) - 1;
     assert!((count >= 1 || T == 1) && count < T, "elbo: {count} strata of t = 2..={T}");
     let edges = strata(T, count);
     let mut t = Array2::ones((n_images, count + 1));

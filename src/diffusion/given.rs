@@ -221,7 +221,7 @@ mod tests {
     use crate::diffusion::{
         Ddim, ElboOptions, Noise, Reverse, Schedule, TimeSteps, ddim_sample, elbo, respace, sample,
     };
-    use crate::diffusion::{interpolate, oracle::GaussianWorld, shared_latents};
+    use crate::diffusion::{Interpolation, interpolate, oracle::GaussianWorld, shared_latents};
     use crate::rng::{normal, stream};
     use ndarray::Array3;
 
@@ -273,7 +273,7 @@ mod tests {
         type Sampler<'a> = &'a dyn Fn(&dyn Denoiser) -> Batch;
         let samplers: [Sampler; 3] = [
             &|model| sample(model, &reverse, shape, &noise),
-            &|model| ddim_sample(model, &reverse, &ddim, shape, &noise, &mut |_| ()),
+            &|model| ddim_sample(model, &reverse, &ddim, shape, &noise),
             &|model| {
                 let (model, short) = respace(model, &reverse, 6);
                 sample(&model, &short, shape, &noise)
@@ -297,9 +297,7 @@ mod tests {
             .mapv(|z| ((z * 30.0).round() / 127.5).clamp(-1.0, 1.0));
         for time_steps in [TimeSteps::All, TimeSteps::Stratified { count: 5, seed: 1 }] {
             let options = ElboOptions { batch: 7, time_steps, ..ElboOptions::default() };
-            let bound = |model: &dyn Denoiser| {
-                elbo(model, &reverse, &data, &options, &Noise::seed(2), &mut |_, _| ())
-            };
+            let bound = |model: &dyn Denoiser| elbo(model, &reverse, &data, &options, &Noise::seed(2));
             let all = bound(&Conditioned { model: &model, given: given.clone() });
             for (n, &class) in classes.iter().enumerate() {
                 assert_eq!(all.L.row(n), bound(&model.world(class)).L.row(n), "image {n}");
@@ -313,8 +311,9 @@ mod tests {
         let all = Conditioned { model: &model, given };
         let (a, b) = (Array3::zeros((2, 2, 1)), Array3::ones((2, 2, 1)));
         let noise = Noise::seed(1);
-        let mixed = interpolate(&all, &reverse, a.view(), b.view(), 20, &[0.5; 3], &noise);
-        let third = interpolate(&model.world(Some(0)), &reverse, a.view(), b.view(), 20, &[0.5], &noise);
+        let between = |lambdas| Interpolation { x0: a.view(), x0_prime: b.view(), t: 20, lambdas };
+        let mixed = interpolate(&all, &reverse, &between(&[0.5; 3]), &noise);
+        let third = interpolate(&model.world(Some(0)), &reverse, &between(&[0.5]), &noise);
         assert_eq!(mixed.index_axis(Axis(0), 2), third.index_axis(Axis(0), 0));
         assert_ne!(mixed.index_axis(Axis(0), 0), mixed.index_axis(Axis(0), 1));
         // the way to the shared latent is image 0's

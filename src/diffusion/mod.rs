@@ -76,7 +76,7 @@ mod schedule;
 #[cfg(test)]
 mod zero_snr;
 
-pub use ddim::{Ddim, Spacing, ddim_sample, ddim_step};
+pub use ddim::{Ddim, Spacing, ddim_sample, ddim_step, ddim_steps};
 pub use elbo::{
     Decomposition, Elbo, ElboOptions, L_0, L_T, L_simple, L_t_minus_1, bits_per_dim, elbo, elbo_variants,
 };
@@ -93,7 +93,8 @@ pub use rate::{RatePoint, rate_distortion};
 pub use respace::{Respaced, respace};
 pub use reverse::{Denoiser, PMeanVariance, PSample, Prediction, Reverse, Variance};
 pub use sampler::{
-    Snapshot, Step, decode, interpolate, interpolate_latents, progressive, sample, shared_latents,
+    Interpolation, Snapshot, Step, decode, decode_steps, interpolate, interpolate_latents, progressive,
+    sample, shared_latents,
 };
 pub(crate) use schedule::linspace;
 pub use schedule::{Schedule, ScheduleKind};

@@ -440,7 +440,7 @@ mod tests {
         let reverse = Reverse { clip: false, ..Reverse::new(schedule) };
         let run = |time_steps| -> Elbo {
             let options = ElboOptions { time_steps, batch: 1000, ..Default::default() };
-            elbo(&model, &reverse, &data, &options, &Noise::seed(6), &mut |_, _| ())
+            elbo(&model, &reverse, &data, &options, &Noise::seed(6))
         };
         for time_steps in [TimeSteps::All, TimeSteps::Stratified { count: 8, seed: 7 }] {
             let bound = run(time_steps);

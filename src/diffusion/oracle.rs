@@ -280,7 +280,7 @@ mod tests {
         let world = GaussianWorld::new(0.0, 1.0, schedule.clone());
         let reverse = Reverse { prediction: Prediction::Eps, ..Reverse::new(schedule) };
         let x: Batch = normal((1, 2, 2, 1), &mut stream(1, 0));
-        assert_eq!(decode(&world, &reverse, x.clone(), 0, &Noise::seed(1), &mut |_| ()), x);
+        assert_eq!(decode(&world, &reverse, x.clone(), 0, &Noise::seed(1)), x);
     }
 
     #[test]

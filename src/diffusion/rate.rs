@@ -32,7 +32,7 @@ pub struct RatePoint {
 /// let world = GaussianWorld::new(0.2, 0.1, schedule.clone());
 /// let data = Batch::zeros((3, 2, 2, 1));
 /// let (reverse, options) = (Reverse::new(schedule), ElboOptions::default());
-/// let bound = elbo(&world, &reverse, &data, &options, &Noise::seed(1), &mut |_, _| ());
+/// let bound = elbo(&world, &reverse, &data, &options, &Noise::seed(1));
 /// let points = rate_distortion(&bound);
 /// assert!(points[0].rate_bits_per_dim.mean < points.last().unwrap().rate_bits_per_dim.mean); // it grows on the way down
 /// ```
@@ -62,7 +62,7 @@ impl Elbo {
     /// let world = GaussianWorld::new(0.2, 0.1, schedule.clone());
     /// let data = Batch::zeros((3, 2, 2, 1));
     /// let (reverse, options) = (Reverse::new(schedule), ElboOptions::default());
-    /// let bound = elbo(&world, &reverse, &data, &options, &Noise::seed(1), &mut |_, _| ());
+    /// let bound = elbo(&world, &reverse, &data, &options, &Noise::seed(1));
     /// assert_eq!(bound.rate_bits_per_dim().dim(), bound.L.dim());
     /// ```
     #[track_caller]
@@ -88,7 +88,7 @@ impl Elbo {
     /// let world = GaussianWorld::new(0.2, 0.1, schedule.clone());
     /// let data = Batch::zeros((3, 2, 2, 1));
     /// let (reverse, options) = (Reverse::new(schedule), ElboOptions::default());
-    /// let bound = elbo(&world, &reverse, &data, &options, &Noise::seed(1), &mut |_, _| ());
+    /// let bound = elbo(&world, &reverse, &data, &options, &Noise::seed(1));
     /// assert!(bound.rmse().iter().all(|&levels| (0.0..255.0).contains(&levels)));
     /// ```
     pub fn rmse(&self) -> Array2<f64> {

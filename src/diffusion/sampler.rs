@@ -6,18 +6,19 @@
 use super::{Denoiser, Noise, PSample, Reverse, q_sample};
 use crate::tensor::Batch;
 use ndarray::{Array3, ArrayView3, Axis, stack};
+use std::mem::replace;
 
 /// What one step of the reverse chain saw and made; each `[N, H, W, C]`.
-#[derive(Clone, Copy, Debug)]
-pub struct Step<'a> {
+#[derive(Clone, Debug)]
+pub struct Step {
     /// the step, x_t → x_{t−1}
     pub t: usize,
     /// where it started
-    pub x_t: &'a Batch,
+    pub x_t: Batch,
     /// the model's guess of the image there (Eq. 15)
-    pub x0_hat: &'a Batch,
+    pub x0_hat: Batch,
     /// where it arrived
-    pub x_prev: &'a Batch,
+    pub x_prev: Batch,
 }
 
 /// A [`Step`]'s beginning, kept: one column of Figs. 6 and 14.
@@ -59,7 +60,7 @@ pub fn sample(
     noise: &Noise,
 ) -> Batch {
     let x_T = start(shape, noise);
-    decode(model, reverse, x_T, reverse.schedule.T(), noise, &mut |_| ())
+    decode(model, reverse, x_T, reverse.schedule.T(), noise)
 }
 
 /// x_T ~ N(0, I): the noise of step 0, which no step uses.
@@ -70,7 +71,7 @@ pub(super) fn start(shape: [usize; 4], noise: &Noise) -> Batch {
 /// Walks the reverse chain from x_t down to x_0 (Algorithm 2, lines 2 to 5), from any t; t = 0 returns x_t.
 ///
 /// # Shapes
-/// `x_t` and the result `[N, H, W, C]`. `on_step` is called after each step.
+/// `x_t` and the result `[N, H, W, C]`.
 ///
 /// # Panics
 /// When t > T, or the model's output has the wrong shape.
@@ -80,9 +81,8 @@ pub(super) fn start(shape: [usize; 4], noise: &Noise) -> Batch {
 /// use ddpm::tensor::Batch;
 /// let schedule = Schedule::cosine(10);
 /// let world = GaussianWorld::new(0.2, 0.1, schedule.clone());
-/// let mut seen = 0;
-/// decode(&world, &Reverse::new(schedule), Batch::zeros((1, 2, 2, 1)), 4, &Noise::seed(1), &mut |_| seen += 1);
-/// assert_eq!(seen, 4); // steps
+/// let x_0 = Batch::zeros((1, 2, 2, 1));
+/// assert_eq!(decode(&world, &Reverse::new(schedule), x_0.clone(), 0, &Noise::seed(1)), x_0);
 /// ```
 #[track_caller]
 pub fn decode(
@@ -91,33 +91,45 @@ pub fn decode(
     x_t: Batch,
     t: usize,
     noise: &Noise,
-    on_step: &mut dyn FnMut(Step),
 ) -> Batch {
-    walk(model, reverse, x_t, t, 0, noise, on_step)
+    decode_steps(model, reverse, x_t.clone(), t, noise).fold(x_t, |_, step| step.x_prev)
 }
 
-/// The reverse chain from x_from down to x_to.
-#[track_caller]
-fn walk(
-    model: &(impl Denoiser + ?Sized),
-    reverse: &Reverse,
-    mut x_t: Batch,
-    from: usize,
-    to: usize,
-    noise: &Noise,
-    on_step: &mut dyn FnMut(Step),
-) -> Batch {
+/// The steps of [`decode`], each taken when it is asked for.
+///
+/// # Shapes
+/// `x_t` `[N, H, W, C]`.
+///
+/// # Panics
+/// As [`decode`], when the step is asked for.
+///
+/// ```
+/// use ddpm::diffusion::{Noise, Reverse, Schedule, decode_steps, oracle::GaussianWorld};
+/// use ddpm::tensor::Batch;
+/// let schedule = Schedule::cosine(10);
+/// let world = GaussianWorld::new(0.2, 0.1, schedule.clone());
+/// let x_4 = Batch::zeros((1, 2, 2, 1));
+/// let (reverse, noise) = (Reverse::new(schedule), Noise::seed(1));
+/// let seen: Vec<usize> = decode_steps(&world, &reverse, x_4, 4, &noise).map(|step| step.t).collect();
+/// assert_eq!(seen, [4, 3, 2, 1]);
+/// ```
+pub fn decode_steps<'a>(
+    model: &'a (impl Denoiser + ?Sized),
+    reverse: &'a Reverse,
+    x_t: Batch,
+    t: usize,
+    noise: &'a Noise,
+) -> impl Iterator<Item = Step> + 'a {
     let (n, h, w, c) = x_t.dim();
-    for t in (to + 1..=from).rev() {
+    let mut x = x_t;
+    (1..=t).rev().map(move |t| {
         // line 3: z ~ N(0, I) if t > 1, else z = 0
         let each = vec![t; n];
-        let z = if t > 1 { noise.batch([n, h, w, c], &each) } else { Batch::zeros(x_t.dim()) };
+        let z = if t > 1 { noise.batch([n, h, w, c], &each) } else { Batch::zeros(x.dim()) };
         // line 4: x_{t−1} = μ_θ(x_t, t) + σ_t z
-        let PSample { x_prev, x0_hat } = reverse.p_sample(model, &x_t, &each, &z);
-        on_step(Step { t, x_t: &x_t, x0_hat: &x0_hat, x_prev: &x_prev });
-        x_t = x_prev;
-    }
-    x_t
+        let PSample { x_prev, x0_hat } = reverse.p_sample(model, &x, &each, &z);
+        Step { t, x_t: replace(&mut x, x_prev.clone()), x0_hat, x_prev }
+    })
 }
 
 /// Samples as [`sample`] does and keeps x_t and x̂_0(x_t) at the t in `keep` (Figs. 6, 14), from large t to small.
@@ -145,12 +157,14 @@ pub fn progressive(
     keep: &[usize],
     noise: &Noise,
 ) -> (Batch, Vec<Snapshot>) {
-    let mut kept = Vec::new();
     let x_T = start(shape, noise);
-    let x0 = decode(model, reverse, x_T, reverse.schedule.T(), noise, &mut |step| {
-        if keep.contains(&step.t) {
-            kept.push(Snapshot { t: step.t, x_t: step.x_t.clone(), x0_hat: step.x0_hat.clone() });
+    let mut kept = Vec::new();
+    let steps = decode_steps(model, reverse, x_T.clone(), reverse.schedule.T(), noise);
+    let x0 = steps.fold(x_T, |_, Step { t, x_t, x0_hat, x_prev }| {
+        if keep.contains(&t) {
+            kept.push(Snapshot { t, x_t, x0_hat });
         }
+        x_prev
     });
     (x0, kept)
 }
@@ -183,47 +197,61 @@ pub fn shared_latents(
     assert!(n > 0, "shared_latents: at least one image");
     let T = reverse.schedule.T();
     assert!(t <= T, "shared_latents: t = {t}, but the schedule ends at T = {T}");
-    let latent = walk(model, reverse, start([1, h, w, c], noise), T, t, noise, &mut |_| ());
+    let x_T = start([1, h, w, c], noise);
+    let down_to_t = decode_steps(model, reverse, x_T.clone(), T, noise).take(T - t);
+    let latent = down_to_t.fold(x_T, |_, step| step.x_prev);
     let copies = latent.broadcast(shape).expect("one image becomes n").to_owned();
-    let images = decode(model, reverse, copies, t, noise, &mut |_| ());
+    let images = decode(model, reverse, copies, t, noise);
     (latent.index_axis_move(Axis(0), 0), images)
+}
+
+/// Two images and where between them, at which depth.
+#[derive(Clone, Copy, Debug)]
+pub struct Interpolation<'a> {
+    /// `[H, W, C]`
+    pub x0: ArrayView3<'a, f64>,
+    /// `[H, W, C]`
+    pub x0_prime: ArrayView3<'a, f64>,
+    /// depth; 0 mixes pixels
+    pub t: usize,
+    /// shares of x'_0
+    pub lambdas: &'a [f64],
 }
 
 /// Interpolates two images in the latent space of depth t (Figs. 8, 9): x̄_t = (1 − λ) x_t + λ x'_t, decoded.
 ///
 /// x_t ~ q(x_t|x_0) and x'_t ~ q(x_t|x'_0), where the paper's text has lost a prime. All λ share every noise, of
-/// the encoding and of the decoding, so that only λ differs. t = 0 mixes pixels.
+/// the encoding and of the decoding, so that only λ differs.
 ///
 /// # Shapes
-/// `x0`, `x0_prime` `[H, W, C]`; returns `[lambdas.len(), H, W, C]`.
+/// Returns `[lambdas.len(), H, W, C]`.
 ///
 /// # Panics
 /// When the images' shapes differ, t > T, or the model's output has the wrong shape.
 ///
 /// ```
-/// use ddpm::diffusion::{Noise, Reverse, Schedule, interpolate, oracle::GaussianWorld};
+/// use ddpm::diffusion::{Interpolation, Noise, Reverse, Schedule, interpolate, oracle::GaussianWorld};
+/// use ndarray::Array3;
 /// let schedule = Schedule::cosine(20);
 /// let (world, reverse) = (GaussianWorld::new(0.0, 0.1, schedule.clone()), Reverse::new(schedule));
-/// let (a, b) = (ndarray::Array3::zeros((2, 2, 1)), ndarray::Array3::ones((2, 2, 1)));
-/// let pixels = interpolate(&world, &reverse, a.view(), b.view(), 0, &[0.0, 0.25], &Noise::seed(1));
+/// let (a, b) = (Array3::zeros((2, 2, 1)), Array3::ones((2, 2, 1)));
+/// let between = Interpolation { x0: a.view(), x0_prime: b.view(), t: 0, lambdas: &[0.0, 0.25] };
+/// let pixels = interpolate(&world, &reverse, &between, &Noise::seed(1));
 /// assert_eq!(pixels[[1, 0, 0, 0]], 0.25);
 /// ```
 #[track_caller]
 pub fn interpolate(
     model: &(impl Denoiser + ?Sized),
     reverse: &Reverse,
-    x0: ArrayView3<f64>,
-    x0_prime: ArrayView3<f64>,
-    t: usize,
-    lambdas: &[f64],
+    between: &Interpolation,
     noise: &Noise,
 ) -> Batch {
-    let mixed = interpolate_latents(reverse, x0, x0_prime, t, lambdas, noise);
+    let mixed = interpolate_latents(reverse, between, noise);
     let one_for_all = |_: usize, t: usize| {
         let (_, h, w, c) = mixed.dim();
         noise.image(0, t, [h, w, c])
     };
-    decode(model, reverse, mixed.clone(), t, &Noise::given(&one_for_all), &mut |_| ())
+    decode(model, reverse, mixed.clone(), between.t, &Noise::given(&one_for_all))
 }
 
 /// The mixed latents x̄_t that [`interpolate`] decodes.
@@ -235,22 +263,16 @@ pub fn interpolate(
 /// As [`interpolate`].
 ///
 /// ```
-/// use ddpm::diffusion::{Noise, Reverse, Schedule, interpolate_latents};
+/// use ddpm::diffusion::{Interpolation, Noise, Reverse, Schedule, interpolate_latents};
 /// use ndarray::Array3;
 /// let (a, b) = (Array3::zeros((2, 2, 1)), Array3::ones((2, 2, 1)));
-/// let reverse = Reverse::new(Schedule::cosine(10));
-/// let mixed = interpolate_latents(&reverse, a.view(), b.view(), 0, &[0.25], &Noise::seed(1));
+/// let between = Interpolation { x0: a.view(), x0_prime: b.view(), t: 0, lambdas: &[0.25] };
+/// let mixed = interpolate_latents(&Reverse::new(Schedule::cosine(10)), &between, &Noise::seed(1));
 /// assert_eq!(mixed[[0, 0, 0, 0]], 0.25); // without noise it is a mixture of pixels
 /// ```
 #[track_caller]
-pub fn interpolate_latents(
-    reverse: &Reverse,
-    x0: ArrayView3<f64>,
-    x0_prime: ArrayView3<f64>,
-    t: usize,
-    lambdas: &[f64],
-    noise: &Noise,
-) -> Batch {
+pub fn interpolate_latents(reverse: &Reverse, between: &Interpolation, noise: &Noise) -> Batch {
+    let Interpolation { x0, x0_prime, t, lambdas } = *between;
     assert_eq!(x0.shape(), x0_prime.shape(), "interpolate: the shapes of x0 and x0_prime must be equal");
     let ends = stack![Axis(0), x0, x0_prime];
     let (h, w, c) = x0.dim();
@@ -305,7 +327,7 @@ mod tests {
         // the last step shows its guess: μ_θ(x_1, 1) = x̂_0
         assert!((&kept[2].x0_hat - &x0).iter().all(|d| d.abs() < 1e-12));
         // a chain can be taken up again where it was left
-        let again = decode(&model, &reverse, kept[1].x_t.clone(), 10, &Noise::seed(1), &mut |_| ());
+        let again = decode(&model, &reverse, kept[1].x_t.clone(), 10, &Noise::seed(1));
         assert_eq!(again, x0);
     }
 
@@ -332,13 +354,14 @@ mod tests {
         let ends: Batch = normal((2, 2, 2, 1), &mut stream(1, 0));
         let (a, b) = (ends.index_axis(Axis(0), 0), ends.index_axis(Axis(0), 1));
         let noise = Noise::seed(1);
-        let mixed = interpolate(&model, &reverse, a, b, 0, &[0.0, 1.0], &noise);
+        let between = |x0_prime, t, lambdas| Interpolation { x0: a, x0_prime, t, lambdas };
+        let mixed = interpolate(&model, &reverse, &between(b, 0, &[0.0, 1.0]), &noise);
         assert_eq!(mixed, ends);
         // λ = 0 does not depend on the second image; the middle latent is the mean of the outer ones
-        let x = interpolate(&model, &reverse, a, b, 15, &[0.0, 0.5], &noise);
-        let y = interpolate(&model, &reverse, a, a, 15, &[0.0], &noise);
+        let x = interpolate(&model, &reverse, &between(b, 15, &[0.0, 0.5]), &noise);
+        let y = interpolate(&model, &reverse, &between(a, 15, &[0.0]), &noise);
         assert_eq!(x.index_axis(Axis(0), 0), y.index_axis(Axis(0), 0));
-        let latents = interpolate_latents(&reverse, a, b, 15, &[0.0, 0.5, 1.0], &noise);
+        let latents = interpolate_latents(&reverse, &between(b, 15, &[0.0, 0.5, 1.0]), &noise);
         let middle = 0.5 * (&latents.index_axis(Axis(0), 0) + &latents.index_axis(Axis(0), 2));
         assert!((&latents.index_axis(Axis(0), 1) - &middle).iter().all(|d| d.abs() < 1e-15));
     }
@@ -355,6 +378,7 @@ mod tests {
     fn interpolation_needs_equal_shapes() {
         let (model, reverse) = world();
         let (a, b) = (Array3::zeros((2, 2, 1)), Array3::zeros((2, 2, 3)));
-        interpolate(&model, &reverse, a.view(), b.view(), 3, &[0.5], &Noise::seed(1));
+        let between = Interpolation { x0: a.view(), x0_prime: b.view(), t: 3, lambdas: &[0.5] };
+        interpolate(&model, &reverse, &between, &Noise::seed(1));
     }
 }

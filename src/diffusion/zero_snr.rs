@@ -105,7 +105,7 @@ fn every_term_is_finite() {
                     let reverse = Reverse { variance, clip, ..process(&schedule, prediction) };
                     let model = gaussian(0.1, 0.2, &reverse);
                     let options = ElboOptions::default();
-                    let bound = elbo(&model, &reverse, &data, &options, &Noise::seed(1), &mut |_, _| ());
+                    let bound = elbo(&model, &reverse, &data, &options, &Noise::seed(1));
                     let parts = [&bound.L, &bound.eps_mse, &bound.x0_mse, &bound.rate_bits_per_dim()];
                     assert!(parts.into_iter().all(finite), "T = {}, {prediction}, {variance}", bound.T);
                     let points = rate_distortion(&bound);
@@ -128,7 +128,7 @@ fn ddim_starts_from_noise() {
                     let ddim = Ddim { steps, eta, rederive_eps, spacing: Spacing::of(&schedule) };
                     assert_eq!(ddim.timesteps(schedule.T())[0], schedule.T());
                     let noise = Noise::seed(1);
-                    let x0 = ddim_sample(&model, &reverse, &ddim, [2, 2, 2, 1], &noise, &mut |_| ());
+                    let x0 = ddim_sample(&model, &reverse, &ddim, [2, 2, 2, 1], &noise);
                     let off = x0.iter().fold(0.0f64, |worst, x| worst.max((x - 0.3).abs()));
                     assert!(off < 1e-9, "T = {}, {prediction}, {steps} steps: {off}", schedule.T());
                 }
@@ -175,7 +175,8 @@ fn an_interpolation_at_depth_t_forgets_its_ends() {
     let ends: Batch = normal((3, 2, 2, 1), &mut stream(1, 0));
     let mix = |a: usize, b: usize, t: usize| {
         let (a, b) = (ends.index_axis(Axis(0), a), ends.index_axis(Axis(0), b));
-        interpolate(&model, &reverse, a, b, t, &[0.0, 0.5, 1.0], &Noise::seed(1))
+        let between = Interpolation { x0: a, x0_prime: b, t, lambdas: &[0.0, 0.5, 1.0] };
+        interpolate(&model, &reverse, &between, &Noise::seed(1))
     };
     assert_eq!(mix(0, 1, 30), mix(2, 0, 30));
     assert!(mix(0, 1, 29) != mix(2, 0, 29) && finite(&mix(0, 1, 30)));

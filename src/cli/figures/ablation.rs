@@ -56,7 +56,7 @@ fn objective(run: &str) -> (&'static str, &'static str, Option<(f64, f64)>) {
 }
 
 pub(super) fn table(studio: &Studio) -> Result<()> {
-    let mut progress = Progress::new("ablation", ABLATION.len());
+    let progress = Progress::new("ablation", ABLATION.len());
     let curves = ABLATION.iter().map(loss_curve).collect::<Result<Vec<_>>>()?;
     let images = as_batch(&garments(BOUND.0));
     let watched = |(run, curve): (&Shipped, &LossCurve)| {
@@ -90,7 +90,7 @@ fn row(studio: &Studio, run: &Shipped, curve: &LossCurve, images: &Batch) -> Res
     let time_steps = TimeSteps::Stratified { count: BOUND.1, seed: studio.seed };
     let options = ElboOptions { time_steps, ..ElboOptions::default() };
     let noise = Noise::seed(studio.seed);
-    let bound = elbo(&model.unet, &model.reverse, images, &options, &noise, &mut |_, _| ());
+    let bound = elbo(&model.unet, &model.reverse, images, &options, &noise);
     let (frechet, judgement) = studio.judge()?.judge(&to_u8(&samples(&model, studio.seed)));
     let total = bound.bits_per_dim();
     let (objective, _, paper) = objective(run.name);

@@ -56,7 +56,7 @@ pub(super) fn interpolation(studio: &Studio) -> Result<()> {
         let depths: Vec<usize> = (0..=8).rev().map(|eighth| eighth * STEPS / 8).collect();
         let (a, b) = (pair.index_axis(Axis(0), 0), pair.index_axis(Axis(0), 1));
         let label = |depth: usize| if depth == 0 { 0 } else { model.times()[depth - 1] };
-        let figure = coarse_to_fine(&model, &reverse, a, b, &depths, &label, studio.seed);
+        let figure = coarse_to_fine(&model, &reverse, [a, b], &depths, &label, studio.seed);
         studio.save(format!("{}interpolation.png", subject.prefix), &figure)?;
     }
     Ok(())

@@ -1,17 +1,13 @@
 //! Whole networks against reference data made by diffusers' `UNet2DModel` and PyTorch (`tests/golden/README.md`):
 //! outputs, all gradients, ten training steps, sampling.
 
-#![allow(clippy::unwrap_used)] // a test fails by panicking
-
-mod common;
-
-use common::{
+use crate::common::{
     Golden, assert_close, betas_of, golden_file, golden_files, golden_unets, image, max_error, recipe_shapes,
     recipe_weights,
 };
 use ddpm::checkpoint;
 use ddpm::diffusion::{
-    Ddim, Loss, Noise, NoisyBatch, Reverse, Schedule, ScheduleKind, Variance, ddim_sample, decode,
+    Ddim, Loss, Noise, NoisyBatch, Reverse, Schedule, ScheduleKind, Variance, ddim_steps, decode_steps,
 };
 use ddpm::optim::{Adam, AdamOptions};
 use ddpm::params::Params;
@@ -158,19 +154,19 @@ fn sampling_trajectories() {
             let last = golden.batch(&format!("{name}/pred_x0_diffusers_f32_last"));
             let (x_T, noise) = (golden.batch("ddpm/x_T"), Noise::given(&given));
             let mut seen = 0;
-            decode(&unet, &reverse, x_T, schedule.T(), &noise, &mut |step| {
+            for step in decode_steps(&unet, &reverse, x_T, schedule.T(), &noise) {
                 let close = |got, want: &ndarray::Array4<f64>| {
                     let max = want.iter().fold(0.0f64, |m, v| m.max(v.abs()));
                     assert_close(&format!("{name} at {}", step.t), got, want, 0.0, 1e-4 * max);
                 };
                 if let Some(k) = recorded.iter().position(|&i| i == step.t - 1) {
-                    close(step.x_prev, &x[k]);
+                    close(&step.x_prev, &x[k]);
                     seen += 1;
                 }
                 if step.t == 1 {
-                    close(step.x0_hat, &last);
+                    close(&step.x0_hat, &last);
                 }
-            });
+            }
             assert_eq!(seen, recorded.len(), "{name}");
         }
     }
@@ -195,13 +191,13 @@ fn ddim_trajectories() {
             let reverse = Reverse { clip: parts[3] == "clip", ..Reverse::new(schedule.clone()) };
             let x = golden.batches(&format!("{name}/x_f64"));
             let (mut step_index, mut seen) = (0, 0);
-            ddim_sample(&unet, &reverse, &ddim, [n, h, w, c], &Noise::given(&given), &mut |step| {
+            for step in ddim_steps(&unet, &reverse, &ddim, [n, h, w, c], &Noise::given(&given)) {
                 if let Some(k) = recorded.iter().position(|&i| i == step_index) {
-                    assert_close(&format!("{name} at {}", step.t), step.x_prev, &x[k], 0.0, 5e-3);
+                    assert_close(&format!("{name} at {}", step.t), &step.x_prev, &x[k], 0.0, 5e-3);
                     seen += 1;
                 }
                 step_index += 1;
-            });
+            }
             assert_eq!(seen, recorded.len(), "{name}");
         }
     }

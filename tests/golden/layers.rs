@@ -1,10 +1,6 @@
 //! Single layers and their gradients against PyTorch in f64 (`tests/golden/README.md`, `ops.safetensors`).
 
-#![allow(clippy::unwrap_used)] // a test fails by panicking
-
-mod common;
-
-use common::{Golden, golden_files, max_error};
+use crate::common::{Golden, golden_files, max_error};
 use ddpm::checkpoint;
 use ddpm::nn::{
     Attention, Conv2d, GroupNorm, Linear, activation, nearest_upsample, nearest_upsample_backward,

@@ -1,15 +1,10 @@
 //! v-prediction and zero terminal SNR against diffusers (`tests/golden/README.md`): schedules, targets, single steps,
 //! whole chains.
 
-#![allow(non_snake_case)] // x_T is the paper's name
-#![allow(clippy::unwrap_used)] // a test fails by panicking
-
-mod common;
-
-use common::{Golden, assert_close, image, nchw_to_nhwc, numbers_of, own_golden, recipe_tensor};
+use crate::common::{Golden, assert_close, image, nchw_to_nhwc, numbers_of, own_golden, recipe_tensor};
 use ddpm::diffusion::{
-    Ddim, Noise, NoisyBatch, Prediction, Reverse, Schedule, Spacing, Variance, ddim_sample, ddim_step,
-    decode, q_sample, simple_loss,
+    Ddim, Noise, NoisyBatch, Prediction, Reverse, Schedule, Spacing, Variance, ddim_step, ddim_steps,
+    decode_steps, q_sample, simple_loss,
 };
 use ddpm::tensor::Batch;
 use ndarray::{Axis, concatenate};
@@ -188,12 +183,12 @@ fn chains() {
                 (format!("{name}/chain/{variance}/{clip}/x"), with(&reverse, variance, clip));
             let (golden, mut seen) = (file.batches(&stem), 0);
             let (model, last) = (analytic(&file, &reverse.schedule), reverse.schedule.T());
-            decode(&model, &reverse, noises[0].clone(), last, &Noise::given(&given), &mut |step| {
+            for step in decode_steps(&model, &reverse, noises[0].clone(), last, &Noise::given(&given)) {
                 if let Some(k) = indices.iter().position(|&i| i == step.t - 1) {
-                    assert_close(&format!("{stem} at {}", step.t), step.x_prev, &golden[k], REL, ABS);
+                    assert_close(&format!("{stem} at {}", step.t), &step.x_prev, &golden[k], REL, ABS);
                     seen += 1;
                 }
-            });
+            }
             assert_eq!(seen, indices.len(), "{stem}");
         }
     }
@@ -223,9 +218,9 @@ fn ddim_chains() {
             let reverse = Reverse { clip: false, ..reverse.clone() };
             let (golden, mut states) = (file.batches(&format!("{stem}/x")), Vec::new());
             let (model, noise) = (analytic(&file, &reverse.schedule), Noise::given(&given));
-            ddim_sample(&model, &reverse, &ddim, [n, h, w, c], &noise, &mut |step| {
-                states.push(step.x_prev.clone());
-            });
+            for step in ddim_steps(&model, &reverse, &ddim, [n, h, w, c], &noise) {
+                states.push(step.x_prev);
+            }
             for (golden, &k) in golden.iter().zip(&recorded) {
                 assert_close(&format!("{stem} after step {k}"), &states[k], golden, REL, ABS);
             }

@@ -1,12 +1,7 @@
 //! Levels that differ from pixel to pixel against `noise_schedules`: the loss of learned noise levels in discrete and
 //! in continuous time, the ancestral step and the prior. Its README says where the numbers come from.
 
-#![allow(non_snake_case)] // L_T is the paper's name
-#![allow(clippy::unwrap_used)] // a test fails by panicking
-
-mod common;
-
-use common::{Golden, golden_files};
+use crate::common::{Golden, golden_files};
 use ddpm::diffusion::{Level, Normal, Transition, noisy, posterior};
 use ddpm::tensor::Batch;
 use ndarray::{Array1, Array4, Axis, Ix2, Zip};

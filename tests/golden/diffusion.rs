@@ -1,16 +1,14 @@
 //! `ddpm::diffusion` against the public reference codes: every table, term, gradient and trajectory of the files in
 //! `tests/golden` (or `DDPM_GOLDEN`). Their README says where the numbers come from and what may differ.
 
-#![allow(non_snake_case)] // x_T is the paper's name
-#![allow(clippy::unwrap_used)] // a test fails by panicking
-
-mod common;
-
-use common::{Golden, assert_close, betas_of, golden_files, image, nchw_to_nhwc, numbers_of, recipe_tensor};
+use crate::common::{
+    Golden, assert_close, betas_of, fnv1a64, golden_files, image, nchw_to_nhwc, numbers_of, recipe_normal,
+    recipe_tensor, splitmix64,
+};
 use ddpm::diffusion::{
-    Ddim, Decoder, ElboOptions, L_0, Loss, Noise, NoisyBatch, Prediction, Reverse, Schedule, Variance,
-    bits_per_dim, ddim_sample, decode, elbo, interpolate, interpolate_latents, q_sample, rate_distortion,
-    simple_loss,
+    Ddim, Decoder, ElboOptions, Interpolation, L_0, Loss, Noise, NoisyBatch, Prediction, Reverse, Schedule,
+    Variance, bits_per_dim, ddim_steps, decode_steps, elbo, interpolate, interpolate_latents, q_sample,
+    rate_distortion, simple_loss,
 };
 use ddpm::tensor::Batch;
 use ndarray::{Array2, Array3, Axis, Ix2, concatenate};
@@ -188,7 +186,7 @@ fn elbo_of_every_combination() {
             let reverse = reverse_of(&name, schedule.clone());
             let options = ElboOptions { decoder: Decoder::Tanh, ..Default::default() };
             let model = analytic(file.meta("model"), &reverse);
-            let bound = elbo(&model, &reverse, &x0, &options, &noise, &mut |_, _| ());
+            let bound = elbo(&model, &reverse, &x0, &options, &noise);
 
             let check = |tensor: &str, ours: Array2<f64>| {
                 let golden = stored(&file, &name, tensor);
@@ -222,7 +220,7 @@ fn rate_and_distortion() {
         let options = ElboOptions { decoder: Decoder::Tanh, ..Default::default() };
         let noise = Noise::given(&given);
         let model = analytic(file.meta("model"), &reverse);
-        let bound = elbo(&model, &reverse, &x0, &options, &noise, &mut |_, _| ());
+        let bound = elbo(&model, &reverse, &x0, &options, &noise);
         let (rate, rmse) = (
             file.array("rate_distortion/rate_bpd_by_t").into_dimensionality::<Ix2>().unwrap(),
             file.array("rate_distortion/rmse255_by_t").into_dimensionality::<Ix2>().unwrap(),
@@ -312,26 +310,25 @@ fn long_chains() {
             let reverse = analytic_eps(&schedule, clip_of(parts[2]), variance_of(parts[1]));
             let (x, x0_hat) = (file.batches(&format!("{name}/x")), file.batches(&format!("{name}/pred_x0")));
             let mut seen = 0;
-            decode(
+            for step in decode_steps(
                 &analytic(MODEL, &reverse),
                 &reverse,
                 x_T.clone(),
                 schedule.T(),
                 &Noise::given(&given),
-                &mut |step| {
-                    if let Some(k) = indices.iter().position(|&i| i == step.t - 1) {
-                        assert_close(&format!("{name}/x at {}", step.t), step.x_prev, &x[k], 0.0, TRAJECTORY);
-                        assert_close(
-                            &format!("{name}/x0_hat at {}", step.t),
-                            step.x0_hat,
-                            &x0_hat[k],
-                            0.0,
-                            TRAJECTORY,
-                        );
-                        seen += 1;
-                    }
-                },
-            );
+            ) {
+                if let Some(k) = indices.iter().position(|&i| i == step.t - 1) {
+                    assert_close(&format!("{name}/x at {}", step.t), &step.x_prev, &x[k], 0.0, TRAJECTORY);
+                    assert_close(
+                        &format!("{name}/x0_hat at {}", step.t),
+                        &step.x0_hat,
+                        &x0_hat[k],
+                        0.0,
+                        TRAJECTORY,
+                    );
+                    seen += 1;
+                }
+            }
             assert_eq!(seen, indices.len(), "{name}");
         }
     }
@@ -359,13 +356,13 @@ fn ddim_chains() {
             let x = file.batches(&format!("{name}/x_f64"));
             let (mut step_index, mut seen) = (0, 0);
             let (model, noise) = (analytic(MODEL, &reverse), Noise::given(&given));
-            ddim_sample(&model, &reverse, &ddim, [n, h, w, c], &noise, &mut |step| {
+            for step in ddim_steps(&model, &reverse, &ddim, [n, h, w, c], &noise) {
                 if let Some(k) = recorded.iter().position(|&i| i == step_index) {
-                    assert_close(&format!("{name} at {}", step.t), step.x_prev, &x[k], 0.0, TRAJECTORY);
+                    assert_close(&format!("{name} at {}", step.t), &step.x_prev, &x[k], 0.0, TRAJECTORY);
                     seen += 1;
                 }
                 step_index += 1;
-            });
+            }
             assert_eq!(seen, recorded.len(), "{name}");
         }
     }
@@ -383,9 +380,10 @@ fn interpolation() {
         };
         let (noise, lambdas, t) = (Noise::given(&given), file.vec("interp/lambda"), noises.dim().0);
         let reverse = analytic_eps(&schedule, true, Variance::Beta);
-        let mixed = interpolate_latents(&reverse, x0, x0_prime, t, &lambdas, &noise);
+        let between = Interpolation { x0, x0_prime, t, lambdas: &lambdas };
+        let mixed = interpolate_latents(&reverse, &between, &noise);
         assert_close("x_t", &mixed, &file.batch("interp/x_t"), 0.0, TRAJECTORY);
-        let decoded = interpolate(&analytic(MODEL, &reverse), &reverse, x0, x0_prime, t, &lambdas, &noise);
+        let decoded = interpolate(&analytic(MODEL, &reverse), &reverse, &between, &noise);
         assert_close("decoded", &decoded, &file.batch("interp/x0_decoded"), 0.0, TRAJECTORY);
     }
 }
@@ -394,10 +392,10 @@ fn interpolation() {
 #[test]
 fn recipe_random_numbers() {
     // SplitMix64's published first outputs for seed 1234567
-    let first: Vec<u64> = (0..3).map(|i| common::splitmix64(1234567, i)).collect();
+    let first: Vec<u64> = (0..3).map(|i| splitmix64(1234567, i)).collect();
     assert_eq!(first, [6457827717110365317, 3203168211198807973, 9817491932198370423]);
-    assert_eq!(common::fnv1a64("a"), 0xaf63_dc4c_8601_ec8c); // FNV's published test vector
-    let z = common::recipe_normal(1, 20_001);
+    assert_eq!(fnv1a64("a"), 0xaf63_dc4c_8601_ec8c); // FNV's published test vector
+    let z = recipe_normal(1, 20_001);
     let mean = z.iter().sum::<f64>() / z.len() as f64;
     let variance = z.iter().map(|z| z * z).sum::<f64>() / z.len() as f64;
     assert!(z.len() == 20_001 && mean.abs() < 0.03 && (variance - 1.0).abs() < 0.04);

@@ -1,11 +1,7 @@
 //! The autoencoder against reference data made by diffusers' `AutoencoderKL` in f64 (`tests/golden/README.md`): moments,
 //! posterior, reconstruction, bound, and all gradients.
 
-#![allow(clippy::unwrap_used)] // a test fails by panicking
-
-mod common;
-
-use common::{Golden, assert_close, golden_file, golden_files, max_error};
+use crate::common::{Golden, assert_close, golden_file, golden_files, max_error};
 use ddpm::autoencoder::{AutoencoderConfig, AutoencoderKl, Posterior};
 use ddpm::diffusion::Normal;
 use ddpm::params::Params;

@@ -1,13 +1,9 @@
 //! Networks that are told a class, against reference data made by diffusers' `UNet2DModel` with `num_class_embeds`
 //! (`tests/golden/README.md`): outputs, all gradients, guidance, a chain of DDIM.
 
-#![allow(clippy::unwrap_used)] // a test fails by panicking
-
-mod common;
-
-use common::{Golden, golden_files, max_error};
+use crate::common::{Golden, golden_files, max_error};
 use ddpm::diffusion::{
-    Conditioned, Ddim, Denoiser, Given, Guided, Noise, Query, Reverse, Schedule, ddim_sample,
+    Conditioned, Ddim, Denoiser, Given, Guided, Noise, Query, Reverse, Schedule, ddim_steps,
 };
 use ddpm::params::Params;
 use ndarray::Axis;
@@ -77,10 +73,10 @@ fn guidance_and_its_chain() {
         let start = |n: usize, _: usize| x_last.index_axis(Axis(0), n).to_owned();
         let (n, h, w, c) = x_last.dim();
         let mut k = 0;
-        ddim_sample(&model, &reverse, &ddim, [n, h, w, c], &Noise::given(&start), &mut |step| {
-            golden.assert_near(&format!("x at {}", step.t), step.x_prev, &x[k], 1e-4);
+        for step in ddim_steps(&model, &reverse, &ddim, [n, h, w, c], &Noise::given(&start)) {
+            golden.assert_near(&format!("x at {}", step.t), &step.x_prev, &x[k], 1e-4);
             k += 1;
-        });
+        }
         assert_eq!(k, x.len());
     }
 }
