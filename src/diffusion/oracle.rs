@@ -4,6 +4,7 @@
 //! noise between it and x_t. For Gaussians, mixtures of them and finite sets of images it has a closed form. All
 //! oracles predict ε ([`Prediction::Eps`](super::Prediction::Eps)).
 
+pub use super::gaussian_field::{FieldPosterior, GaussianField};
 pub use super::one_pixel::{ExactBound, ExactTerms, OnePixelWorld};
 use super::{Denoiser, Schedule};
 use crate::tensor::Batch;

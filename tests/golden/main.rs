@@ -9,6 +9,7 @@ mod autoencoder;
 mod common;
 mod conditions;
 mod diffusion;
+mod ideas;
 mod layers;
 mod levels;
 mod network;
