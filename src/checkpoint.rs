@@ -4,6 +4,7 @@
 //! which are the paths of [`Params`](crate::params::Params). This is the border where layouts change: a convolution is `[k, k, in, out]`
 //! here and `[out, in, k, k]` there, a linear layer `[in, out]` here and `[out, in]` there.
 
+mod about;
 mod autoencoder;
 mod checksum;
 mod file;
@@ -13,6 +14,7 @@ mod pretrained;
 mod scheduler;
 mod shipped;
 
+pub use about::{ABOUT, About, Classes, save_about};
 pub use autoencoder::{load_autoencoder, save_autoencoder};
 pub use file::{Precision, Tensors, parse, read, write};
 pub use folder::{CONFIG, WEIGHTS};

@@ -47,7 +47,7 @@ mod tests {
         check(&Prediction::ALL, "Prediction", &["eps", "x0", "mu_tilde", "v"]);
         check(&Variance::ALL, "Variance", &["beta", "beta_tilde", "learned", "learned_range"]);
         check(&Loss::ALL, "Loss", &["simple", "vlb", "hybrid"]);
-        check(&ScheduleKind::ALL, "ScheduleKind", &["linear", "cosine", "quad", "sigmoid"]);
+        check(&ScheduleKind::ALL, "ScheduleKind", &["linear", "cosine", "quad", "sigmoid", "csdi"]);
         check(&Times::ALL, "Times", &["uniform", "importance"]);
         check(&Decoder::ALL, "Decoder", &["exact", "tanh"]);
         check(&Precision::ALL, "Precision", &["f32", "f16", "bf16"]);

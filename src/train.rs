@@ -20,8 +20,8 @@ mod objective;
 mod run;
 mod step;
 
-pub use checkpoint::{DataRecord, RunRecord};
-pub use denoising::{Denoising, DenoisingHeader, Group, loss_and_gradient};
+pub use checkpoint::{DataKind, DataRecord, RunRecord};
+pub use denoising::{Beyond, Denoising, DenoisingHeader, Group, loss_and_gradient};
 pub use log::{LogRow, shipped_log};
 pub use objective::{Objective, Saved};
 pub use run::{Event, Run, RunOptions};

@@ -25,11 +25,12 @@ use crate::nn::{
 use crate::params::params;
 use crate::tensor::{Batch, Contiguous, Tensor2, Tensor4, copy, recycle, row_major};
 use crate::threads::{self, Working};
-use ndarray::{ArrayView4, Axis, concatenate};
+use ndarray::{ArrayView4, Axis, concatenate, s};
 use ndarray_rand::rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use std::borrow::Cow;
+use std::f32::consts::TAU;
 
 /// Images that go through the network together in training: as many as the widest tile of the matrix product has rows,
 /// so that a tile is one pixel of all of them, and few enough for the cache. Fixed, so that the sums that make a gradient
@@ -126,6 +127,31 @@ impl Unet {
             conv_norm_out: GroupNorm::new(first, config.norm_num_groups, config.norm_eps),
             conv_out: Conv2d::new(first, config.out_channels, 3, NEARLY_ZERO, rng),
         }
+    }
+
+    /// The same function, ready to learn what else it may be told: a table of `classes` rows, known pixels beside x_t. What is
+    /// new has weights of zero, so that at first nothing depends on it (what is known is not seen in x_t any more).
+    ///
+    /// # Panics
+    /// If the network has such inputs already.
+    #[track_caller]
+    pub fn with_conditions(&self, classes: Option<usize>, known: bool) -> Unet {
+        let mut unet = self.clone();
+        if let Some(rows) = classes {
+            assert!(self.class_embedding.is_none(), "with_conditions: the network knows classes");
+            unet.config.num_class_embeds = Some(rows);
+            unet.class_embedding = Some(ClassEmbedding::new(rows, 4 * self.config.block_out_channels[0]));
+        }
+        if known {
+            assert!(!self.config.sees_known(), "with_conditions: the network sees known pixels");
+            let c = self.config.in_channels;
+            unet.config.in_channels = 2 * c + 1;
+            let old = &self.conv_in.weight; // [3, 3, in, out]
+            let (kh, kw, _, out) = old.dim();
+            unet.conv_in.weight = Tensor4::zeros((kh, kw, 2 * c + 1, out));
+            unet.conv_in.weight.slice_mut(s![.., .., c..2 * c, ..]).assign(old);
+        }
+        unet
     }
 
     /// temb = W₂ silu(W₁ sinusoids(t) + b₁) + b₂ + `E[c]`: adds the last part. Every residual block projects `silu(temb)` to
@@ -271,7 +297,12 @@ impl Unet {
     #[track_caller]
     fn see<'a>(&self, x: &'a Tensor4, t: &[usize], given: &Given) -> (Cow<'a, Tensor4>, Vec<Option<usize>>) {
         let x = match &given.known {
-            Some(known) => Cow::Owned(beside_known(x, known)),
+            Some(known) => Cow::Owned(beside_known(x, known, self.config.positions())),
+            None if self.config.sees_known() => {
+                let (n, h, w, _) = x.dim();
+                let nothing = Known { values: Batch::zeros(x.dim()), mask: Batch::zeros((n, h, w, 1)) };
+                Cow::Owned(beside_known(x, &nothing, self.config.positions()))
+            }
             None => Cow::Borrowed(x),
         };
         self.check_input(&x, t);
@@ -307,19 +338,31 @@ impl Unet {
     }
 }
 
-/// `[m x_0, (1 − m) x_t, m]`: what is known, what is noisy, and which is which, `[N, H, W, 2C + 1]`.
+/// What CSDI shows its network: [M x_0, (1 − M) x_t, M], and where each pixel is.
 #[track_caller]
-fn beside_known(x_t: &Tensor4, known: &Known) -> Tensor4 {
+fn beside_known(x_t: &Tensor4, known: &Known, positions: usize) -> Tensor4 {
     let mask = known.mask.mapv(|m| m as f32);
     let values = &known.values.mapv(|v| v as f32) * &mask;
     let noisy = x_t * &mask.mapv(|m| 1.0 - m);
-    concatenate(Axis(3), &[values.view(), noisy.view(), mask.view()])
+    let (n, h, w, _) = x_t.dim();
+    let place = Tensor4::from_shape_fn((n, h, w, positions), |(_, y, x, k)| place(k, y, x as f32 / w as f32));
+    concatenate(Axis(3), &[values.view(), noisy.view(), mask.view(), place.view()])
         .expect("one image beside another")
         .as_standard_layout()
         .into_owned()
 }
 
-/// Groups of at most [`GROUP_SIZE`] images side by side on all threads; the network computes in `f32`.
+/// Channel k of what says where a pixel is: sin and cos of 2π 2^j x, x in [0, 1) along the row; then 1 in row k − 8.
+fn place(k: usize, row: usize, x: f32) -> f32 {
+    match k {
+        0..UnetConfig::COLUMNS => {
+            let angle = TAU * (1 << (k / 2)) as f32 * x;
+            if k.is_multiple_of(2) { angle.sin() } else { angle.cos() }
+        }
+        _ => f32::from(u8::from(row == k - UnetConfig::COLUMNS)),
+    }
+}
+
 impl Denoiser for Unet {
     #[track_caller]
     fn predict(&self, x_t: &Batch, t: &[usize]) -> Batch {

@@ -1,5 +1,6 @@
 //! A network and its process, from files and into files.
 
+use super::about::{About, load_about};
 use super::checksum;
 use super::file::{Precision, Tensors, parse, write};
 use super::folder::{CONFIG, Files, WEIGHTS, tensors, text};
@@ -20,6 +21,8 @@ pub struct Pretrained {
     pub unet: Unet,
     /// schedule, parametrisation, variance
     pub reverse: Reverse,
+    /// what diffusers' files don't say
+    pub about: About,
     /// what whoever uses it should know: what had to be assumed, and what was changed since it was saved
     pub warnings: Vec<String>,
 }
@@ -36,7 +39,9 @@ pub fn load_pretrained(dir: impl AsRef<Path>) -> Result<Pretrained> {
     let Files { config, scheduler, weights } = Files::find(dir.as_ref())?;
     let process = scheduler.as_deref().map(text).transpose()?;
     let process = scheduler.as_deref().zip(process.as_deref());
-    assemble((&config, &text(&config)?), process, (&weights, tensors(&weights)?))
+    let mut model = assemble((&config, &text(&config)?), process, (&weights, tensors(&weights)?))?;
+    model.about = load_about(&model.unet.config, &config)?;
+    Ok(model)
 }
 
 /// As [`load_pretrained`], from the contents of the files.
@@ -73,7 +78,7 @@ fn assemble(
     };
     check_channels(&config, &reverse).map_err(Fault::at(config_path))?;
     let unet = network(&config, &mut file).map_err(Fault::at(weights))?;
-    Ok(Pretrained { unet, reverse, warnings })
+    Ok(Pretrained { unet, reverse, about: About::default(), warnings })
 }
 
 /// The keys of the weights' metadata that say what the two files beside them meant when all three were saved.

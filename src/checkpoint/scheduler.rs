@@ -134,7 +134,14 @@ fn named<T: Copy>(key: &str, name: &str, table: &[(&str, T)]) -> Result<T, Fault
 /// # Errors
 /// Names `out_channels`.
 pub(crate) fn check_channels(config: &UnetConfig, reverse: &Reverse) -> Result<(), Fault> {
-    let channels = config.in_channels * if reverse.variance.is_learned() { 2 } else { 1 };
+    let channels = match (config.sees_known(), reverse.variance.is_learned()) {
+        (true, false) => return Ok(()),
+        (true, true) => {
+            let expected = "as many as out_channels where the variance is learned";
+            return Err(Fault::value("in_channels", expected, config.in_channels));
+        }
+        (false, learned) => config.in_channels * if learned { 2 } else { 1 },
+    };
     if config.out_channels == channels {
         return Ok(());
     }

@@ -1,7 +1,7 @@
 //! The networks that come with the crate, so that every figure is made without a training or a download.
 
-use super::{Pretrained, parse_pretrained};
-use crate::error::Result;
+use super::{ABOUT, About, Pretrained, parse_pretrained};
+use crate::error::{Fault, Result};
 
 /// A network inside the program: the contents of a folder as [`load_pretrained`](super::load_pretrained) reads it, and
 /// the log of its training.
@@ -16,10 +16,15 @@ pub struct Shipped {
     config: &'static str,
     scheduler: &'static str,
     weights: &'static [u8],
+    /// about.json, if there is one
+    about: Option<&'static str>,
 }
 
 macro_rules! shipped {
     ($name:literal, $folder:literal) => {
+        shipped!($name, $folder, None)
+    };
+    ($name:literal, $folder:literal, $about:expr) => {
         Shipped {
             name: $name,
             folder: $folder,
@@ -27,6 +32,7 @@ macro_rules! shipped {
             config: include_str!(concat!("../../", $folder, "/config.json")),
             scheduler: include_str!(concat!("../../", $folder, "/scheduler_config.json")),
             weights: include_bytes!(concat!("../../", $folder, "/diffusion_pytorch_model.safetensors")),
+            about: $about,
         }
     };
 }
@@ -54,7 +60,10 @@ impl Shipped {
     /// # Errors
     /// The files inside the program are damaged, which a test rules out.
     pub fn load(&self) -> Result<Pretrained> {
-        parse_pretrained(self.config, Some(self.scheduler), self.weights)
+        let mut model = parse_pretrained(self.config, Some(self.scheduler), self.weights)?;
+        let about = self.about.map(|text| About::parse(text, &model.unet.config)).transpose();
+        model.about = about.map_err(Fault::at(ABOUT))?.unwrap_or_default();
+        Ok(model)
     }
 
     /// Every network that comes with the crate.

@@ -12,7 +12,7 @@ use crate::cli::say::show;
 use anyhow::{Result, bail};
 use clap::Args;
 use ddpm::Error;
-use ddpm::checkpoint::Pretrained;
+use ddpm::checkpoint::{About, Pretrained};
 use ddpm::diffusion::{Reverse, Schedule};
 use ddpm::files::{check_file, write_atomically};
 use ddpm::params::Params;
@@ -118,7 +118,7 @@ fn load(name: &str) -> Result<Pretrained> {
         let config = UnetConfig::paper(*side, *channels, widths, *layers, *groups);
         let unet = Unet::new(&config, &mut stream(work::SEED, 0));
         let reverse = Reverse::new(Schedule::linear(1000));
-        return Ok(Pretrained { unet, reverse, warnings: Vec::new() });
+        return Ok(Pretrained { unet, reverse, about: About::default(), warnings: Vec::new() });
     }
     if Path::new(name).is_dir() {
         return model::load(Path::new(name));

@@ -43,16 +43,26 @@ pub(super) fn training_data(
     size: [usize; 2],
     channels: usize,
     holdout: Option<usize>,
+    labels: bool,
 ) -> Result<Dataset> {
     match folder {
         Some(dir) if !data::idx::is_idx_folder(dir).context("--data")? => match holdout {
-            Some(every) => Ok(split(dir, size, channels, every)?.0),
-            None => pictures(dir, size, channels),
+            Some(every) => Ok(split(pictures(dir, size, channels, labels)?, every)?.0),
+            None => pictures(dir, size, channels, labels),
         },
         _ if holdout.is_some() => {
             bail!(Error::argument("--holdout", "a folder of pictures", "IDX files, which have a test set"))
         }
-        _ => Ok(Dataset::from_images(&data::fashion_mnist(folder, Split::Train).context("--data")?)),
+        _ => {
+            let mut data =
+                Dataset::from_images(&data::fashion_mnist(folder, Split::Train).context("--data")?);
+            let numbers = || (0..data.classes().map_or(0, |classes| classes.len())).map(|n| n.to_string());
+            data.class_names = Some(match folder {
+                None => data::FASHION_MNIST_CLASSES.map(String::from).to_vec(),
+                Some(_) => numbers().collect(),
+            });
+            Ok(data)
+        }
     }
 }
 
@@ -73,8 +83,8 @@ pub(super) fn test_data(
             data::fashion_mnist(Some(dir), Split::Test).context("--data")?
         }
         Some(dir) => match holdout {
-            Some(every) => split(dir, [h, w], c, every)?.1.fixed(count),
-            None => pictures(dir, [h, w], c)?.fixed(count),
+            Some(every) => split(pictures(dir, [h, w], c, false)?, every)?.1.fixed(count),
+            None => pictures(dir, [h, w], c, false)?.fixed(count),
         },
     };
     if images.shape() != [h, w, c] {
@@ -86,9 +96,9 @@ pub(super) fn test_data(
 }
 
 /// A folder of pictures as crops; says on the way what could be used.
-fn pictures(dir: &Path, size: [usize; 2], channels: usize) -> Result<Dataset> {
+fn pictures(dir: &Path, size: [usize; 2], channels: usize, labels: bool) -> Result<Dataset> {
     let cache = dirs::cache_dir().map(|folder| folder.join("ddpm/pictures"));
-    let options = FolderOptions { size, channels, cache, ..FolderOptions::new(32) };
+    let options = FolderOptions { size, channels, labels, cache, ..FolderOptions::new(32) };
     let progress = Mutex::new(Progress::new(format!("reading {}", dir.display()), 0));
     let watch = |done, total| progress.lock().unwrap_or_else(PoisonError::into_inner).of(done, total);
     let loaded = data::load_folder_watched(dir, &options, &watch);
@@ -99,8 +109,7 @@ fn pictures(dir: &Path, size: [usize; 2], channels: usize) -> Result<Dataset> {
 }
 
 /// The same in two parts, `(train, held_out)`, every `every`-th picture held out.
-fn split(dir: &Path, size: [usize; 2], channels: usize, every: usize) -> Result<(Dataset, Dataset)> {
-    let data = pictures(dir, size, channels)?;
+fn split(data: Dataset, every: usize) -> Result<(Dataset, Dataset)> {
     let n = data.len();
     if !(2..=n).contains(&every) {
         bail!(Error::argument("--holdout", format!("2 to {n}, of {n} pictures"), every));

@@ -6,10 +6,12 @@ mod classifier;
 mod data;
 mod elbo;
 mod figures;
+mod impute;
 mod info;
 mod interpolate;
 mod lab;
 mod learn;
+mod material;
 mod model;
 mod numbers;
 mod progress;
@@ -44,6 +46,7 @@ enum Command {
     Sample(sample::Sample),
     Elbo(elbo::ElboCommand),
     Interpolate(interpolate::Interpolate),
+    Impute(impute::Impute),
     Info(info::Info),
     Train(train::Train),
     Lab(lab::Lab),
@@ -96,6 +99,7 @@ fn dispatch(arguments: Arguments, matches: &ArgMatches) -> Result<()> {
         Command::Sample(command) => command.run(),
         Command::Elbo(command) => command.run(),
         Command::Interpolate(command) => command.run(),
+        Command::Impute(command) => command.run(),
         Command::Info(command) => command.run(),
         Command::Classifier(command) => command.run(),
         Command::Excerpt(command) => command.run(),

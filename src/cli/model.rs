@@ -59,7 +59,7 @@ pub(super) fn load(folder: &Path) -> Result<Pretrained> {
 pub(super) fn image_shape(model: &Pretrained) -> [usize; 3] {
     let config = &model.unet.config;
     let (h, w) = config.image_size();
-    [h, w, config.in_channels]
+    [h, w, config.image_channels()]
 }
 
 /// σ² as the figures write it.

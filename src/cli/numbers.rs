@@ -32,6 +32,11 @@ pub(super) fn not_negative(text: &str) -> Result<f64, String> {
     number(text, "a number that is not below 0", |x| x >= 0.0)
 }
 
+/// x ≥ −1.
+pub(super) fn at_least_minus_one(text: &str) -> Result<f64, String> {
+    number(text, "a number from -1 on", |x| x >= -1.0)
+}
+
 /// 0 ≤ x ≤ 1.
 pub(super) fn fraction(text: &str) -> Result<f64, String> {
     number(text, "a number from 0 to 1", |x| (0.0..=1.0).contains(&x))

@@ -1,15 +1,17 @@
 //! `ddpm sample`: uncurated samples, and every step on the way.
 
 use super::model::{ModelArgs, image_shape};
-use super::numbers::{counting, fraction};
+use super::numbers::{at_least_minus_one, counting, fraction};
 use super::progress::Progress;
 use crate::cli::say::show;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use ddpm::Error;
-use ddpm::checkpoint::Pretrained;
+use ddpm::checkpoint::{Classes, Pretrained};
 use ddpm::data::to_u8;
-use ddpm::diffusion::{Ddim, Noise, Query, Snapshot, Spacing, Watched, ddim_sample, progressive};
+use ddpm::diffusion::{
+    Conditioned, Ddim, Given, Guided, Noise, Query, Snapshot, Spacing, Watched, ddim_sample, progressive,
+};
 use ddpm::figures::{Figure, Grid};
 use ddpm::tensor::Batch;
 use ndarray::{Axis, concatenate, s};
@@ -18,7 +20,7 @@ use std::path::PathBuf;
 /// Draw samples (Algorithm 2, or DDIM)
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  ddpm sample --n 16 --out samples.png\n  ddpm sample --ddim 50 --eta 0\n  ddpm sample --n 8 --steps-out denoising.png"
+    after_help = "Examples:\n  ddpm sample --n 16 --out samples.png\n  ddpm sample --ddim 50 --eta 0\n  ddpm sample --n 8 --steps-out denoising.png\n  ddpm sample --model garments_by_class --class sneaker --guidance 1"
 )]
 pub(super) struct Sample {
     #[command(flatten)]
@@ -47,6 +49,15 @@ pub(super) struct Sample {
     /// DDIM's noise: 0 is none, 1 as much as Algorithm 2
     #[arg(long, default_value_t = 0.0, requires = "ddim", value_parser = fraction)]
     eta: f64,
+
+    /// What is drawn, by name or number; of several classes in turn (for networks that know classes)
+    #[arg(long, value_name = "CLASS", value_delimiter = ',')]
+    class: Vec<String>,
+
+    /// How far beyond the class: w of Ho & Salimans, ε̃ = (1 + w) ε̂(x, class) − w ε̂(x). 0 asks for the class alone, −1 for
+    /// none. Others count s = 1 + w, as diffusers' guidance_scale does
+    #[arg(long, value_name = "W", default_value_t = 0.0, requires = "class", allow_hyphen_values = true, value_parser = at_least_minus_one)]
+    guidance: f64,
 }
 
 impl Sample {
@@ -55,12 +66,13 @@ impl Sample {
         let model = self.model.load()?;
         let T = model.reverse.schedule.T();
         few_enough(self.n, image_shape(&model))?;
+        let wish = Wish { given: self.given(&model)?, w: self.guidance, ..Wish::new(self.n, self.seed) };
         let (x0, steps) = match self.ddim {
             Some(steps) if !(1..=T).contains(&steps) => {
                 bail!(Error::argument("--ddim", format!("1 to {T} steps"), steps));
             }
-            Some(steps) => (fast(&model, self.n, steps, self.eta, self.seed), vec![]),
-            None => draw(&model, self.n, &every_fifty(T), self.seed),
+            Some(steps) => (fast(&model, &wish, steps, self.eta), vec![]),
+            None => draw(&model, &wish, &every_fifty(T)),
         };
         samples(&x0).save(&self.out)?;
         show!("{}", self.out.display());
@@ -69,6 +81,46 @@ impl Sample {
             show!("{}", path.display());
         }
         Ok(())
+    }
+}
+
+impl Sample {
+    /// The class of each sample.
+    fn given(&self, model: &Pretrained) -> Result<Given> {
+        if self.class.is_empty() {
+            return Ok(Given::default());
+        }
+        let Some(rows) = model.unet.config.num_class_embeds else {
+            bail!(Error::argument("--class", "a network that knows classes", "one that knows none"));
+        };
+        let unnamed = || Classes { names: (0..rows).map(|n| n.to_string()).collect(), drop_label: 0.0 };
+        let classes = model.about.classes.clone().unwrap_or_else(unnamed);
+        let numbers = self.class.iter().map(|name| classes.number(name)).collect::<Result<Vec<_>, _>>();
+        let numbers = numbers.context("--class")?;
+        if self.guidance != 0.0 && classes.drop_label == 0.0 {
+            let found = "a network that never learned to do without a class";
+            bail!(Error::argument("--guidance", "0 for a network trained without --drop-label", found));
+        }
+        Ok(Given::classes(&numbers.into_iter().cycle().take(self.n).collect::<Vec<_>>()))
+    }
+}
+
+/// What is asked of a network.
+pub(super) struct Wish {
+    /// how many
+    pub n: usize,
+    /// of everything random
+    pub seed: u64,
+    /// what is given of each
+    pub given: Given,
+    /// how far beyond the class
+    pub w: f64,
+}
+
+impl Wish {
+    /// Anything.
+    pub(super) fn new(n: usize, seed: u64) -> Wish {
+        Wish { n, seed, given: Given::default(), w: 0.0 }
     }
 }
 
@@ -88,24 +140,26 @@ pub(super) fn every_fifty(T: usize) -> Vec<usize> {
     (1..=T).filter(|t| t % step == 0).collect()
 }
 
-/// `n` samples by Algorithm 2, and what stood at the steps `keep`.
-pub(super) fn draw(model: &Pretrained, n: usize, keep: &[usize], seed: u64) -> (Batch, Vec<Snapshot>) {
-    let [h, w, c] = image_shape(model);
+/// Samples by Algorithm 2, and what stood at the steps `keep`.
+pub(super) fn draw(model: &Pretrained, wish: &Wish, keep: &[usize]) -> (Batch, Vec<Snapshot>) {
+    let ([h, w, c], n) = (image_shape(model), wish.n);
     let progress = Progress::new(format!("{n} samples"), model.reverse.schedule.T());
     let before = |query: &Query| progress.step(format!("t = {}", query.t[0]));
     let watched = Watched { model: &model.unet, before };
-    let drawn = progressive(&watched, &model.reverse, [n, h, w, c], keep, &Noise::seed(seed));
+    let asked = Conditioned { model: &Guided { model: &watched, w: wish.w }, given: wish.given.clone() };
+    let drawn = progressive(&asked, &model.reverse, [n, h, w, c], keep, &Noise::seed(wish.seed));
     progress.finish();
     drawn
 }
 
-/// `n` samples by DDIM.
-pub(super) fn fast(model: &Pretrained, n: usize, steps: usize, eta: f64, seed: u64) -> Batch {
-    let [h, w, c] = image_shape(model);
+/// Samples by DDIM.
+pub(super) fn fast(model: &Pretrained, wish: &Wish, steps: usize, eta: f64) -> Batch {
+    let ([h, w, c], n) = (image_shape(model), wish.n);
     let progress = Progress::new(format!("{n} samples, DDIM"), steps);
     let watched = Watched { model: &model.unet, before: |_: &Query| progress.step("") };
     let ddim = Ddim { eta, spacing: Spacing::of(&model.reverse.schedule), ..Ddim::new(steps) };
-    let x0 = ddim_sample(&watched, &model.reverse, &ddim, [n, h, w, c], &Noise::seed(seed));
+    let asked = Conditioned { model: &Guided { model: &watched, w: wish.w }, given: wish.given.clone() };
+    let x0 = ddim_sample(&asked, &model.reverse, &ddim, [n, h, w, c], &Noise::seed(wish.seed));
     progress.finish();
     x0
 }

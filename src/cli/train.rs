@@ -1,6 +1,7 @@
 //! `ddpm train`.
 
-use super::data::{ImageSize, training_data};
+use super::data::ImageSize;
+use super::material::{Material, Origin};
 use super::model;
 use super::numbers::{counting, not_negative, positive, rate, time, whole};
 use super::progress::Progress;
@@ -9,12 +10,14 @@ use crate::cli::say::{note, show};
 use anyhow::{Context, Result, bail};
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args};
-use ddpm::checkpoint::{Precision, Pretrained};
-use ddpm::data::Dataset;
-use ddpm::diffusion::{Loss, Prediction, Reverse, Schedule, ScheduleKind, Times, Variance};
+use ddpm::checkpoint::{Classes, Precision, Pretrained};
+use ddpm::data::{Examples, MaskKind};
+use ddpm::diffusion::{Loss, Pairing, Prediction, Reverse, Schedule, ScheduleKind, Times, Variance};
 use ddpm::optim::AdamOptions;
-use ddpm::train::{DataRecord, Denoising, Event, Run, RunOptions, RunRecord, TrainOptions, Trainer};
-use ddpm::unet::UnetConfig;
+use ddpm::train::{
+    Beyond, DataKind, DataRecord, Denoising, Event, Run, RunOptions, RunRecord, TrainOptions, Trainer,
+};
+use ddpm::unet::{BlockType, Unet, UnetConfig};
 use ddpm::{Error, Fault};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -44,6 +47,15 @@ pub(super) struct Train {
     /// A folder of IDX files or of pictures [default: Fashion-MNIST's training set, where Debian puts it]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+
+    /// A series instead of pictures: a CSV file of numbers, perhaps with gaps, its first column perhaps of times; or the word
+    /// gaussian, for a process of which everything is known. --holdout leaves out so manyth a part at its end
+    #[arg(long, value_name = "FILE|gaussian", conflicts_with_all = ["data", "init", "classes"], requires = "masks")]
+    series: Option<PathBuf>,
+
+    /// Rows of the series that the network sees at a time
+    #[arg(long, value_name = "ROWS", default_value_t = 64, value_parser = whole(4..=4096))]
+    length: usize,
 
     /// Go on from the checkpoint in --out, with all that the run was told; what is given again must be the same. (With
     /// --data, the folder may have moved, and --size, --holdout and --no-flip are to be given again as well.)
@@ -83,6 +95,9 @@ pub(super) struct Train {
 
     #[command(flatten)]
     process: ProcessArgs,
+
+    #[command(flatten)]
+    ideas: IdeaArgs,
 
     /// Images per step
     #[arg(long, default_value_t = 64, value_parser = whole(1..=65536))]
@@ -135,6 +150,28 @@ struct NetworkArgs {
     /// Rate of dropout
     #[arg(long, default_value_t = 0.0, value_parser = rate, conflicts_with = "init")]
     dropout: f64,
+}
+
+/// What goes beyond the paper.
+#[derive(Args)]
+struct IdeaArgs {
+    /// Teach the network classes: the labels of IDX files, or the sub-folders of a folder of pictures
+    #[arg(long)]
+    classes: bool,
+
+    /// How often an image's class is hidden, so that the network can also do without it, as guidance needs [default with
+    /// --classes: 0.1]
+    #[arg(long, value_name = "RATE", value_parser = rate, requires = "classes")]
+    drop_label: Option<f64>,
+
+    /// Which noise an image meets: drawn (Algorithm 1), assigned (the best permutation of the batch; within each class with
+    /// --classes), nearest:K (of K noises) [default: drawn]
+    #[arg(long, value_name = "PAIRING")]
+    pairing: Option<Pairing>,
+
+    /// Teach the network to fill in what is missing: by which rules pixels are shown to it, each as often as the others
+    #[arg(long, value_name = "RULES", value_delimiter = ',')]
+    masks: Vec<MaskKind>,
 }
 
 /// The two chains and the loss.
@@ -191,28 +228,35 @@ impl Train {
         }
         let stop = Arc::new(AtomicBool::new(false));
         stop_on_signals(&stop).context("signals can't be caught")?;
-        show!("{} on {} ({} pictures)", describe(&trainer), data.name, data.len());
-        watched(&run, &mut trainer, &data, &stop)?;
+        let what = if data.scale.is_some() { "windows" } else { "pictures" };
+        show!("{} on {} ({} {what})", describe(&trainer), data.examples.name(), data.count);
+        watched(&run, &mut trainer, &*data.examples, &stop)?;
         show!("{} steps; averaged weights in {}", trainer.adam.steps, run.options.model().display());
         Ok(())
     }
 
+    /// What is to be trained on, as far as the arguments say it.
+    fn origin(&self) -> Origin {
+        let (kind, path, size) = match &self.series {
+            Some(path) => (DataKind::Series, Some(path.clone()), [0, self.length]),
+            None => (DataKind::Pictures, self.data.clone(), self.network.size.0),
+        };
+        Origin { kind, path, size, holdout: self.holdout, flip: !self.no_flip, classes: self.ideas.classes }
+    }
+
     /// A new run, on given weights or its own, which must not overwrite another one.
-    fn fresh(&self, options: RunOptions) -> Result<(Run, Trainer, Dataset)> {
+    fn fresh(&self, options: RunOptions) -> Result<(Run, Trainer, Material)> {
         if options.checkpoint().exists() {
             let found = options.checkpoint().display().to_string();
             bail!(Error::argument("--out", "a folder without a checkpoint, or --resume", found));
         }
         let run = Run::open(options)?;
         let given = self.init.as_deref().map(model::load).transpose().context("--init")?;
-        let channels = given.as_ref().map_or(3, |given| given.unet.config.in_channels);
-        let pictures = Pictures {
-            folder: self.data.clone(),
-            size: self.network.size.0,
-            holdout: self.holdout,
-            flip: !self.no_flip,
-        };
-        let data = pictures.load(channels)?;
+        let channels = given.as_ref().map_or(3, |given| given.unet.config.image_channels());
+        let classes = self.ideas.classes || given.as_ref().is_some_and(|given| given.about.classes.is_some());
+        let origin = Origin { classes, ..self.origin() };
+        let data = origin.load(channels)?;
+        let rows = classes.then(|| data.rows()).transpose()?;
         let options = TrainOptions {
             batch: self.batch,
             seed: self.seed,
@@ -231,52 +275,62 @@ impl Train {
             Some(Pretrained { unet, reverse, .. }) => {
                 options.check(&reverse)?;
                 fits(&unet.config, &data)?;
-                Trainer::from_weights(unet, reverse, options)
+                Trainer::from_weights(self.ideas.added_to(unet, rows)?, reverse, options)
             }
             None => {
-                let (config, reverse) = self.shape(data.shape())?;
+                let (config, reverse) = self.shape(data.examples.shape(), rows)?;
                 options.check(&reverse)?;
                 Trainer::new(&config, reverse, options)
             }
         };
-        trainer.record = Some(pictures.record(&data, &run.options));
+        let objective = &mut trainer.objective;
+        objective.beyond = self.ideas.beyond(classes);
+        objective.beyond.check(&trainer.model.config, &objective.reverse, &objective.options)?;
+        let named = data.class_names.clone().filter(|_| classes);
+        objective.about.classes =
+            named.map(|names| Classes { names, drop_label: objective.beyond.drop_label });
+        objective.about.series = data.scale.clone();
+        trainer.record = Some(origin.record(&data, &run.options));
         Ok((run, trainer, data))
     }
 
     /// Goes on with the run in --out. What is `given` on the command line must be what the run has; what is not comes from
     /// its checkpoint.
-    fn resumed(&self, options: RunOptions, given: &dyn Fn(&str) -> bool) -> Result<(Run, Trainer, Dataset)> {
+    fn resumed(&self, options: RunOptions, given: &dyn Fn(&str) -> bool) -> Result<(Run, Trainer, Material)> {
         let path = options.checkpoint();
         std::fs::metadata(&path).map_err(Error::io(&path))?; // before Run::open makes a folder
         let mut run = Run::open(options)?;
         let mut trainer = Trainer::load(&path)?;
         self.same(&trainer, given)?;
         let config = &trainer.model.config;
-        let pictures = match &trainer.record {
+        let classes = config.num_class_embeds.is_some();
+        let origin = match &trainer.record {
             Some(RunRecord { data, options: before }) => {
                 keep(&mut run.options, before, given);
                 self.same_pictures(data, given)?;
-                let folder = self.data.clone().or(data.folder.as_ref().map(PathBuf::from));
+                let moved = self.data.clone().or(self.series.clone());
+                let path = moved.or(data.folder.as_ref().map(PathBuf::from));
                 let [h, w, _] = data.shape;
-                Pictures { folder, size: [h, w], holdout: data.holdout, flip: data.flip }
+                let (kind, size) = (data.kind, [h, w]);
+                Origin { kind, path, size, holdout: data.holdout, flip: data.flip, classes }
             }
             None => {
                 let size = config.sample_size.map_or(self.network.size.0, |(h, w)| [h, w]);
                 let size = if given("size") { self.network.size.0 } else { size };
-                Pictures { folder: self.data.clone(), size, holdout: self.holdout, flip: !self.no_flip }
+                Origin { size, classes, ..self.origin() }
             }
         };
-        let data = pictures.load(config.in_channels)?;
+        let data = origin.load(config.image_channels())?;
         fits(config, &data)?;
-        let record = pictures.record(&data, &run.options);
+        let record = origin.record(&data, &run.options);
         match &trainer.record {
             Some(before) => unchanged(&before.data, &record.data)?,
             None => note!(
                 "warning: {}: does not say which pictures it was trained on; it goes on with {}, {}, {}",
                 path.display(),
-                data.name,
-                pictures.holdout.map_or("all of them".into(), |every| format!("every {every}th held out")),
-                if pictures.flip { "mirrored at random" } else { "not mirrored" },
+                data.examples.name(),
+                origin.holdout.map_or("all of them".into(), |every| format!("every {every}th held out")),
+                if origin.flip { "mirrored at random" } else { "not mirrored" },
             ),
         }
         trainer.record = Some(record);
@@ -286,7 +340,8 @@ impl Train {
     /// What would change the run, if it is given at all, must be as the run has it.
     fn same(&self, trainer: &Trainer, given: &dyn Fn(&str) -> bool) -> Result<()> {
         let Trainer { model: unet, objective: Denoising { options: o, reverse, .. }, .. } = trainer;
-        let (c, n, p) = (&unet.config, &self.network, &self.process);
+        let (c, n, p, i) = (&unet.config, &self.network, &self.process, &self.ideas);
+        let beyond = &trainer.objective.beyond;
         let (T, zero_snr) = (reverse.schedule.T(), reverse.schedule.has_zero_terminal_snr());
         let kind = ScheduleKind::ALL
             .into_iter()
@@ -301,7 +356,7 @@ impl Train {
             ("ema_warmup", self.ema_warmup.to_string(), o.adam.ema_warmup.to_string()),
             ("loss", p.loss.to_string(), o.loss.to_string()),
             ("times", p.times.to_string(), o.times.to_string()),
-            ("widths", list(&n.widths), list(&c.block_out_channels)),
+            ("widths", names(&n.widths), names(&c.block_out_channels)),
             ("layers", n.layers.to_string(), c.layers_per_block.to_string()),
             ("groups", n.groups.to_string(), c.norm_num_groups.to_string()),
             ("dropout", (n.dropout as f32).to_string(), c.dropout.to_string()),
@@ -310,6 +365,10 @@ impl Train {
             ("schedule", p.schedule.to_string(), kind.map_or("another".into(), |kind| kind.to_string())),
             ("predict", p.predict.to_string(), reverse.prediction.to_string()),
             ("variance", p.variance.to_string(), reverse.variance.to_string()),
+            ("classes", i.classes.to_string(), c.num_class_embeds.is_some().to_string()),
+            ("drop_label", i.beyond(true).drop_label.to_string(), beyond.drop_label.to_string()),
+            ("pairing", i.pairing.unwrap_or_default().to_string(), beyond.pairing.to_string()),
+            ("masks", names(&i.masks), names(&beyond.masks)),
         ];
         pairs.into_iter().try_for_each(|(name, now, before)| as_before(name, given(name), now, before))
     }
@@ -331,11 +390,18 @@ impl Train {
     }
 
     /// Network and process, as the arguments describe them, for images of `[h, w, channels]`.
-    fn shape(&self, [h, w, channels]: [usize; 3]) -> Result<(UnetConfig, Reverse)> {
+    fn shape(&self, [h, w, channels]: [usize; 3], classes: Option<usize>) -> Result<(UnetConfig, Reverse)> {
         let n = &self.network;
         let mut config = UnetConfig::paper(h, channels, &n.widths, n.layers, n.groups);
         config.sample_size = Some((h, w));
         config.dropout = n.dropout as f32;
+        config.num_class_embeds = classes;
+        if !self.ideas.masks.is_empty() {
+            config.in_channels = 2 * channels + 1;
+        }
+        if self.series.is_some() {
+            config = of_series(config);
+        }
         let p = &self.process;
         if p.variance.is_learned() {
             config.out_channels = 2 * channels;
@@ -345,12 +411,23 @@ impl Train {
             .map_err(Fault::at("--widths, --layers, --groups"))?;
         config.check_size(h, w).map_err(Fault::at("--size, --widths"))?;
         let schedule = schedule(p.schedule, p.t, p.zero_snr)?;
-        let reverse = Reverse { prediction: p.predict, variance: p.variance, ..Reverse::new(schedule) };
+        let clip = self.series.is_none(); // its numbers have no bounds
+        let reverse = Reverse { prediction: p.predict, variance: p.variance, clip, ..Reverse::new(schedule) };
         reverse
             .check()
             .map_err(|_| Error::argument("--predict", "v, x0 or mu_tilde with --zero-snr", p.predict))?;
         Ok((config, reverse))
     }
+}
+
+/// A network that is told where it is in a series, with attention over the whole of its coarsest level.
+fn of_series(config: UnetConfig) -> UnetConfig {
+    let rows = config.sample_size.map_or(0, |(h, _)| h);
+    let places = UnetConfig::COLUMNS + if rows > 1 { rows } else { 0 };
+    let (mut down, mut up) = (config.down_block_types.clone(), config.up_block_types.clone());
+    (down[config.block_out_channels.len() - 1], up[0]) = (BlockType::Attention, BlockType::Attention);
+    let in_channels = config.in_channels + places;
+    UnetConfig { in_channels, down_block_types: down, up_block_types: up, ..config }
 }
 
 fn schedule(kind: ScheduleKind, T: usize, zero_snr: bool) -> Result<Schedule> {
@@ -359,7 +436,12 @@ fn schedule(kind: ScheduleKind, T: usize, zero_snr: bool) -> Result<Schedule> {
 }
 
 /// Trains, and shows how it goes.
-fn watched(run: &Run, trainer: &mut Trainer, data: &Dataset, stop: &AtomicBool) -> Result<()> {
+fn watched(
+    run: &Run,
+    trainer: &mut Trainer,
+    data: &(dyn Examples + 'static),
+    stop: &AtomicBool,
+) -> Result<()> {
     let progress = Progress::new("training", run.options.steps.saturating_sub(trainer.adam.steps) as usize);
     let batch = trainer.objective.options.batch as f64;
     let mut smooth = None;
@@ -401,37 +483,6 @@ fn keep(now: &mut RunOptions, before: &RunOptions, given: &dyn Fn(&str) -> bool)
     }
 }
 
-/// The pictures that a run is trained on.
-struct Pictures {
-    folder: Option<PathBuf>,
-    size: [usize; 2],
-    holdout: Option<usize>,
-    flip: bool,
-}
-
-impl Pictures {
-    fn load(&self, channels: usize) -> Result<Dataset> {
-        let mut data = training_data(self.folder.as_deref(), self.size, channels, self.holdout)?;
-        data.flip = self.flip;
-        Ok(data)
-    }
-
-    /// What a checkpoint keeps of them.
-    fn record(&self, data: &Dataset, options: &RunOptions) -> RunRecord {
-        // so that the run can be resumed from another folder
-        let absolute = |folder: &PathBuf| std::path::absolute(folder).unwrap_or(folder.clone());
-        let data = DataRecord {
-            folder: self.folder.as_ref().map(|folder| absolute(folder).to_string_lossy().into_owned()),
-            shape: data.shape(),
-            holdout: self.holdout,
-            flip: self.flip,
-            pictures: data.len(),
-            fingerprint: data.fingerprint(),
-        };
-        RunRecord { data, options: options.clone() }
-    }
-}
-
 /// The pictures of a resumed run must be those it began with.
 fn unchanged(before: &DataRecord, now: &DataRecord) -> Result<()> {
     if (before.shape, before.pictures, &before.fingerprint) == (now.shape, now.pictures, &now.fingerprint) {
@@ -445,8 +496,8 @@ fn unchanged(before: &DataRecord, now: &DataRecord) -> Result<()> {
 }
 
 /// The images must be such as the network is made for.
-fn fits(config: &UnetConfig, data: &Dataset) -> Result<()> {
-    let (found @ [h, w, _], c) = (data.shape(), config.in_channels);
+fn fits(config: &UnetConfig, data: &Material) -> Result<()> {
+    let (found @ [h, w, _], c) = (data.examples.shape(), config.image_channels());
     let (h, w) = match config.sample_size {
         Some(size) => size,
         None => config.check_size(h, w).map(|()| (h, w)).map_err(Fault::at("--size"))?,
@@ -455,11 +506,38 @@ fn fits(config: &UnetConfig, data: &Dataset) -> Result<()> {
         return Ok(());
     }
     let [expected, found] = [[h, w, c], found].map(|[h, w, c]| format!("images of {h}x{w}x{c}"));
-    bail!(Error::argument("--data", expected, format!("{found} in {}", data.name)))
+    bail!(Error::argument("--data", expected, format!("{found} in {}", data.examples.name())))
 }
 
-fn list(numbers: &[usize]) -> String {
-    numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
+impl IdeaArgs {
+    fn beyond(&self, classes: bool) -> Beyond {
+        let drop_label = if classes { self.drop_label.unwrap_or(0.1) } else { 0.0 };
+        Beyond { drop_label, pairing: self.pairing.unwrap_or_default(), masks: self.masks.clone() }
+    }
+
+    /// A network that was trained without what it is to learn now, ready to learn it.
+    fn added_to(&self, unet: Unet, rows: Option<usize>) -> Result<Unet> {
+        let rows = match (unet.config.num_class_embeds, rows) {
+            (Some(has), Some(rows)) if has != rows => {
+                bail!(Error::argument("--data", format!("{} classes, as --init has", has - 1), rows - 1))
+            }
+            (Some(_), _) => None,
+            (None, rows) => rows,
+        };
+        let masks = !self.masks.is_empty() && !unet.config.sees_known();
+        if masks && unet.config.in_channels != unet.config.out_channels {
+            bail!(Error::argument(
+                "--init",
+                "a network without a learned variance, for --masks",
+                "one with it"
+            ));
+        }
+        Ok(unet.with_conditions(rows, masks))
+    }
+}
+
+fn names(all: &[impl ToString]) -> String {
+    all.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
 fn describe(trainer: &Trainer) -> String {

@@ -17,6 +17,8 @@ pub struct Dataset {
     pub name: String,
     /// Whether a draw is mirrored left to right with probability ½.
     pub flip: bool,
+    /// What the labels are called, from 0 on, if it is known.
+    pub class_names: Option<Vec<String>>,
     shape: [usize; 3],
     pictures: Vec<Picture>,
 }
@@ -68,7 +70,7 @@ impl Dataset {
                 "Dataset: a {sh}x{sw}x{sc} picture in '{name}', crops {h}x{w}x{c}"
             );
         }
-        Dataset { name, flip: true, shape, pictures }
+        Dataset { name, flip: true, class_names: None, shape, pictures }
     }
 
     /// The number of pictures.
@@ -234,12 +236,15 @@ impl Dataset {
     pub fn split(self, every: usize) -> (Dataset, Dataset) {
         let n = self.len();
         assert!((2..=n).contains(&every), "Dataset::split: every {every} of {n} pictures, 2..={n} possible");
-        let Dataset { name, flip, shape, pictures } = self;
+        let Dataset { name, flip, class_names, shape, pictures } = self;
         let (mut train, mut held_out) = (Vec::new(), Vec::new());
         for (i, picture) in pictures.into_iter().enumerate() {
             if (i + 1).is_multiple_of(every) { held_out.push(picture) } else { train.push(picture) }
         }
-        let part = |what: &str, pictures| Dataset { name: format!("{name}, {what}"), flip, shape, pictures };
+        let part = |what: &str, pictures| {
+            let (name, class_names) = (format!("{name}, {what}"), class_names.clone());
+            Dataset { name, flip, class_names, shape, pictures }
+        };
         (part("training", train), part("held out", held_out))
     }
 }

@@ -14,7 +14,7 @@ use cache::Cache;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, imageops};
 use ndarray::Array3;
 use rayon::prelude::*;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::OsStr;
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
@@ -42,6 +42,8 @@ pub struct FolderOptions {
     pub channels: usize,
     /// The number of scales: shrunk to cover `size`, 2·`size`, 4·`size`, …, as far as the picture reaches.
     pub octaves: u32,
+    /// Whether the name of the sub-folder a picture is in is its class.
+    pub labels: bool,
     /// A folder for pictures that took long to decode: the next time they come from there, if they have not changed.
     pub cache: Option<PathBuf>,
 }
@@ -49,7 +51,7 @@ pub struct FolderOptions {
 impl FolderOptions {
     /// RGB crops of `size`×`size` at three octaves, without a cache.
     pub fn new(size: usize) -> Self {
-        FolderOptions { size: [size, size], channels: 3, octaves: 3, cache: None }
+        FolderOptions { size: [size, size], channels: 3, octaves: 3, labels: false, cache: None }
     }
 
     fn check(&self) -> Result<()> {
@@ -181,10 +183,14 @@ pub fn load_folder_watched(
             loaded
         })
         .collect();
+    let names = if options.labels { sub_folders(folder, &files)? } else { Vec::new() };
     let mut pictures = Vec::new();
     for (path, loaded) in files.into_iter().zip(loaded) {
         match loaded {
-            Ok(Some(scales)) => pictures.push(Picture { scales, label: None }),
+            Ok(Some(scales)) => {
+                let label = sub_folder(folder, &path).and_then(|name| names.binary_search(&name).ok());
+                pictures.push(Picture { scales, label: label.map(|label| label as u8) });
+            }
             Ok(None) => report.other_files += 1,
             Err(fault) => report.skipped.push(fault.of(path)),
         }
@@ -195,7 +201,30 @@ pub fn load_folder_watched(
         return Err(Error::format(folder, "at least one usable JPEG, PNG or WebP picture", report));
     }
     let shape = [options.size[0], options.size[1], options.channels];
-    Ok((Dataset::from_pictures(folder.display().to_string(), shape, pictures), report))
+    let mut data = Dataset::from_pictures(folder.display().to_string(), shape, pictures);
+    data.class_names = options.labels.then_some(names);
+    Ok((data, report))
+}
+
+/// The part of a path that comes first inside `folder`, if the file is not in `folder` itself.
+fn sub_folder(folder: &Path, path: &Path) -> Option<String> {
+    let mut inside = path.strip_prefix(folder).ok()?.components();
+    let first = inside.next()?;
+    inside.next().map(|_| first.as_os_str().to_string_lossy().into_owned())
+}
+
+/// The sub-folders that files are in, in the order of their names: 2 to 255, as many as a label can tell apart.
+fn sub_folders(folder: &Path, files: &[PathBuf]) -> Result<Vec<String>> {
+    const MOST: usize = 255;
+    if let Some(file) = files.iter().find(|file| sub_folder(folder, file).is_none()) {
+        let found = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        return Err(Error::format(folder, "pictures in sub-folders alone, one for each class", found));
+    }
+    let names: BTreeSet<String> = files.iter().filter_map(|file| sub_folder(folder, file)).collect();
+    if (2..=MOST).contains(&names.len()) {
+        return Ok(names.into_iter().collect());
+    }
+    Err(Error::format(folder, format!("2 to {MOST} sub-folders, one for each class"), names.len()))
 }
 
 /// A reason, and what there is to say beside it.

@@ -16,14 +16,21 @@
 //! places where one becomes the other.
 
 mod dataset;
+mod examples;
 pub mod folder;
 pub mod idx;
+mod masks;
+mod series;
 mod shipped;
 pub mod toy;
 
 pub use dataset::{Dataset, Example};
+pub use examples::{Drawn, Examples};
 pub use folder::{FolderOptions, LoadReport, Reason, Skipped, load_folder, load_folder_watched};
 pub use idx::{Split, fashion_mnist};
+pub(crate) use masks::targets;
+pub use masks::{MaskKind, forecast_condition, random_condition};
+pub use series::{Scale, Series, Windows};
 pub use shipped::{
     EXCERPT_EVERY, FASHION_MNIST_CLASSES, fashion_mnist_excerpt, fashion_mnist_test, paintings,
 };

@@ -89,6 +89,17 @@ impl Schedule {
         Self::known_good(quad_betas(T))
     }
 
+    /// √β_t rises linearly from √1e-4 to √0.5, at any T (CSDI, Tashiro et al. 2021, with T = 50).
+    ///
+    /// ```
+    /// let s = ddpm::diffusion::Schedule::csdi(50);
+    /// assert!((s.beta(1) - 1e-4).abs() < 1e-12 && (s.beta(50) - 0.5).abs() < 1e-12);
+    /// ```
+    #[track_caller]
+    pub fn csdi(T: usize) -> Self {
+        Self::known_good(linspace(1e-4f64.sqrt(), 0.5f64.sqrt(), T).map(|root| root * root).collect())
+    }
+
     /// β_t = 1e-4 + (0.02 − 1e-4) / (1 + exp(−s)), s linear from −6 to 6 (the "sigmoid" of diffusers).
     ///
     /// ```
@@ -476,11 +487,13 @@ pub enum ScheduleKind {
     Quad,
     /// β_t rises along a sigmoid
     Sigmoid,
+    /// √β_t rises in equal steps to √0.5, whatever T: for short chains
+    Csdi,
 }
 
 impl ScheduleKind {
     /// Every kind, in the order of the help text.
-    pub const ALL: [Self; 4] = all();
+    pub const ALL: [Self; 5] = all();
 
     /// The schedule of this kind with T steps, safe for any T: at T ≠ 1000 the β of linear, quad and sigmoid are
     /// multiplied by 1000/T, as in [`Schedule::linear_scaled`].
@@ -498,7 +511,8 @@ impl ScheduleKind {
             Self::Linear => Schedule::linear_scaled(T),
             Self::Quad => Schedule::scaled(quad_betas(T)),
             Self::Sigmoid => Schedule::scaled(sigmoid_betas(T)),
-            Self::Cosine if T == 0 => Err(Error::argument("T", "at least 1 step", 0)),
+            Self::Csdi | Self::Cosine if T == 0 => Err(Error::argument("T", "at least 1 step", 0)),
+            Self::Csdi => Ok(Schedule::csdi(T)),
             Self::Cosine => Ok(Schedule::cosine(T)),
         }
     }

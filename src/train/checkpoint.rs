@@ -17,9 +17,29 @@ pub struct RunRecord {
     pub options: RunOptions,
 }
 
+/// What kind of data a run is trained on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DataKind {
+    /// a folder of pictures or IDX files
+    #[default]
+    Pictures,
+    /// windows of a CSV file
+    Series,
+}
+
+impl DataKind {
+    fn is_pictures(&self) -> bool {
+        *self == DataKind::Pictures
+    }
+}
+
 /// The pictures of a run. With other ones a resumed run would compute something else, or see what was held out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataRecord {
+    /// what they are
+    #[serde(default, skip_serializing_if = "DataKind::is_pictures")]
+    pub kind: DataKind,
     /// their folder; `None` is Fashion-MNIST, where Debian puts it
     pub folder: Option<String>,
     /// height, width and channels of an example

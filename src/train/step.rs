@@ -27,7 +27,7 @@ impl<O: Objective> Training<O> {
     /// The loss or the gradient is not finite; the weights are then as before the step.
     pub fn step(&mut self, data: &O::Data) -> Result<StepReport> {
         let mut groups = self.objective.draw(&self.model, data, self.adam.steps);
-        let n = groups.iter().map(O::examples).sum();
+        let n = groups.iter().map(O::examples).sum::<usize>().max(1);
         let objective = &self.objective;
         let report = descend(&mut self.model, &mut self.adam, &mut groups, n, &|model, group, grad| {
             objective.loss_and_grad(model, group, n, grad)

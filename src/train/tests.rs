@@ -305,6 +305,7 @@ fn the_record_of_a_run_survives() {
     let path = dir.path().join("c");
     let mut trainer = trainer();
     let data = DataRecord {
+        kind: DataKind::Pictures,
         folder: Some("pictures".into()),
         shape: [4, 4, 1],
         holdout: Some(5),

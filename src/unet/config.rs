@@ -35,9 +35,10 @@ pub struct UnetConfig {
     /// height and width of the images it was trained on; others work too
     #[serde(with = "size")]
     pub sample_size: Option<(usize, usize)>,
-    /// channels of the image
+    /// channels of the image; 2C + 1 and more of a network that is shown known pixels
+    /// ([`sees_known`](UnetConfig::sees_known))
     pub in_channels: usize,
-    /// channels of the output: as the image, or twice as many with a learned variance
+    /// channels of the output: C, as the image, or twice as many with a learned variance
     pub out_channels: usize,
     /// channels of each level, fine to coarse
     pub block_out_channels: Vec<usize>,
@@ -118,6 +119,9 @@ const OTHER_KEYS: OtherKeys = OtherKeys {
 pub const MAX_PARAMETERS: f64 = 300e6;
 
 impl UnetConfig {
+    /// Input channels that say in which column a pixel is: sin and cos of 2π 2^j x/W, j = 0..4.
+    pub const COLUMNS: usize = 8;
+
     /// The paper's choices for everything but the size: ε-network, one head, eps 1e-6, (0, 1) padding.
     ///
     /// Attention stands at level 1, the paper's 16×16; `mid` always has it.
@@ -141,6 +145,23 @@ impl UnetConfig {
             dropout: 0.0,
             num_class_embeds: None,
         }
+    }
+
+    /// Channels of the images it makes.
+    pub fn image_channels(&self) -> usize {
+        self.in_channels.min(self.out_channels)
+    }
+
+    /// Whether it is shown known pixels beside x_t: its inputs are then [M x_0, (1 − M) x_t, M], 2C + 1 channels (CSDI), and
+    /// perhaps [`positions`](UnetConfig::positions).
+    pub fn sees_known(&self) -> bool {
+        self.in_channels > self.out_channels
+    }
+
+    /// How many input channels say where a pixel is, beside those of [`sees_known`](UnetConfig::sees_known): the columns'
+    /// eight sines and cosines, and then one channel for each row that there is.
+    pub fn positions(&self) -> usize {
+        if self.sees_known() { self.in_channels.saturating_sub(2 * self.out_channels + 1) } else { 0 }
     }
 
     /// What all blocks have in common.
@@ -218,6 +239,22 @@ impl UnetConfig {
         ] {
             if value == 0 {
                 return fail(key, "a positive number".into(), "0".into());
+            }
+        }
+        if self.sees_known() {
+            let (plain, columns) = (2 * self.out_channels + 1, Self::COLUMNS);
+            let rows = |rows: usize| self.sample_size.is_none_or(|(h, _)| h == rows);
+            let possible = match self.in_channels.checked_sub(plain) {
+                Some(positions) => {
+                    positions == 0 || positions == columns || positions > columns && rows(positions - columns)
+                }
+                None => false,
+            };
+            if !possible {
+                let expected = format!(
+                    "as many as out_channels, {plain} with known pixels, or {columns} more with columns"
+                );
+                return fail("in_channels", expected, self.in_channels.to_string());
             }
         }
         for &channels in &self.block_out_channels {

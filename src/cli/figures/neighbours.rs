@@ -1,7 +1,7 @@
 //! Figs. 12 and 15: the training images nearest to samples, in pixels and in a classifier's features.
 
 use super::studio::{Studio, paintings};
-use crate::cli::sample::draw;
+use crate::cli::sample::{Wish, draw};
 use crate::cli::say::show;
 use anyhow::{Result, bail};
 use clap::Args;
@@ -112,7 +112,7 @@ impl Excerpt {
             let found = format!("images of {:?} in {}", train.shape(), train.name);
             bail!(Error::argument("--data", "images of [28, 28, 1], as the samples", found));
         }
-        let (x0, _) = draw(&checkpoint::shipped()?, SAMPLES, &[], self.seed);
+        let (x0, _) = draw(&checkpoint::shipped()?, &Wish::new(SAMPLES, self.seed), &[]);
         let excerpt = excerpt(&train, &to_u8(&x0), &Classifier::shipped()?);
         data::idx::write_images(&self.out, &excerpt.pixels)?;
         show!("{} images in {}", excerpt.len(), self.out.display());

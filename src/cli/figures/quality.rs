@@ -1,7 +1,7 @@
 //! Sample quality: over the reverse process (Fig. 10), by class, and with fewer steps.
 
 use super::studio::{JUDGED, Judge, Studio};
-use crate::cli::sample::fast;
+use crate::cli::sample::{Wish, fast};
 use crate::cli::say::show;
 use anyhow::Result;
 use ddpm::data::{FASHION_MNIST_CLASSES, to_u8};
@@ -101,7 +101,9 @@ pub(super) fn fast_sampling(studio: &Studio) -> Result<()> {
     let model = &studio.garments.model;
     let mut rows = Vec::new();
     for (name, eta) in [("DDIM, η = 0", 0.0), ("DDIM, η = 1", 1.0)] {
-        rows.extend(FAST.map(|steps| row(name, steps, &fast(model, JUDGED, steps, eta, studio.seed))));
+        rows.extend(
+            FAST.map(|steps| row(name, steps, &fast(model, &Wish::new(JUDGED, studio.seed), steps, eta))),
+        );
     }
     let T = model.reverse.schedule.T();
     rows.push(row("Algorithm 2", T, &studio.garments.chains(studio.seed).x0));

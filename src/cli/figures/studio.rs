@@ -1,6 +1,6 @@
 //! What several figures are made from, each computed when it is first asked for.
 
-use crate::cli::sample::{draw, every_fifty};
+use crate::cli::sample::{Wish, draw, every_fifty};
 use crate::cli::tables;
 use anyhow::Result;
 use ddpm::checkpoint::{self, Pretrained, Shipped};
@@ -64,7 +64,7 @@ impl Subject {
     pub(super) fn chains(&self, seed: u64) -> &Chains {
         self.chains.get_or_init(|| {
             let keep = every_fifty(self.model.reverse.schedule.T());
-            let (x0, steps) = draw(&self.model, self.count, &keep, seed);
+            let (x0, steps) = draw(&self.model, &Wish::new(self.count, seed), &keep);
             Chains { x0, steps }
         })
     }

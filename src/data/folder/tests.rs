@@ -250,7 +250,7 @@ fn nothing_usable_is_an_error_that_lists_the_reasons() {
 fn bad_arguments_and_folders_are_errors() {
     let folder = folder(&[("x.png", b"")]);
     let with = |size, channels, octaves| {
-        message(folder.path(), &FolderOptions { size, channels, octaves, cache: None })
+        message(folder.path(), &FolderOptions { size, channels, octaves, labels: false, cache: None })
     };
     assert_eq!(with([0, 8], 3, 3), "size: expected 1..=16384, found 0");
     assert_eq!(with([8, 8], 4, 3), "channels: expected 1 or 3, found 4");
