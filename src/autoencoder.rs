@@ -17,9 +17,11 @@
 //! perceptual distance and of a discriminator, which are left out here.)
 
 mod config;
+mod encoded;
 mod posterior;
 
 pub use config::{AutoencoderConfig, DownType, UpType};
+pub use encoded::Encoded;
 pub use posterior::Posterior;
 
 use crate::diffusion::Normal;
@@ -290,6 +292,19 @@ impl AutoencoderKl {
         beta: f64,
         grad: &mut AutoencoderKl,
     ) -> AutoencoderLoss {
+        let n = x.dim().0;
+        self.add_loss(x, noise, beta, n, grad)
+    }
+
+    /// The same for a part of a batch of `n` images: all but `squared_error` and `kl` are divided by n.
+    pub(crate) fn add_loss(
+        &self,
+        x: Tensor4,
+        noise: &Batch,
+        beta: f64,
+        n: usize,
+        grad: &mut AutoencoderKl,
+    ) -> AutoencoderLoss {
         let image = x.mapv(f64::from);
         let (features, encoder) = self.encoder.forward(row_major(&x).into_owned());
         let (moments, quant_conv) = self.quant_conv.forward(features);
@@ -298,9 +313,9 @@ impl AutoencoderKl {
         let (features, post_quant_conv) = self.post_quant_conv.forward(z);
         let (x_hat, decoder) = self.decoder.forward(features);
 
-        // L = Σ_n (|x − x̂|² + β KL) / (N D)
+        // L = Σ (|x − x̂|² + β KL) / (n D)
         let difference = &image - &x_hat.mapv(f64::from);
-        let share = 1.0 / difference.len() as f64;
+        let share = x.dim().0 as f64 / (difference.len() * n) as f64;
         let kl = posterior.normal.kl(&Normal::standard(&posterior.normal.mean));
         let squared_error = Array1::from_iter(difference.outer_iter().map(|d| d.iter().map(|d| d * d).sum()));
         let loss = share * (squared_error.sum() + beta * kl.sum());

@@ -19,7 +19,7 @@ pub use autoencoder::{load_autoencoder, save_autoencoder};
 pub use file::{Precision, Tensors, parse, read, write};
 pub use folder::{CONFIG, WEIGHTS};
 pub use layout::{add, fill, from_pytorch, nothing_left, take, to_pytorch};
-pub use pretrained::{Pretrained, load_pretrained, parse_pretrained, save_pretrained};
+pub use pretrained::{Pretrained, load_pretrained, parse_pretrained, save_latent_pipeline, save_pretrained};
 pub(crate) use pretrained::{enough, enough_for};
 pub(crate) use scheduler::check_channels;
 pub use scheduler::{SCHEDULER, reverse_from_json, reverse_to_json};

@@ -13,6 +13,7 @@
 //! hours: nothing that happens around it (a full device, a log that somebody edited, a second process, `kill -9`) costs
 //! more than the steps since the last checkpoint.
 
+mod autoencoding;
 mod checkpoint;
 mod denoising;
 mod log;
@@ -20,6 +21,7 @@ mod objective;
 mod run;
 mod step;
 
+pub use autoencoding::{Autoencoding, AutoencodingHeader};
 pub use checkpoint::{DataKind, DataRecord, RunRecord};
 pub use denoising::{Beyond, Denoising, DenoisingHeader, Group, loss_and_gradient};
 pub use log::{LogRow, shipped_log};

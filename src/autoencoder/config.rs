@@ -95,6 +95,16 @@ impl AutoencoderConfig {
         }
     }
 
+    /// By how much a side of the image is longer than one of the latent.
+    pub fn reduction(&self) -> usize {
+        1 << (self.block_out_channels.len() - 1)
+    }
+
+    /// The latent of an image `[H, W, C]`.
+    pub fn latent_shape(&self, [h, w, _]: [usize; 3]) -> [usize; 3] {
+        [h / self.reduction(), w / self.reduction(), self.latent_channels]
+    }
+
     /// Reads diffusers' `config.json`. Absent keys have diffusers' defaults.
     ///
     /// # Errors

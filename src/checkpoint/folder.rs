@@ -22,7 +22,7 @@ const INDICES: [&str; 3] = [
 /// PyTorch's own format, which is a program to be run.
 const PICKLE: &str = "diffusion_pytorch_model.bin";
 /// diffusers' list of a pipeline's parts.
-const PIPELINE: &str = "model_index.json";
+pub(super) const PIPELINE: &str = "model_index.json";
 /// Where a run keeps its network.
 const OF_A_RUN: &str = "model";
 
@@ -34,17 +34,21 @@ pub(super) struct Files {
     pub(super) scheduler: Option<PathBuf>,
     /// one of tensors, or a list of several
     pub(super) weights: PathBuf,
+    /// the folder of the autoencoder, if the network is one of latents
+    pub(super) autoencoder: Option<PathBuf>,
 }
 
 impl Files {
     /// Looks for them in a folder: of a pipeline (`unet/` and `scheduler/`, or all in one place as in the first years), of
     /// a model, or of a run.
     pub(super) fn find(dir: &Path) -> Result<Files> {
-        let pipeline = dir.join(PIPELINE);
-        if pipeline.exists() {
-            check_parts(&text(&pipeline)?).map_err(Fault::at(&pipeline))?;
+        let of_a_run = dir.join(OF_A_RUN);
+        for pipeline in [dir, &of_a_run].map(|root| root.join(PIPELINE)) {
+            if pipeline.exists() {
+                check_parts(&text(&pipeline)?).map_err(Fault::at(&pipeline))?;
+            }
         }
-        let candidates = [dir.join("unet"), dir.to_path_buf(), dir.join(OF_A_RUN)];
+        let candidates = [dir.join("unet"), dir.to_path_buf(), of_a_run.join("unet"), of_a_run];
         let Some(unet) = candidates.iter().find(|folder| folder.join(CONFIG).exists()) else {
             let expected =
                 format!("{CONFIG}, {PIPELINE} with unet/{CONFIG}, or a run with {OF_A_RUN}/{CONFIG}");
@@ -52,13 +56,16 @@ impl Files {
             return Err(Error::format(dir, expected, "none of them"));
         };
         // a part of a pipeline, asked for by itself, still belongs to the process beside it
-        let beside = unet.parent().filter(|_| unet.ends_with("unet")).map(|parent| parent.join("scheduler"));
+        let pipeline = unet.parent().filter(|_| unet.ends_with("unet"));
+        let beside = pipeline.map(|parent| parent.join("scheduler"));
+        let autoencoder = pipeline.map(|parent| parent.join("vae")).filter(|vae| vae.join(CONFIG).exists());
         let schedulers = [Some(unet.clone()), beside, Some(dir.join("scheduler"))];
         let mut schedulers = schedulers.into_iter().flatten().map(|folder| folder.join(SCHEDULER));
         Ok(Files {
             config: unet.join(CONFIG),
             scheduler: schedulers.find(|path| path.exists()),
             weights: weights(unet)?,
+            autoencoder,
         })
     }
 }
@@ -72,9 +79,11 @@ pub(super) fn text(path: &Path) -> Result<String> {
 fn check_parts(index: &str) -> Result<(), Fault> {
     let parts: BTreeMap<String, Value> = schema::object(index)?;
     let mut others = parts.iter().filter(|(key, part)| !key.starts_with('_') && !part.is_null());
-    match others.find(|(key, _)| !["unet", "scheduler"].contains(&key.as_str())) {
+    match others.find(|(key, _)| !["unet", "scheduler", "vae"].contains(&key.as_str())) {
         None => Ok(()),
-        Some((key, part)) => Err(Fault::value(key, "a pipeline of a U-Net and a scheduler alone", part)),
+        Some((key, part)) => {
+            Err(Fault::value(key, "a pipeline of a U-Net, a scheduler and perhaps a vae alone", part))
+        }
     }
 }
 

@@ -1,14 +1,17 @@
 //! A network and its process, from files and into files.
 
 use super::about::{About, load_about};
+use super::autoencoder::{load_autoencoder, save_autoencoder};
 use super::checksum;
 use super::file::{Precision, Tensors, parse, write};
-use super::folder::{CONFIG, Files, WEIGHTS, tensors, text};
+use super::folder::{CONFIG, Files, PIPELINE, WEIGHTS, tensors, text};
 use super::layout::{add, fill, nothing_left, rename_old_keys};
 use super::scheduler::{SCHEDULER, check_channels, reverse_from_json, reverse_to_json};
+use crate::autoencoder::AutoencoderKl;
 use crate::diffusion::{Reverse, Schedule};
 use crate::error::{Error, Fault, Result};
 use crate::files::write_atomically;
+use crate::tensor::Batch;
 use crate::unet::{Unet, UnetConfig};
 use rand_chacha::rand_core::SeedableRng;
 use std::collections::BTreeMap;
@@ -23,6 +26,8 @@ pub struct Pretrained {
     pub reverse: Reverse,
     /// what diffusers' files don't say
     pub about: About,
+    /// of a network of latents: what makes them of images, and images of them
+    pub autoencoder: Option<AutoencoderKl>,
     /// what whoever uses it should know: what had to be assumed, and what was changed since it was saved
     pub warnings: Vec<String>,
 }
@@ -36,12 +41,83 @@ pub struct Pretrained {
 /// A file is missing or damaged; a key is missing or unknown; a tensor has the wrong shape or dtype, or a number that is
 /// none.
 pub fn load_pretrained(dir: impl AsRef<Path>) -> Result<Pretrained> {
-    let Files { config, scheduler, weights } = Files::find(dir.as_ref())?;
+    let Files { config, scheduler, weights, autoencoder } = Files::find(dir.as_ref())?;
     let process = scheduler.as_deref().map(text).transpose()?;
     let process = scheduler.as_deref().zip(process.as_deref());
     let mut model = assemble((&config, &text(&config)?), process, (&weights, tensors(&weights)?))?;
     model.about = load_about(&model.unet.config, &config)?;
+    if let Some(folder) = autoencoder {
+        let (autoencoder, warnings) = load_autoencoder(&folder)?;
+        fits(&model.unet.config, &autoencoder).map_err(Fault::at(folder.join(CONFIG)))?;
+        model.autoencoder = Some(autoencoder);
+        model.warnings.extend(warnings);
+    }
     Ok(model)
+}
+
+/// The latents of one must be the images of the other.
+fn fits(config: &UnetConfig, autoencoder: &AutoencoderKl) -> Result<(), Fault> {
+    let (latent, images) = (autoencoder.config.latent_channels, config.image_channels());
+    if latent == images {
+        return Ok(());
+    }
+    Err(Fault::value("latent_channels", format!("{images}, as the U-Net beside it has"), latent))
+}
+
+impl Pretrained {
+    /// The shape of the images it makes, `[H, W, C]`.
+    pub fn picture_shape(&self) -> [usize; 3] {
+        let (h, w) = self.unet.config.image_size();
+        match &self.autoencoder {
+            None => [h, w, self.unet.config.image_channels()],
+            Some(model) => {
+                let (factor, c) = (model.config.reduction(), model.config.out_channels);
+                [h * factor, w * factor, c]
+            }
+        }
+    }
+
+    /// What the chain ends with as images: of latents, decoded.
+    pub fn pictures(&self, x0: Batch) -> Batch {
+        match &self.autoencoder {
+            None => x0,
+            Some(model) => model.decode(&(x0 / model.config.scaling_factor)),
+        }
+    }
+
+    /// Images as the chain knows them: of latents, the scaled means of q(z|x).
+    pub fn latents(&self, images: Batch) -> Batch {
+        match &self.autoencoder {
+            None => images,
+            Some(model) => model.encode(&images).normal.mean * model.config.scaling_factor,
+        }
+    }
+}
+
+/// Writes a latent diffusion model as a pipeline of diffusers: `unet/`, `scheduler/`, `vae/` and `model_index.json`.
+///
+/// # Errors
+/// As [`save_pretrained`].
+pub fn save_latent_pipeline(
+    unet: &Unet,
+    reverse: &Reverse,
+    autoencoder: &AutoencoderKl,
+    dir: impl AsRef<Path>,
+    precision: Precision,
+) -> Result<()> {
+    let dir = dir.as_ref();
+    save_pretrained(unet, reverse, dir.join("unet"), precision)?;
+    save_autoencoder(autoencoder, dir.join("vae"), precision)?;
+    let scheduler = dir.join("scheduler");
+    std::fs::create_dir_all(&scheduler).map_err(Error::io(&scheduler))?;
+    write_atomically(&scheduler.join(SCHEDULER), reverse_to_json(reverse).as_bytes())?;
+    let index = serde_json::json!({
+        "_class_name": "DiffusionPipeline",
+        "scheduler": ["diffusers", "DDPMScheduler"],
+        "unet": ["diffusers", "UNet2DModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    });
+    write_atomically(&dir.join(PIPELINE), format!("{index:#}\n").as_bytes())
 }
 
 /// As [`load_pretrained`], from the contents of the files.
@@ -78,7 +154,7 @@ fn assemble(
     };
     check_channels(&config, &reverse).map_err(Fault::at(config_path))?;
     let unet = network(&config, &mut file).map_err(Fault::at(weights))?;
-    Ok(Pretrained { unet, reverse, about: About::default(), warnings })
+    Ok(Pretrained { unet, reverse, about: About::default(), autoencoder: None, warnings })
 }
 
 /// The keys of the weights' metadata that say what the two files beside them meant when all three were saved.

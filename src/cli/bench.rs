@@ -118,7 +118,13 @@ fn load(name: &str) -> Result<Pretrained> {
         let config = UnetConfig::paper(*side, *channels, widths, *layers, *groups);
         let unet = Unet::new(&config, &mut stream(work::SEED, 0));
         let reverse = Reverse::new(Schedule::linear(1000));
-        return Ok(Pretrained { unet, reverse, about: About::default(), warnings: Vec::new() });
+        return Ok(Pretrained {
+            unet,
+            reverse,
+            about: About::default(),
+            autoencoder: None,
+            warnings: Vec::new(),
+        });
     }
     if Path::new(name).is_dir() {
         return model::load(Path::new(name));

@@ -1,11 +1,14 @@
 //! What a training is made of: pictures or a series, from where, and how a checkpoint remembers them.
 
 use super::data::training_data;
+use crate::cli::say::note;
 use anyhow::{Context, Result, bail};
 use ddpm::Error;
+use ddpm::autoencoder::{AutoencoderKl, Encoded};
+use ddpm::checkpoint::{CONFIG, load_autoencoder};
 use ddpm::data::{Dataset, Examples, Scale, Series, Windows};
 use ddpm::train::{DataKind, DataRecord, RunOptions, RunRecord};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What `--series` calls the process that imputation is judged with exactly.
 const GAUSSIAN: &str = "gaussian";
@@ -20,6 +23,8 @@ pub(super) struct Origin {
     pub holdout: Option<usize>,
     pub flip: bool,
     pub classes: bool,
+    /// of latents: the folder of their autoencoder
+    pub autoencoder: Option<PathBuf>,
 }
 
 /// Examples, and what is known of them.
@@ -32,6 +37,8 @@ pub(super) struct Material {
     pub class_names: Option<Vec<String>>,
     /// of a series
     pub scale: Option<Scale>,
+    /// of latents
+    pub autoencoder: Option<AutoencoderKl>,
 }
 
 impl Material {
@@ -49,11 +56,46 @@ impl Material {
 }
 
 impl Origin {
-    pub(super) fn load(&self, channels: usize) -> Result<Material> {
-        match self.kind {
-            DataKind::Pictures => self.pictures(channels),
-            DataKind::Series => self.series(),
+    /// As a checkpoint remembers it.
+    pub(super) fn of(record: &DataRecord, classes: bool) -> Origin {
+        let [h, w, _] = record.shape;
+        Origin {
+            kind: record.kind,
+            path: record.folder.as_ref().map(PathBuf::from),
+            size: [h, w],
+            holdout: record.holdout,
+            flip: record.flip,
+            classes,
+            autoencoder: record.autoencoder.as_ref().map(PathBuf::from),
         }
+    }
+
+    /// `channels` are those of pictures from a folder, or of what an autoencoder makes latents of.
+    pub(super) fn load(&self, channels: usize) -> Result<Material> {
+        match (self.kind, &self.autoencoder) {
+            (DataKind::Series, _) => self.series(),
+            (DataKind::Pictures, None) => self.pictures(channels),
+            (DataKind::Pictures, Some(folder)) => self.latents(folder),
+        }
+    }
+
+    /// Latents of pictures, made anew for each step.
+    fn latents(&self, folder: &Path) -> Result<Material> {
+        let candidates = [folder.to_path_buf(), folder.join("model"), folder.join("vae")];
+        let found = candidates.iter().find(|folder| folder.join(CONFIG).exists()).unwrap_or(&candidates[0]);
+        let (model, warnings) = load_autoencoder(found).context("--latents")?;
+        warnings.iter().for_each(|warning| note!("warning: {warning}"));
+        let material = self.pictures(model.config.in_channels)?;
+        let ([h, w, _], factor) = (material.examples.shape(), model.config.reduction());
+        if h % factor != 0 || w % factor != 0 {
+            bail!(Error::argument(
+                "--size",
+                format!("multiples of {factor}, for this autoencoder"),
+                format!("{h}x{w}")
+            ));
+        }
+        let examples = Encoded { model: model.clone(), examples: material.examples };
+        Ok(Material { examples: Box::new(examples), autoencoder: Some(model), ..material })
     }
 
     fn pictures(&self, channels: usize) -> Result<Material> {
@@ -65,6 +107,7 @@ impl Origin {
             fingerprint: data.fingerprint(),
             class_names: data.class_names.clone(),
             scale: None,
+            autoencoder: None,
             examples: Box::new(data),
         })
     }
@@ -87,8 +130,21 @@ impl Origin {
             fingerprint: windows.fingerprint(),
             class_names: None,
             scale: Some(scale),
+            autoencoder: None,
             examples: Box::new(windows),
         })
+    }
+
+    /// Of an example as it is before an autoencoder.
+    fn shape(&self, material: &Material) -> [usize; 3] {
+        let shape @ [h, w, _] = material.examples.shape();
+        match &material.autoencoder {
+            None => shape,
+            Some(model) => {
+                let factor = model.config.reduction();
+                [h * factor, w * factor, model.config.in_channels]
+            }
+        }
     }
 
     /// What a checkpoint keeps of them.
@@ -101,8 +157,9 @@ impl Origin {
         let data = DataRecord {
             kind: self.kind,
             folder: self.path.as_ref().map(|path| absolute(path).to_string_lossy().into_owned()),
-            shape: material.examples.shape(),
+            shape: self.shape(material),
             holdout: self.holdout,
+            autoencoder: self.autoencoder.as_ref().map(|path| absolute(path).to_string_lossy().into_owned()),
             flip: self.flip,
             pictures: material.count,
             fingerprint: material.fingerprint.clone(),

@@ -1,5 +1,6 @@
 //! The commands. Each reads its arguments, calls the library, and writes files; no mathematics lives here.
 
+mod autoencode;
 mod bench;
 mod bound;
 mod classifier;
@@ -49,6 +50,7 @@ enum Command {
     Impute(impute::Impute),
     Info(info::Info),
     Train(train::Train),
+    Autoencode(autoencode::Autoencode),
     Lab(lab::Lab),
     Learn(learn::Learn),
     // no texts below: they would hide the long ones of the arguments
@@ -94,6 +96,7 @@ fn dispatch(arguments: Arguments, matches: &ArgMatches) -> Result<()> {
         Command::Train(command) => {
             command.run(matches.subcommand_matches("train").expect("the command that was given"))
         }
+        Command::Autoencode(command) => command.run(),
         Command::Lab(command) => command.run(),
         Command::Learn(command) => command.run(),
         Command::Sample(command) => command.run(),

@@ -149,7 +149,13 @@ pub(super) fn draw(model: &Pretrained, wish: &Wish, keep: &[usize]) -> (Batch, V
     let asked = Conditioned { model: &Guided { model: &watched, w: wish.w }, given: wish.given.clone() };
     let drawn = progressive(&asked, &model.reverse, [n, h, w, c], keep, &Noise::seed(wish.seed));
     progress.finish();
-    drawn
+    let (x0, mut steps) = drawn;
+    for step in &mut steps {
+        for x in [&mut step.x_t, &mut step.x0_hat] {
+            *x = model.pictures(std::mem::take(x));
+        }
+    }
+    (model.pictures(x0), steps)
 }
 
 /// Samples by DDIM.
@@ -161,7 +167,7 @@ pub(super) fn fast(model: &Pretrained, wish: &Wish, steps: usize, eta: f64) -> B
     let asked = Conditioned { model: &Guided { model: &watched, w: wish.w }, given: wish.given.clone() };
     let x0 = ddim_sample(&asked, &model.reverse, &ddim, [n, h, w, c], &Noise::seed(wish.seed));
     progress.finish();
-    x0
+    model.pictures(x0)
 }
 
 /// Samples in rows as long as columns are high.

@@ -53,6 +53,10 @@ pub(super) struct Train {
     #[arg(long, value_name = "FILE|gaussian", conflicts_with_all = ["data", "init", "classes"], requires = "masks")]
     series: Option<PathBuf>,
 
+    /// Train on latents instead of pixels: the folder of an autoencoder, as `ddpm autoencode` or diffusers writes it
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["series", "init"])]
+    latents: Option<PathBuf>,
+
     /// Rows of the series that the network sees at a time
     #[arg(long, value_name = "ROWS", default_value_t = 64, value_parser = whole(4..=4096))]
     length: usize,
@@ -241,7 +245,15 @@ impl Train {
             Some(path) => (DataKind::Series, Some(path.clone()), [0, self.length]),
             None => (DataKind::Pictures, self.data.clone(), self.network.size.0),
         };
-        Origin { kind, path, size, holdout: self.holdout, flip: !self.no_flip, classes: self.ideas.classes }
+        Origin {
+            kind,
+            path,
+            size,
+            holdout: self.holdout,
+            flip: !self.no_flip,
+            classes: self.ideas.classes,
+            autoencoder: self.latents.clone(),
+        }
     }
 
     /// A new run, on given weights or its own, which must not overwrite another one.
@@ -290,6 +302,7 @@ impl Train {
         objective.about.classes =
             named.map(|names| Classes { names, drop_label: objective.beyond.drop_label });
         objective.about.series = data.scale.clone();
+        objective.autoencoder = data.autoencoder.clone();
         trainer.record = Some(origin.record(&data, &run.options));
         Ok((run, trainer, data))
     }
@@ -308,11 +321,13 @@ impl Train {
             Some(RunRecord { data, options: before }) => {
                 keep(&mut run.options, before, given);
                 self.same_pictures(data, given)?;
+                let before = Origin::of(data, classes);
                 let moved = self.data.clone().or(self.series.clone());
-                let path = moved.or(data.folder.as_ref().map(PathBuf::from));
-                let [h, w, _] = data.shape;
-                let (kind, size) = (data.kind, [h, w]);
-                Origin { kind, path, size, holdout: data.holdout, flip: data.flip, classes }
+                Origin {
+                    path: moved.or(before.path),
+                    autoencoder: self.latents.clone().or(before.autoencoder),
+                    ..before
+                }
             }
             None => {
                 let size = config.sample_size.map_or(self.network.size.0, |(h, w)| [h, w]);
@@ -334,6 +349,7 @@ impl Train {
             ),
         }
         trainer.record = Some(record);
+        trainer.objective.autoencoder = data.autoencoder.clone();
         Ok((run, trainer, data))
     }
 
@@ -402,6 +418,10 @@ impl Train {
         if self.series.is_some() {
             config = of_series(config);
         }
+        if self.latents.is_some() && n.widths.len() == 1 {
+            (config.down_block_types, config.up_block_types) =
+                (vec![BlockType::Attention], vec![BlockType::Attention]);
+        }
         let p = &self.process;
         if p.variance.is_learned() {
             config.out_channels = 2 * channels;
@@ -411,7 +431,7 @@ impl Train {
             .map_err(Fault::at("--widths, --layers, --groups"))?;
         config.check_size(h, w).map_err(Fault::at("--size, --widths"))?;
         let schedule = schedule(p.schedule, p.t, p.zero_snr)?;
-        let clip = self.series.is_none(); // its numbers have no bounds
+        let clip = self.series.is_none() && self.latents.is_none(); // their numbers have no bounds
         let reverse = Reverse { prediction: p.predict, variance: p.variance, clip, ..Reverse::new(schedule) };
         reverse
             .check()

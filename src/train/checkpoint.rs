@@ -46,6 +46,9 @@ pub struct DataRecord {
     pub shape: [usize; 3],
     /// every so manyth picture is held out
     pub holdout: Option<usize>,
+    /// of latents: the folder of their autoencoder
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoencoder: Option<String>,
     /// whether draws are mirrored
     pub flip: bool,
     /// how many pictures are trained on

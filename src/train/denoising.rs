@@ -2,6 +2,7 @@
 
 use super::step::sum_of_gradients;
 use super::{Objective, Saved, TrainOptions};
+use crate::autoencoder::AutoencoderKl;
 use crate::checkpoint::About;
 use crate::checkpoint::{self, Precision, Tensors};
 use crate::data::{self, Drawn, Examples, MaskKind};
@@ -35,6 +36,8 @@ pub struct Denoising {
     pub beyond: Beyond,
     /// what the numbers mean
     pub about: About,
+    /// of a network of latents: their autoencoder, which is saved beside the network; a checkpoint leaves it out
+    pub autoencoder: Option<AutoencoderKl>,
     /// where its draws come from; runs of the first edition share their streams with samples of the same seed
     pub domain: Domain,
 }
@@ -364,8 +367,16 @@ impl Saved for Denoising {
     }
 
     fn save_model(&self, unet: &Unet, folder: &Path, precision: Precision) -> Result<()> {
-        checkpoint::save_pretrained(unet, &self.reverse, folder, precision)?;
-        checkpoint::save_about(&self.about, folder)
+        match &self.autoencoder {
+            None => {
+                checkpoint::save_pretrained(unet, &self.reverse, folder, precision)?;
+                checkpoint::save_about(&self.about, folder)
+            }
+            Some(model) => {
+                checkpoint::save_latent_pipeline(unet, &self.reverse, model, folder, precision)?;
+                checkpoint::save_about(&self.about, &folder.join("unet"))
+            }
+        }
     }
 }
 
@@ -374,7 +385,15 @@ impl Denoising {
         let importance =
             (options.times == Times::Importance).then(|| ImportanceSampler::new(reverse.schedule.T()));
         let beyond = Beyond::default();
-        Denoising { options, reverse, importance, beyond, about: About::default(), domain: Domain::Training }
+        Denoising {
+            options,
+            reverse,
+            importance,
+            beyond,
+            about: About::default(),
+            autoencoder: None,
+            domain: Domain::Training,
+        }
     }
 
     /// Noise is added as the options say, and the network is told what it may know.

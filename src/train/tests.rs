@@ -306,6 +306,7 @@ fn the_record_of_a_run_survives() {
     let mut trainer = trainer();
     let data = DataRecord {
         kind: DataKind::Pictures,
+        autoencoder: None,
         folder: Some("pictures".into()),
         shape: [4, 4, 1],
         holdout: Some(5),
