@@ -59,6 +59,7 @@ mod ddim;
 mod elbo;
 mod estimate;
 mod forward;
+mod gamma;
 mod gaussian;
 mod gaussian_field;
 mod given;
@@ -76,6 +77,7 @@ mod respace;
 mod reverse;
 mod sampler;
 mod schedule;
+mod variational;
 #[cfg(test)]
 mod zero_snr;
 
@@ -85,6 +87,7 @@ pub use elbo::{
 };
 pub use estimate::{Estimate, TimeSteps};
 pub use forward::{q_mean_variance, q_posterior, q_sample, q_step};
+pub use gamma::{Gamma, GammaPoint, Path, PathPoint, pinned};
 pub use gaussian::{Decoder, kl_normal, log_normal, log_normal_cdf, normal_cdf};
 pub use given::{Conditioned, Given, Guided, Known, Query, Watched};
 pub use importance::{ImportanceSampler, TimeDistribution, Times};
@@ -103,3 +106,6 @@ pub use sampler::{
 };
 pub(crate) use schedule::linspace;
 pub use schedule::{Schedule, ScheduleKind};
+pub use variational::{
+    Term, continuous_term, diffusion_term, level_value, prior_term, reconstruction_term, through_z,
+};

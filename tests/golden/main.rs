@@ -13,4 +13,5 @@ mod ideas;
 mod layers;
 mod levels;
 mod network;
+mod noise;
 mod v;

@@ -1,0 +1,164 @@
+//! Learned noise levels against `noise_schedules`: paths, terms, every gradient, and the optima of Gaussian worlds.
+
+use crate::common::{Golden, golden_files};
+use ddpm::diffusion::{
+    Level, Path, continuous_term, diffusion_term, pinned, prior_term, reconstruction_term, through_z,
+};
+use ddpm::tensor::Batch;
+use ddpm::train::Gaussians;
+use ndarray::{Array1, Array2, Array4, Axis, Ix2};
+
+const TOLERANCE: f64 = 1e-9; // of the file's README
+
+#[track_caller]
+fn near<'a>(what: &str, is: impl IntoIterator<Item = &'a f64>, expected: impl IntoIterator<Item = &'a f64>) {
+    for (is, expected) in is.into_iter().zip(expected) {
+        let bound = TOLERANCE * expected.abs() + 1e-12;
+        assert!((is - expected).abs() < bound, "{what}: {is}, expected {expected}");
+    }
+}
+
+fn matrix(file: &Golden, name: &str) -> Array2<f64> {
+    file.array(name).into_dimensionality::<Ix2>().unwrap()
+}
+
+/// `[N, D]` as N images of one row.
+fn rows(file: &Golden, name: &str) -> Batch {
+    matrix(file, name).insert_axis(Axis(1)).insert_axis(Axis(3))
+}
+
+#[test]
+fn the_monotone_net() {
+    for file in golden_files("noise_schedules") {
+        let names = ["l1.kernel", "l1.bias", "l2.kernel", "l2.bias", "l3.kernel"];
+        let numbers: Vec<f64> =
+            names.iter().flat_map(|name| file.vec(&format!("vdm_net/w/{name}"))).collect();
+        let ends = [-13.3, 5.0];
+        let [times, gamma, slope, fixed, fixed_slope] = ["t", "gamma", "slope", "pinned", "pinned_slope"]
+            .map(|name| file.vec(&format!("vdm_net/{name}")));
+        let cotangent = file.vec("vdm_net/cotangent_gamma");
+        let (mut grad, mut grad_pinned) = (vec![0.0; numbers.len()], vec![0.0; numbers.len()]);
+        for (i, &t) in times.iter().enumerate() {
+            let (point, at) = (Path::Monotone.at(&numbers, t), pinned(Path::Monotone, &numbers, ends, t));
+            near("γ and slope", [&point.value, &point.slope], [&gamma[i], &slope[i]]);
+            near("pinned", [&at.gamma, &at.slope], [&fixed[i], &fixed_slope[i]]);
+            grad.iter_mut().zip(&point.gradient).for_each(|(sum, g)| *sum += cotangent[i] * g);
+            grad_pinned.iter_mut().zip(&at.gradient).for_each(|(sum, g)| *sum += cotangent[i] * g);
+        }
+        for (what, grad) in [("grad_gamma", &grad), ("grad_pinned", &grad_pinned)] {
+            let expected: Vec<f64> =
+                names.iter().flat_map(|name| file.vec(&format!("vdm_net/{what}/{name}"))).collect();
+            near(what, grad, &expected);
+        }
+    }
+}
+
+#[test]
+fn the_polynomial() {
+    for file in golden_files("noise_schedules") {
+        let [a, b, raw, times] = ["a", "b", "c_raw", "t"].map(|name| file.vec(&format!("poly/{name}")));
+        let ends: [f64; 2] = file.vec("poly/gamma_range").try_into().unwrap();
+        let (gamma, cotangent) =
+            (matrix(&file, "poly/gamma_softplus"), matrix(&file, "poly/cotangent_gamma"));
+        let mut grad = vec![0.0; raw.len()];
+        for (i, &t) in times.iter().enumerate() {
+            for d in 0..a.len() {
+                let point = pinned(Path::Polynomial, &[a[d], b[d], raw[d]], ends, t);
+                near("γ", [&point.gamma], [&gamma[[i, d]]]);
+                grad[d] += cotangent[[i, d]] * point.gradient[2];
+            }
+        }
+        near("c_raw", &grad, &file.vec("poly/grad_gamma_softplus/c_raw"));
+        // the same path with c itself: its raw number is that of softplus
+        let c = file.vec("poly/c");
+        let (gamma, slope) = (matrix(&file, "poly/gamma"), matrix(&file, "poly/slope"));
+        let mut grads = [vec![0.0; c.len()], vec![0.0; c.len()]];
+        for (i, &t) in times.iter().enumerate() {
+            for d in 0..a.len() {
+                // (a, b, c) and (−a, −b, −c) are one path
+                let sign = c[d].signum();
+                let raw = (sign * c[d] - 1e-3).exp_m1().ln();
+                let point = pinned(Path::Polynomial, &[sign * a[d], sign * b[d], raw], ends, t);
+                near("γ of c", [&point.gamma, &point.slope], [&gamma[[i, d]], &slope[[i, d]]]);
+                (0..2).for_each(|k| grads[k][d] += sign * cotangent[[i, d]] * point.gradient[k]);
+            }
+        }
+        near("a", &grads[0], &file.vec("poly/grad_gamma/a"));
+        near("b", &grads[1], &file.vec("poly/grad_gamma/b"));
+    }
+}
+
+#[test]
+fn terms_and_gradients() {
+    for file in golden_files("noise_schedules") {
+        let [eps, eps_hat, gamma_t, gamma_s, slope] = ["eps", "eps_hat", "gamma_t", "gamma_s", "slope_t"]
+            .map(|name| rows(&file, &format!("loss/{name}")));
+        let term = diffusion_term(&eps, &eps_hat, &gamma_t, &gamma_s, file.vec("loss/T")[0]);
+        near("discrete", &term.nats, &file.array("loss/discrete"));
+        near("∂ε̂", &term.d_input, &rows(&file, "loss/grad_eps_hat"));
+        near("∂γ_t", &term.d_gamma, &rows(&file, "loss/grad_gamma_t"));
+        near("∂γ_s", &term.d_gamma_s, &rows(&file, "loss/grad_gamma_s"));
+        near("continuous", &continuous_term(&eps, &eps_hat, &slope), &file.array("loss/continuous"));
+
+        let prior = prior_term(&rows(&file, "loss/x"), &rows(&file, "prior/gamma_1"));
+        near("prior", &prior.nats, &file.array("prior/kl"));
+        near("∂γ_1", &prior.d_gamma, &rows(&file, "prior/grad_gamma_1"));
+
+        let (gamma_0, z) = (rows(&file, "rec/gamma_0"), rows(&file, "rec/z_rescaled"));
+        let levels: Array4<u8> = rows(&file, "rec/level").mapv(|v| v as u8);
+        let rec = reconstruction_term(&z, &gamma_0, &levels);
+        let each = rec.nats.iter().sum::<f64>();
+        near("reconstruction", [&each], [&file.array("rec/nll").sum()]);
+        near("∂z", &rec.d_input, &rows(&file, "rec/grad_z"));
+        near("∂γ_0", &rec.d_gamma, &rows(&file, "rec/grad_gamma_0"));
+        let moving = &rec.d_input * &gamma_0.mapv(|g| 0.5 * (0.5 * g).exp()) * rows(&file, "rec/eps_0");
+        near("∂γ_0 with z", &(&rec.d_gamma + &moving), &rows(&file, "rec/grad_gamma_0_through_z"));
+    }
+}
+
+/// The three parts of the gradient by γ_t with the best denoiser of N(0, v); leaving one out is another number.
+#[test]
+fn the_gradient_has_three_parts() {
+    for file in golden_files("noise_schedules") {
+        let [x, eps, gamma_t, gamma_s] =
+            ["x", "eps", "gamma_t", "gamma_s"].map(|name| rows(&file, &format!("pathwise/{name}")));
+        let v = Array1::from(file.vec("pathwise/variance")).insert_axis(Axis(1));
+        let level = |gamma: &f64| Level::from_gamma(*gamma);
+        let (alpha, sigma) = (gamma_t.map(|g| level(g).alpha), gamma_t.map(|g| level(g).variance.sqrt()));
+        let z = &alpha * &x + &sigma * &eps;
+        let spread = alpha.mapv(|a| a * a) * &v + sigma.mapv(|s| s * s);
+        let eps_hat = &sigma * &z / &spread;
+        let term = diffusion_term(&eps, &eps_hat, &gamma_t, &gamma_s, 1.0);
+        near("loss", [&term.nats.sum()], &file.array("pathwise/loss"));
+        near("weight", &term.d_gamma, &rows(&file, "pathwise/grad_weight"));
+        let through = through_z(&x, &eps, &gamma_t, &(&term.d_input * &sigma / &spread));
+        near("z", &through, &rows(&file, "pathwise/grad_through_z"));
+        // ∂ε̂/∂γ with z held: σ' = ½ σ α², (α² v + σ²)' = α² σ² (1 − v)
+        let d_sigma = 0.5 * &sigma * &alpha * &alpha;
+        let d_spread = (&alpha * &alpha * &sigma * &sigma) * v.mapv(|v| 1.0 - v);
+        let d_eps_hat = &z * &((&d_sigma * &spread - &sigma * &d_spread) / (&spread * &spread));
+        let denoiser = &term.d_input * &d_eps_hat;
+        near("denoiser", &denoiser, &rows(&file, "pathwise/grad_through_denoiser"));
+        let total = &term.d_gamma + &through + &denoiser;
+        near("total", &total, &rows(&file, "pathwise/grad_total"));
+        let off = (&term.d_gamma - &total).iter().map(|d| d.abs()).fold(0.0, f64::max);
+        assert!(off > 1e-2, "the weight alone is not the gradient: {off}");
+    }
+}
+
+/// The bounds of sixteen Gaussians on the stored schedules, and their gradients.
+#[test]
+fn bounds_of_gaussians() {
+    for file in golden_files("noise_schedules") {
+        let world = Gaussians { variance: file.vec("gauss/variance").into() };
+        for name in file.stems("/excess_bits_per_dim") {
+            let gamma = matrix(&file, &format!("{name}/gamma"));
+            let (nats, grad) = world.diffusion(&gamma);
+            near(&name, &nats, &file.array(&format!("{name}/diffusion_nats")));
+            near(&name, [&world.excess(&gamma)], &file.array(&format!("{name}/excess_bits_per_dim")));
+            if file.has(&format!("{name}/grad_gamma")) {
+                near(&name, &grad, &matrix(&file, &format!("{name}/grad_gamma")));
+            }
+        }
+    }
+}
