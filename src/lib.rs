@@ -153,6 +153,7 @@ pub mod tensor;
 mod threads;
 pub mod train;
 pub mod unet;
+pub mod variational;
 
 pub use error::{Error, Fault, Result};
 

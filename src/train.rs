@@ -21,6 +21,7 @@ mod noise;
 mod objective;
 mod run;
 mod step;
+mod variational;
 
 pub use autoencoding::{Autoencoding, AutoencodingHeader};
 pub use checkpoint::{DataKind, DataRecord, RunRecord};
@@ -30,6 +31,7 @@ pub use noise::{Gaussians, NoiseDraw, NoiseLevels};
 pub use objective::{Objective, Saved};
 pub use run::{Event, Run, RunOptions};
 pub use step::{StepReport, descend};
+pub use variational::{VariationalGroup, VariationalHeader, VariationalTraining};
 
 use crate::diffusion::{Loss, Reverse, Times};
 use crate::error::{Error, Result};

@@ -14,6 +14,7 @@ mod lab;
 mod learn;
 mod material;
 mod model;
+mod noise;
 mod numbers;
 mod progress;
 mod sample;
@@ -51,6 +52,7 @@ enum Command {
     Info(info::Info),
     Train(train::Train),
     Autoencode(autoencode::Autoencode),
+    Noise(noise::NoiseLevels),
     Lab(lab::Lab),
     Learn(learn::Learn),
     // no texts below: they would hide the long ones of the arguments
@@ -97,6 +99,7 @@ fn dispatch(arguments: Arguments, matches: &ArgMatches) -> Result<()> {
             command.run(matches.subcommand_matches("train").expect("the command that was given"))
         }
         Command::Autoencode(command) => command.run(),
+        Command::Noise(command) => command.run(),
         Command::Lab(command) => command.run(),
         Command::Learn(command) => command.run(),
         Command::Sample(command) => command.run(),

@@ -214,7 +214,9 @@ pub struct Gamma {
     pub path: Path,
     /// γ(0) and γ(1)
     pub ends: [f64; 2],
-    /// `[D or 1, numbers]`
+    /// how many times as far as a weight of a network its numbers are to move at a step of Adam
+    pub rate: f64,
+    /// `[D or 1, numbers]`, divided by `rate`
     pub numbers: Tensor2,
 }
 
@@ -231,12 +233,12 @@ impl Gamma {
     pub fn new(path: Path, ends: [f64; 2], steps: usize, paths: usize) -> Gamma {
         let start = path.start(steps);
         let numbers = Tensor2::from_shape_fn((paths, start.len()), |(_, i)| start[i] as f32);
-        Gamma { path, ends, numbers }
+        Gamma { path, ends, rate: 1.0, numbers }
     }
 
     fn points(&self, t: f64) -> Vec<GammaPoint> {
         let point = |numbers: ndarray::ArrayView1<f32>| {
-            let numbers: Vec<f64> = numbers.iter().map(|&v| f64::from(v)).collect();
+            let numbers: Vec<f64> = numbers.iter().map(|&v| self.rate * f64::from(v)).collect();
             pinned(self.path, &numbers, self.ends, t)
         };
         self.numbers.axis_iter(Axis(0)).map(point).collect()
@@ -276,7 +278,7 @@ impl Gamma {
     /// ```
     pub fn backward(&self, t: f64, d_gamma: &Array1<f64>, grad: &mut Gamma) {
         for ((point, d), mut grad) in self.points(t).iter().zip(d_gamma).zip(grad.numbers.outer_iter_mut()) {
-            grad.iter_mut().zip(&point.gradient).for_each(|(grad, g)| *grad += (d * g) as f32);
+            grad.iter_mut().zip(&point.gradient).for_each(|(grad, g)| *grad += (self.rate * d * g) as f32);
         }
     }
 
