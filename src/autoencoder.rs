@@ -16,10 +16,12 @@
 //! and up to a factor and a constant that is `|x − x̂|² + β KL` with `β = 2 s²`. (Rombach et al. have two more terms, of a
 //! perceptual distance and of a discriminator, which are left out here.)
 
+mod bound;
 mod config;
 mod encoded;
 mod posterior;
 
+pub use bound::{Coder, LatentBound, decoder_variance, latent_bound};
 pub use config::{AutoencoderConfig, DownType, UpType};
 pub use encoded::Encoded;
 pub use posterior::Posterior;

@@ -23,7 +23,7 @@ pub use pretrained::{Pretrained, load_pretrained, parse_pretrained, save_latent_
 pub(crate) use pretrained::{enough, enough_for};
 pub(crate) use scheduler::check_channels;
 pub use scheduler::{SCHEDULER, reverse_from_json, reverse_to_json};
-pub use shipped::{ABLATION, GARMENTS, PAINTINGS, Shipped, shipped};
+pub use shipped::{ABLATION, GARMENTS, GAUSSIAN_PROCESS, PAINTINGS, Shipped, TOLD, WEATHER, shipped};
 
 #[cfg(test)]
 mod tests;

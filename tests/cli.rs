@@ -52,6 +52,9 @@ fn every_command_explains_itself_with_an_example() {
         "sample",
         "elbo",
         "interpolate",
+        "impute",
+        "autoencode",
+        "noise",
         "info",
         "bench",
         "classifier",
@@ -453,4 +456,255 @@ fn a_checkpoint_of_the_first_edition_goes_on_to_the_same_bits() {
         let worst = got[key].iter().zip(want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(worst <= bound, "{key}: off by {worst}");
     }
+}
+
+/// Sub-folders are classes: a network learns them, is asked for one, and says what it does not know.
+#[test]
+fn classes_are_learned_and_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let arguments = pictures(at);
+    let train = |more: &'static str| [arguments.clone(), more.split(' ').collect()].concat();
+    fails(
+        at,
+        &train("--steps 1 --classes --out a"),
+        "pictures: expected pictures in sub-folders alone, one for each class",
+    );
+    for n in 0..16 {
+        let class = ["dark", "light"][n / 8];
+        std::fs::create_dir_all(at.join("pictures").join(class)).unwrap();
+        let name = format!("{n:02}.png");
+        std::fs::rename(at.join("pictures").join(&name), at.join("pictures").join(class).join(&name))
+            .unwrap();
+    }
+    succeeds(at, &train("--steps 2 --classes --pairing assigned --out run"));
+    let about = std::fs::read_to_string(at.join("run/model/about.json")).unwrap();
+    assert!(about.contains("\"dark\"") && about.contains("\"drop_label\": 0.1"), "{about}");
+    let sample = |more: &'static str| {
+        ["sample", "--model", "run", "--n", "2", "--ddim", "2"]
+            .into_iter()
+            .chain(more.split(' '))
+            .collect::<Vec<_>>()
+    };
+    succeeds(at, &sample("--class dark,light --guidance 1 --out both.png"));
+    succeeds(at, &sample("--class 1 --out one.png"));
+    succeeds(at, &sample("--out any.png"));
+    let open = |name: &str| image::open(at.join(name)).unwrap().into_rgb8();
+    assert_eq!(open("one.png"), open("one.png"));
+    fails(at, &sample("--class grey"), "--class: class: expected 0 dark, 1 light, found grey");
+    fails(at, &sample("--guidance 1"), "--class <CLASS>");
+    fails(at, &sample("--class dark --guidance=-2"), "--guidance");
+    fails(
+        at,
+        &["sample", "--n", "1", "--class", "sneaker"],
+        "--class: expected a network that knows classes, found one that knows none",
+    );
+    fails(
+        at,
+        &train("--steps 3 --resume --drop-label 0.5 --classes --out run"),
+        "--drop-label: expected 0.1, as the run began",
+    );
+    succeeds(at, &train("--steps 3 --resume --out run"));
+    // a network that never went without a class
+    succeeds(at, &train("--steps 1 --classes --drop-label 0 --out always"));
+    let asked =
+        ["sample", "--model", "always", "--n", "1", "--ddim", "1", "--class", "dark", "--guidance", "1"];
+    fails(at, &asked, "--guidance: expected 0 for a network trained without --drop-label");
+}
+
+/// A network that is shown known pixels fills in, and so does one that is not, by RePaint; what does not fit is named.
+#[test]
+fn what_is_missing_is_filled_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let arguments = pictures(at);
+    let train = |more: &'static str| [arguments.clone(), more.split(' ').collect()].concat();
+    succeeds(at, &train("--steps 1 --out plain"));
+    succeeds(at, &train("--steps 1 --masks lower,random --out shown"));
+    let shape = ["--widths", "8,16", "--groups", "4", "--T", "40"]; // those of --init
+    let given: Vec<&str> = train("--steps 1 --init plain --masks centre --out both")
+        .into_iter()
+        .filter(|word| !shape.contains(word))
+        .collect();
+    succeeds(at, &given);
+    let tile = image::RgbImage::from_fn(8, 8, |x, y| image::Rgb([30 * x as u8, 30 * y as u8, 99]));
+    tile.save(at.join("tile.png")).unwrap();
+    image::GrayImage::from_fn(8, 8, |x, _| image::Luma([if x < 4 { 255 } else { 0 }]))
+        .save(at.join("mask.png"))
+        .unwrap();
+    image::GrayImage::new(8, 4).save(at.join("small.png")).unwrap();
+    for model in ["plain", "shown", "both"] {
+        let out = format!("{model}.png");
+        let fill = [
+            "impute",
+            "--model",
+            model,
+            "--image",
+            "tile.png",
+            "--mask",
+            "mask.png",
+            "--n",
+            "2",
+            "--steps",
+            "4",
+            "--jump",
+            "2",
+            "--resample",
+            "2",
+            "--out",
+            &out,
+        ];
+        succeeds(at, &fill);
+        assert!(at.join(&out).exists());
+    }
+    let wrong = |more: &'static str| [vec!["impute", "--model", "shown"], more.split(' ').collect()].concat();
+    fails(
+        at,
+        &wrong("--image tile.png --mask small.png"),
+        "--mask: expected 8x8 pixels of 1 channels, found 4x8 of 1",
+    );
+    fails(at, &wrong("--image small.png"), "--image: expected 8x8 pixels of 3 channels, found 4x8 of 3");
+    fails(at, &wrong("--image nowhere.png"), "nowhere.png");
+    fails(at, &wrong("--image tile.png --steps 41"), "--steps: expected 1 to 40, found 41");
+    fails(at, &wrong("--series nowhere.csv"), "--model: expected a network of series");
+    fails(at, &wrong("--image tile.png --series x.csv"), "cannot be used with");
+    fails(
+        at,
+        &train("--steps 1 --masks lower --predict v --out x"),
+        "masks: expected loss simple, uniform times, a network that predicts eps",
+    );
+    fails(at, &train("--steps 1 --masks lower --variance learned --out x"), "in_channels");
+}
+
+/// A CSV file with gaps: trained on, filled in, drawn.
+#[test]
+fn a_series_is_trained_on_and_filled_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let row = |n: u32, gap: bool| {
+        let (a, b) = (f64::from(n % 7), f64::from(n % 5) * 10.0);
+        if gap && (10..14).contains(&n) {
+            format!("{n:02} May,{a},\n")
+        } else {
+            format!("{n:02} May,{a},{b}\n")
+        }
+    };
+    let file = |gap: bool| (0..40).map(|n| row(n, gap)).fold("day,a,b\n".to_string(), |all, row| all + &row);
+    std::fs::write(at.join("whole.csv"), file(false)).unwrap();
+    std::fs::write(at.join("gaps.csv"), file(true)).unwrap();
+    let train: Vec<&str> = "train --series whole.csv --length 8 --masks random,forecast --widths 8 --groups 4 --T 20 --schedule csdi --batch 8 --steps 2 --out run".split(' ').collect();
+    succeeds(at, &train);
+    let fill = [
+        "impute",
+        "--model",
+        "run",
+        "--series",
+        "gaps.csv",
+        "--n",
+        "4",
+        "--out",
+        "filled.csv",
+        "--plot",
+        "filled.svg",
+    ];
+    assert!(succeeds(at, &fill).contains("filled.csv: 4 gaps"));
+    let filled = std::fs::read_to_string(at.join("filled.csv")).unwrap();
+    let lines: Vec<&str> = filled.lines().collect();
+    assert_eq!((lines.len(), lines[0]), (41, "time,a,a_q05,a_q95,b,b_q05,b_q95"));
+    assert_eq!(lines[1], "00 May,0.0000,0.0000,0.0000,0.0000,0.0000,0.0000");
+    assert!(lines[11].starts_with("10 May,3.0000,3.0000,3.0000,"), "{}", lines[11]);
+    std::fs::write(at.join("other.csv"), "day,a,c\n1 May,1,2\n").unwrap();
+    let other = ["impute", "--model", "run", "--series", "other.csv"];
+    fails(at, &other, "--series: expected the columns a, b, found a, c");
+    fails(
+        at,
+        &["impute", "--model", "run", "--image", "1"],
+        "--model: expected a network of pictures, found one of series",
+    );
+    let long: Vec<&str> = train
+        .iter()
+        .map(|word| if *word == "run" { "long" } else { word })
+        .chain(["--length", "64"])
+        .collect();
+    fails(at, &long, "cannot be used multiple times");
+}
+
+/// An autoencoder, a network of its latents, samples and the bound of both together.
+#[test]
+fn latents_are_trained_on_sampled_and_evaluated() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    pictures(at);
+    let words = |line: &'static str| line.split(' ').collect::<Vec<_>>();
+    succeeds(
+        at,
+        &words(
+            "autoencode --data pictures --size 8 --widths 4,8 --groups 4 --latent 2 --batch 8 --steps 2 --out vae",
+        ),
+    );
+    succeeds(at, &words("autoencode --resume --steps 3 --out vae"));
+    succeeds(
+        at,
+        &words(
+            "train --latents vae --data pictures --size 8 --widths 8 --groups 4 --batch 8 --T 20 --schedule cosine --steps 2 --out run",
+        ),
+    );
+    assert!(at.join("run/model/vae/config.json").exists() && at.join("run/model/unet/config.json").exists());
+    succeeds(at, &words("train --resume --steps 3 --out run"));
+    succeeds(at, &words("sample --model run --n 2 --ddim 2 --out s.png"));
+    assert_eq!(image::open(at.join("s.png")).unwrap().height() % 2, 0);
+    let said = succeeds(at, &words("elbo --model run --data pictures --images 2 --times 3 --out e"));
+    assert!(["-log p(x|z)", "log q(z|x)", "L_0 of z"].iter().all(|term| said.contains(term)), "{said}");
+    succeeds(at, &words("interpolate --model run --data pictures --depths 2 --out i.png"));
+    fails(
+        at,
+        &words("train --latents pictures --data pictures --out x"),
+        "--latents: pictures: expected diffusion_pytorch_model.safetensors, found none",
+    );
+    // an autoencoder that doesn't fit its U-Net
+    let config = std::fs::read_to_string(at.join("run/model/unet/config.json")).unwrap();
+    assert!(config.contains("\"in_channels\": 2"), "{config}");
+    succeeds(
+        at,
+        &words(
+            "autoencode --data pictures --size 8 --widths 4,8 --groups 4 --latent 3 --batch 8 --steps 1 --out other",
+        ),
+    );
+    std::fs::remove_dir_all(at.join("run/model/vae")).unwrap();
+    std::fs::rename(at.join("other/model"), at.join("run/model/vae")).unwrap();
+    fails(
+        at,
+        &words("sample --model run --n 1"),
+        "'latent_channels': expected 2, as the U-Net beside it has, found 3",
+    );
+}
+
+/// A network with its noise levels is trained, stopped and goes on.
+#[test]
+fn noise_levels_are_trained() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    pictures(at);
+    let words = |line: &'static str| line.split(' ').collect::<Vec<_>>();
+    for run in [
+        "--path knots --out knots",
+        "--path polynomial --per-pixel --out pixels",
+        "--path monotone --out net",
+        "--path linear --out line",
+    ] {
+        let all = [
+            words("noise --data pictures --size 8 --widths 8,16 --groups 4 --batch 8 --T 5 --steps 2"),
+            run.split(' ').collect(),
+        ]
+        .concat();
+        succeeds(at, &all);
+    }
+    succeeds(at, &words("noise --resume --steps 3 --out knots"));
+    assert!(at.join("pixels/model/variational.safetensors").exists());
+    fails(
+        at,
+        &words("noise --steps 3 --out knots"),
+        "--out: expected a folder without a checkpoint, or --resume",
+    );
+    fails(at, &words("noise --resume --path knots --out knots"), "cannot be used with");
 }

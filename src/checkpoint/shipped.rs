@@ -54,6 +54,27 @@ pub static ABLATION: [Shipped; 7] = [
     shipped!("eps_hybrid", "assets/ablation/eps_hybrid"),
 ];
 
+/// Fashion-MNIST once more: a network that knows the ten classes, and is shown known pixels.
+pub static TOLD: Shipped = shipped!(
+    "told",
+    "assets/fashion-mnist-told",
+    Some(include_str!("../../assets/fashion-mnist-told/about.json"))
+);
+
+/// Windows of a Gaussian process, of which everything is known.
+pub static GAUSSIAN_PROCESS: Shipped = shipped!(
+    "gaussian",
+    "assets/series/gaussian",
+    Some(include_str!("../../assets/series/gaussian/about.json"))
+);
+
+/// The weather of Seattle.
+pub static WEATHER: Shipped = shipped!(
+    "weather",
+    "assets/series/weather",
+    Some(include_str!("../../assets/series/weather/about.json"))
+);
+
 impl Shipped {
     /// The network.
     ///
@@ -68,7 +89,7 @@ impl Shipped {
 
     /// Every network that comes with the crate.
     pub fn all() -> impl Iterator<Item = &'static Shipped> {
-        [&GARMENTS, &PAINTINGS].into_iter().chain(&ABLATION)
+        [&GARMENTS, &PAINTINGS, &TOLD, &GAUSSIAN_PROCESS, &WEATHER].into_iter().chain(&ABLATION)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::data::ImageSize;
 use super::material::Origin;
-use super::numbers::{counting, not_negative, positive, time, whole};
+use super::numbers::{counting, factor, positive, time, whole};
 use super::progress::Progress;
 use super::signals::stop_on_signals;
 use crate::cli::say::show;
@@ -83,7 +83,7 @@ pub(super) struct Autoencode {
     latent: usize,
 
     /// Weight of the KL
-    #[arg(long, default_value_t = 1e-3, value_parser = not_negative, conflicts_with = "resume")]
+    #[arg(long, default_value_t = 1e-3, value_parser = factor, conflicts_with = "resume")]
     beta: f64,
 
     /// Images per step
@@ -155,8 +155,15 @@ impl Autoencode {
             latent_channels: self.latent,
             ..AutoencoderConfig::new(h, c, &self.widths, self.groups)
         };
-        config.check().map_err(Fault::at("--widths, --layers, --groups"))?;
-        let adam = AdamOptions { lr: self.lr, warmup: self.warmup, clip: 1.0, ..AdamOptions::default() };
+        config.check().map_err(Fault::at("--widths, --layers, --groups, --latent"))?;
+        let adam = AdamOptions {
+            lr: self.lr,
+            warmup: self.warmup,
+            clip: 1.0,
+            ema_decay: 0.999,
+            ema_warmup: true,
+            ..AdamOptions::default()
+        };
         let objective = Autoencoding { batch: self.batch, seed: self.seed, beta: self.beta, adam };
         objective.check()?;
         let model = AutoencoderKl::new(&config, &mut stream(self.seed, u64::MAX));

@@ -1,6 +1,5 @@
 //! Which images: what several commands share about data.
 
-use super::model::image_shape;
 use super::progress::Progress;
 use super::say::note;
 use anyhow::{Context, Result, bail};
@@ -76,7 +75,7 @@ pub(super) fn test_data(
     model: &Pretrained,
     count: usize,
 ) -> Result<Images> {
-    let [h, w, c] = image_shape(model);
+    let [h, w, c] = model.picture_shape();
     let images = match folder {
         None => data::fashion_mnist_test(),
         Some(dir) if data::idx::is_idx_folder(dir).context("--data")? => {

@@ -4,12 +4,18 @@ use super::bound::{evaluate, table, variants, write_all};
 use super::data::{as_batch, test_data};
 use super::model::ModelArgs;
 use super::numbers::{counting, whole};
-use crate::cli::say::show;
+use super::progress::Progress;
+use super::tables::save_json;
+use crate::cli::say::{note, show};
 use anyhow::{Result, bail};
 use clap::Args;
 use ddpm::Error;
-use ddpm::diffusion::{Decoder, ElboOptions, TimeSteps};
+use ddpm::autoencoder::{AutoencoderKl, LatentBound, decoder_variance, latent_bound};
+use ddpm::checkpoint::Pretrained;
+use ddpm::data::Images;
+use ddpm::diffusion::{Decoder, ElboOptions, Estimate, Noise, Query, TimeSteps, Watched};
 use ddpm::files::check_folder;
+use serde_json::{Map, json};
 use std::path::PathBuf;
 
 /// Evaluate the bound on the negative log-likelihood, term by term (Eq. 5), in bits per dimension
@@ -68,6 +74,9 @@ impl ElboCommand {
         if self.images > images.len() {
             bail!(Error::argument("--images", format!("1 to {} images", images.len()), self.images));
         }
+        if let Some(autoencoder) = &model.autoencoder {
+            return self.latent(&model, autoencoder, &images, time_steps);
+        }
         let images = images.first(self.images);
         let variants = if self.model.variance.is_some() {
             vec![model.reverse.clone()]
@@ -80,4 +89,61 @@ impl ElboCommand {
         show!("{}", table(&images.name, &variants, &bounds));
         Ok(())
     }
+
+    /// The bound of a latent model on the images, whose decoder's variance comes from images that are not evaluated.
+    fn latent(
+        &self,
+        model: &Pretrained,
+        autoencoder: &AutoencoderKl,
+        images: &Images,
+        time_steps: TimeSteps,
+    ) -> Result<()> {
+        let others: Vec<usize> = (self.images..images.len()).take(256).collect();
+        if others.is_empty() {
+            note!(
+                "warning: {}: no images are left for the decoder's variance; it is that of the images themselves",
+                images.name
+            );
+        }
+        let chosen = if others.is_empty() { (0..self.images).collect() } else { others };
+        let noise = Noise::seed(self.seed);
+        let variance = decoder_variance(autoencoder, &images.batch(&chosen), &noise);
+        let images = images.first(self.images);
+        let options = ElboOptions { time_steps, ..ElboOptions::default() };
+        let pairs = self.images * time_steps.per_image(model.reverse.schedule.T());
+        let progress = Progress::new(format!("the bound of {} images", self.images), pairs);
+        let watched = Watched { model: &model.unet, before: |query: &Query| progress.steps(query.t.len()) };
+        let bound = latent_bound(
+            autoencoder,
+            (&watched, &model.reverse),
+            &as_batch(&images),
+            variance,
+            &options,
+            &noise,
+        );
+        progress.finish();
+        show!("{}, {} images, bits/dim ± standard error over images", images.name, self.images);
+        let terms = latent_terms(&bound);
+        for (name, estimate) in &terms {
+            show!("{name:24}{:>10.4} ± {:.1e}", estimate.mean, estimate.std_error);
+        }
+        let terms = terms
+            .into_iter()
+            .map(|(name, e)| (name.to_string(), json!({ "bits_per_dim": e.mean, "std_error": e.std_error })));
+        let value = json!({ "images": self.images, "decoder_variance": variance, "terms": terms.collect::<Map<_, _>>() });
+        save_json(&self.out.join("elbo.json"), &value)
+    }
+}
+
+/// The terms of a latent model's bound, in the order of its formula, and their sum.
+pub(super) fn latent_terms(bound: &LatentBound) -> Vec<(&'static str, Estimate)> {
+    let prior = &bound.prior;
+    vec![
+        ("-log p(x|z)", bound.estimate(&bound.reconstruction)),
+        ("log q(z|x)", bound.estimate(&bound.posterior)),
+        ("L_T of z", bound.estimate(&prior.L_T)),
+        ("Σ L_t-1 of z", bound.estimate(&prior.sum_L_t_minus_1())),
+        ("L_0 of z", bound.estimate(&prior.L_0().to_owned())),
+        ("L", bound.bits_per_dim()),
+    ]
 }

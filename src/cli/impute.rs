@@ -4,6 +4,7 @@ use super::data::as_batch;
 use super::model::{ModelArgs, image_shape};
 use super::numbers::{counting, whole};
 use super::progress::Progress;
+use super::sample::few_enough;
 use crate::cli::say::show;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
@@ -13,7 +14,7 @@ use ddpm::diffusion::{
     Conditioned, Given, Jumps, Known, Noise, Query, Watched, paste, repaint_steps, respace, sample,
 };
 use ddpm::figures::{Chart, Figure, Grid};
-use ddpm::files::write_atomically;
+use ddpm::files::{check_file, write_atomically};
 use ddpm::quality::quantile;
 use ddpm::tensor::Batch;
 use ddpm::{Error, Fault};
@@ -167,6 +168,7 @@ impl Impute {
 
     /// `n` times what is missing in one example, `[n, H, W, C]`.
     fn fill_in(&self, model: &Pretrained, known: &Known) -> Result<Batch> {
+        few_enough(self.n, image_shape(model))?;
         let T = model.reverse.schedule.T();
         let steps = self.steps.unwrap_or(100.min(T));
         if steps > T {
@@ -198,6 +200,7 @@ impl Impute {
 
     fn series(&self, path: &Path) -> Result<()> {
         let out = self.out.clone().unwrap_or("imputed.csv".into());
+        check_file(&out)?;
         self.plot.iter().try_for_each(Figure::check_path)?;
         let model = self.model.load()?;
         let Some(scale) = &model.about.series else {

@@ -10,11 +10,14 @@ use ddpm::Error;
 use ddpm::data::to_u8;
 use ddpm::diffusion::{Denoiser, Interpolation, Noise, Query, Reverse, Watched, interpolate};
 use ddpm::figures::{Figure, Grid};
-use ndarray::{Array3, ArrayView3, Axis, concatenate, stack};
+use ddpm::tensor::Batch;
+use ndarray::{ArrayView3, Axis, concatenate};
 use rayon::prelude::*;
 use std::path::PathBuf;
 
 /// Interpolate between two test images, at several depths (Figs. 8, 9)
+///
+/// Of a latent diffusion model the sources are shown as its autoencoder decodes them.
 #[derive(Args)]
 #[command(after_help = "Example:\n  ddpm interpolate --a 3 --b 12 --depths 750,500,250,0 --out mix.png")]
 pub(super) struct Interpolate {
@@ -68,9 +71,11 @@ impl Interpolate {
                 bail!(Error::argument(name, format!("0 to {}", images.len() - 1), number));
             }
         }
-        let images = as_batch(&images.select(&[self.a, self.b]));
+        let images = model.latents(as_batch(&images.select(&[self.a, self.b])));
         let (a, b) = (images.index_axis(Axis(0), 0), images.index_axis(Axis(0), 1));
-        coarse_to_fine(&model.unet, &model.reverse, [a, b], &depths, &|t| t, self.seed).save(&self.out)?;
+        let depths: Vec<_> = depths.into_iter().map(|t| (t, t)).collect();
+        let pictures = |x| model.pictures(x);
+        coarse_to_fine(&model.unet, &model.reverse, [a, b], &depths, &pictures, self.seed).save(&self.out)?;
         show!("{}", self.out.display());
         Ok(())
     }
@@ -81,35 +86,31 @@ pub(super) fn paper_depths(T: usize) -> Vec<usize> {
     (0..=8).rev().map(|i| i * T / 8).collect()
 }
 
-/// One row per depth: source, reconstruction, λ = 0.1 … 0.9, reconstruction, source. `name` is the t that a row of that
-/// depth is labelled with: another one if the chain is a shorter one.
+/// One row per depth: source, reconstruction, λ = 0.1 … 0.9, reconstruction, source. A depth is a t, and the t that its row is
+/// labelled with: another one if the chain is a shorter one. `pictures` makes images of what the chain ends with.
 pub(super) fn coarse_to_fine(
     model: &(impl Denoiser + Sync),
     reverse: &Reverse,
     [a, b]: [ArrayView3<f64>; 2],
-    depths: &[usize],
-    name: &dyn Fn(usize) -> usize,
+    depths: &[(usize, usize)],
+    pictures: &(dyn Fn(Batch) -> Batch + Sync),
     seed: u64,
 ) -> Figure {
     let lambdas: Vec<f64> = (0..=10).map(|i| i as f64 / 10.0).collect();
-    let progress = Progress::new("interpolation", depths.iter().sum());
-    let row = |&t: &usize| -> Array3<f64> {
+    let progress = Progress::new("interpolation", depths.iter().map(|depth| depth.0).sum());
+    let row = |&(t, _): &(usize, usize)| -> Batch {
         // the network's calls move the bar: one for each step of this depth
         let before = |_: &Query| progress.step("");
         let watched = Watched { model, before };
         let between = Interpolation { x0: a, x0_prime: b, t, lambdas: &lambdas };
         let mixed = interpolate(&watched, reverse, &between, &Noise::seed(seed));
-        let all = concatenate![Axis(0), a.insert_axis(Axis(0)), mixed, b.insert_axis(Axis(0))];
-        let (n, h, w, c) = all.dim();
-        all.into_shape_with_order((n, h * w, c)).expect("contiguous")
+        pictures(concatenate![Axis(0), a.insert_axis(Axis(0)), mixed, b.insert_axis(Axis(0))])
     };
-    let rows: Vec<Array3<f64>> = depths.par_iter().map(row).collect();
+    let rows: Vec<Batch> = depths.par_iter().map(row).collect();
     progress.finish();
 
     let views: Vec<_> = rows.iter().map(|row| row.view()).collect();
-    let all = stack(Axis(0), &views).expect("rows of one shape");
-    let (h, w, c) = a.dim();
-    let images = all.into_shape_with_order((depths.len() * 13, h, w, c)).expect("contiguous");
+    let images = concatenate(Axis(0), &views).expect("rows of one shape");
     let inner = (1..10).map(|i| if i == 1 { "λ = 0.1".to_string() } else { format!("0.{i}") });
     let columns = ["source", "rec."]
         .map(String::from)
@@ -118,6 +119,6 @@ pub(super) fn coarse_to_fine(
         .chain(["rec.", "source"].map(String::from));
     Grid::new(&to_u8(&images), 13)
         .column_labels(columns)
-        .row_labels(depths.iter().map(|&t| format!("t = {}", name(t))))
+        .row_labels(depths.iter().map(|(_, t)| format!("t = {t}")))
         .figure()
 }

@@ -2,7 +2,7 @@
 
 use super::data::ImageSize;
 use super::material::Origin;
-use super::numbers::{counting, positive, time, whole};
+use super::numbers::{counting, factor, positive, time, whole};
 use super::progress::Progress;
 use super::signals::stop_on_signals;
 use crate::cli::say::show;
@@ -65,7 +65,7 @@ pub(super) struct NoiseLevels {
     t: usize,
 
     /// γ's numbers move so many times as fast as the network's
-    #[arg(long, default_value_t = 10.0, value_parser = positive, conflicts_with = "resume")]
+    #[arg(long, default_value_t = 10.0, value_parser = factor, conflicts_with = "resume")]
     gamma_rate: f64,
 
     /// A folder of IDX files or of pictures [default: Fashion-MNIST's training set, where Debian puts it]
@@ -155,7 +155,14 @@ impl NoiseLevels {
         let mut config = UnetConfig::paper(h, c, &self.widths, self.layers, self.groups);
         config.sample_size = Some((h, w));
         config.check().map_err(Fault::at("--widths, --layers, --groups, --size"))?;
-        let adam = AdamOptions { lr: self.lr, warmup: self.warmup, clip: 0.0, ..AdamOptions::default() };
+        let adam = AdamOptions {
+            lr: self.lr,
+            warmup: self.warmup,
+            clip: 0.0,
+            ema_decay: 0.999,
+            ema_warmup: true,
+            ..AdamOptions::default()
+        };
         let objective = VariationalTraining {
             batch: self.batch,
             seed: self.seed,

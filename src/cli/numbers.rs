@@ -27,6 +27,11 @@ pub(super) fn positive(text: &str) -> Result<f64, String> {
     number(text, "a number above 0", |x| x > 0.0)
 }
 
+/// 0 < x ≤ 1000: how many times something is to count.
+pub(super) fn factor(text: &str) -> Result<f64, String> {
+    number(text, "a number above 0, at most 1000", |x| x > 0.0 && x <= 1000.0)
+}
+
 /// x ≥ 0.
 pub(super) fn not_negative(text: &str) -> Result<f64, String> {
     number(text, "a number that is not below 0", |x| x >= 0.0)

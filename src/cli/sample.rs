@@ -125,7 +125,7 @@ impl Wish {
 }
 
 /// What is drawn at once must fit into memory, several times over.
-fn few_enough(n: usize, [h, w, c]: [usize; 3]) -> Result<()> {
+pub(super) fn few_enough(n: usize, [h, w, c]: [usize; 3]) -> Result<()> {
     const NUMBERS: usize = 1 << 26; // half a GiB each for x_t, z, ε̂ and x̂_0
     let most = NUMBERS / (h * w * c);
     if n <= most {

@@ -33,6 +33,7 @@ pub use masks::{MaskKind, forecast_condition, random_condition};
 pub use series::{Scale, Series, Windows};
 pub use shipped::{
     EXCERPT_EVERY, FASHION_MNIST_CLASSES, fashion_mnist_excerpt, fashion_mnist_test, paintings,
+    seattle_weather,
 };
 
 use crate::tensor::Batch;

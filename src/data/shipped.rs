@@ -2,7 +2,7 @@
 
 use super::folder::{FolderOptions, decode, scales};
 use super::idx::{parse_images, parse_labels};
-use super::{Dataset, Images, dataset::Picture};
+use super::{Dataset, Images, Series, dataset::Picture};
 use std::path::Path;
 
 /// The ten garments of Fashion-MNIST, by label.
@@ -30,6 +30,14 @@ pub fn fashion_mnist_excerpt() -> Images {
     let pixels =
         parse_images(EXCERPT, Path::new("assets/fashion-mnist")).expect("the shipped images are whole");
     Images::new("Fashion-MNIST, training", pixels, None)
+}
+
+/// The weather of Seattle, 2012 to 2015, a row for each day: precipitation in mm, highest and lowest temperature in °C, wind
+/// in m/s; shipped with the crate. From the records of NOAA, which are in the public domain, as the Python package
+/// `vega_datasets` 0.9 has them.
+pub fn seattle_weather() -> Series {
+    let bytes = include_bytes!("../../assets/weather/seattle.csv");
+    Series::parse(bytes, "Seattle's weather").expect("the shipped series is whole")
 }
 
 /// Random crops `[size, size, 3]` of the twenty-two shipped impressionist paintings.

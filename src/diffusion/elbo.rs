@@ -333,6 +333,11 @@ impl Elbo {
     ) {
         let NoisyBatch { x0, t, eps, x_t } = batch;
         let terms = match t[0] {
+            1 if options.decoder == Decoder::Density => {
+                let log_variance = Batch::from_elem(x0.raw_dim(), reverse.schedule.beta(1).ln());
+                let normal = Normal { mean: p.normal.mean.clone(), log_variance };
+                L_0(x0, &PMeanVariance { normal, x0_hat: p.x0_hat.clone() }, Decoder::Density)
+            }
             1 => L_0(x0, p, options.decoder),
             _ => L_t_minus_1(&reverse.schedule, x0, x_t, t, p),
         };

@@ -98,7 +98,7 @@ impl Jumps {
         for t in (0..T).rev() {
             levels.push(t);
             // the level t is number t − 1 of 0..T
-            if t >= 1 && (t - 1).is_multiple_of(jump) && t - 1 + jump < T {
+            if t >= 1 && (t - 1).is_multiple_of(jump) && jump <= T - t {
                 for _ in 1..resamples {
                     levels.extend((t + 1..=t + jump).chain((t..t + jump).rev()));
                 }

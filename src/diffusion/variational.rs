@@ -55,7 +55,7 @@ pub fn diffusion_term(eps: &Batch, eps_hat: &Batch, gamma_t: &Batch, gamma_s: &B
     let error = eps_hat - eps;
     let weight = rise.mapv(f64::exp_m1);
     let mut terms = error.clone();
-    Zip::from(&mut terms).and(&weight).for_each(|e, w| *e *= half * w * *e);
+    Zip::from(&mut terms).and(&weight).for_each(|e, w| *e = half * w * e.powi(2));
     let d_input = &error * &weight * (2.0 * half);
     let d_gamma = error.mapv(|e| half * e * e) * rise.mapv(f64::exp);
     Term { nats: sums(&terms), d_input, d_gamma_s: -&d_gamma, d_gamma }

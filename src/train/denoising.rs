@@ -81,8 +81,10 @@ impl Beyond {
                 found,
             ));
         }
-        let plain = options.loss == Loss::Simple && options.times == Times::Uniform;
-        if !self.masks.is_empty() && !(plain && reverse.prediction == Prediction::Eps) {
+        let plain = options.loss == Loss::Simple
+            && options.times == Times::Uniform
+            && reverse.prediction == Prediction::Eps;
+        if !plain && !self.masks.is_empty() {
             let found = format!("{}, {}, {}", options.loss, options.times, reverse.prediction);
             return Err(Error::argument(
                 "masks",

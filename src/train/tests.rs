@@ -2,10 +2,11 @@ use super::checkpoint::HEADER;
 use super::denoising::LOSSES;
 use super::*;
 use crate::checkpoint::{self as files, Precision, Tensors};
-use crate::data::{Dataset, Images};
-use crate::diffusion::{Schedule, Variance};
+use crate::data::{Dataset, Images, MaskKind};
+use crate::diffusion::{Pairing, Schedule, Variance};
 use crate::params::Params;
 use crate::rng::Domain;
+use crate::tensor::Batch;
 use ndarray::Array4;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -415,4 +416,154 @@ fn classes_are_trained_with_their_images() {
     );
     let message = "expected a label for every image, as the network knows classes, found none";
     assert!(error(&without).ends_with(message));
+}
+
+/// A network that knows two classes and sees known pixels.
+fn told() -> (Trainer, Dataset) {
+    let pixels = Array4::from_shape_fn((6, 4, 4, 1), |(n, i, j, _)| (40 * n + 10 * i + j) as u8);
+    let data = Dataset::from_images(&Images::new("ramps", pixels, Some(vec![0, 1, 0, 1, 1, 0])));
+    let config =
+        UnetConfig { num_class_embeds: Some(3), in_channels: 3, ..UnetConfig::paper(4, 1, &[4], 1, 2) };
+    let options = TrainOptions { batch: 24, ..trainer().objective.options };
+    let mut trainer = Trainer::new(&config, Reverse::new(Schedule::linear(30)), options);
+    trainer.objective.beyond =
+        Beyond { drop_label: 0.25, masks: vec![MaskKind::Lower, MaskKind::Nothing], ..Beyond::default() };
+    (trainer, data)
+}
+
+#[test]
+fn labels_are_hidden_and_pixels_shown() {
+    let (trainer, data) = told();
+    let (mut hidden, mut shown, mut images) = (0, 0, 0);
+    for step in 0..40 {
+        for group in trainer.objective.draw(&trainer.model, &data, step) {
+            let class = group.given.class.clone().unwrap();
+            let known = group.given.known.clone().unwrap();
+            let targets = group.targets.clone().unwrap();
+            assert!((&known.mask + &targets).iter().all(|&sum| sum == 1.0));
+            assert_eq!(known.values, group.noisy.x0);
+            hidden += class.iter().filter(|class| class.is_none()).count();
+            shown += known.mask.outer_iter().filter(|mask| mask.sum() == 8.0).count();
+            images += class.len();
+        }
+    }
+    let (hidden, shown) = (hidden as f64 / images as f64, shown as f64 / images as f64);
+    assert!((hidden - 0.25).abs() < 0.05 && (shown - 0.5).abs() < 0.06, "{hidden} {shown}");
+}
+
+/// The step's loss is the mean over the pixels that count, and its gradient that of the loss.
+#[test]
+fn the_masked_loss_has_one_denominator() {
+    let (mut trainer, data) = told();
+    for tensor in trainer.model.slices_mut() {
+        tensor.iter_mut().enumerate().for_each(|(i, w)| *w += 0.1 * ((i * 7) as f32).sin());
+    }
+    let mut groups = trainer.objective.draw(&trainer.model, &data, 3);
+    let loss = |model: &Unet, groups: &[Group]| {
+        let (mut sum, mut count) = (0.0, 0.0);
+        for group in groups {
+            let y = model.infer_given(&group.noisy.x_t.mapv(|v| v as f32), &group.noisy.t, &group.given);
+            let targets = group.targets.as_ref().unwrap();
+            let error = (y.mapv(f64::from) - &group.noisy.eps).mapv(|e| e * e) * targets;
+            (sum, count) = (sum + error.sum(), count + targets.sum());
+        }
+        sum / count
+    };
+    let n = groups.iter().map(Denoising::examples).sum();
+    let mut grad = trainer.model.zeros_like();
+    let sum: f64 = groups
+        .iter_mut()
+        .map(|group| trainer.objective.loss_and_grad(&trainer.model, group, n, &mut grad))
+        .sum();
+    let model = trainer.model.clone();
+    assert!((sum / n as f64 / loss(&model, &groups) - 1.0).abs() < 1e-5);
+    // along a random direction
+    let direction: Vec<f32> = (0..model.count()).map(|i| ((i * 31) as f32).cos()).collect();
+    let moved = |by: f32| {
+        let mut moved = model.clone();
+        let mut rest = direction.as_slice();
+        for slice in moved.slices_mut() {
+            let (own, after) = rest.split_at(slice.len());
+            slice.iter_mut().zip(own).for_each(|(w, d)| *w += by * d);
+            rest = after;
+        }
+        loss(&moved, &groups)
+    };
+    let difference = (moved(1e-3) - moved(-1e-3)) / 2e-3;
+    let inner: f64 = grad.slices().concat().iter().zip(&direction).map(|(g, d)| f64::from(g * d)).sum();
+    assert!((difference / inner - 1.0).abs() < 1e-2, "{difference} {inner}");
+}
+
+/// Noise changes hands inside a batch: the same noises, nearer to the images; the images, times and everything else stay.
+#[test]
+fn assigned_noise_is_drawn_noise_in_another_order() {
+    let (mut trainer, data) = (trainer(), data());
+    trainer.objective.options.batch = 20;
+    let drawn = trainer.objective.draw(&trainer.model, &data, 0);
+    trainer.objective.beyond.pairing = Pairing::Assigned;
+    let assigned = trainer.objective.draw(&trainer.model, &data, 0);
+    let images = |groups: &[Group], part: &dyn Fn(&Group) -> Batch| -> Vec<Vec<f64>> {
+        groups
+            .iter()
+            .flat_map(|group| {
+                part(group).outer_iter().map(|x| x.iter().copied().collect()).collect::<Vec<_>>()
+            })
+            .collect()
+    };
+    let (eps, x0) = (|group: &Group| group.noisy.eps.clone(), |group: &Group| group.noisy.x0.clone());
+    assert_eq!(images(&drawn, &x0), images(&assigned, &x0));
+    let (before, after) = (images(&drawn, &eps), images(&assigned, &eps));
+    assert_ne!(before, after);
+    let sorted = |mut all: Vec<Vec<f64>>| {
+        all.sort_by(|a, b| a[0].total_cmp(&b[0]));
+        all
+    };
+    assert_eq!(sorted(before.clone()), sorted(after.clone()));
+    let distance = |eps: &[Vec<f64>]| -> f64 {
+        let pairs = images(&drawn, &x0).into_iter().zip(eps);
+        pairs.map(|(x, e)| x.iter().zip(e).map(|(x, e)| (x - e).powi(2)).sum::<f64>()).sum()
+    };
+    assert!(distance(&after) < distance(&before));
+    trainer.objective.beyond.pairing = Pairing::Nearest(4);
+    assert!(distance(&images(&trainer.objective.draw(&trainer.model, &data, 0), &eps)) < distance(&before));
+}
+
+/// What is beyond Algorithm 1 survives a checkpoint, whose run goes on to the same bits; without it nothing is written.
+#[test]
+fn what_is_beyond_is_saved() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c");
+    let (mut trainer, data) = told();
+    trainer.step(&data).unwrap();
+    trainer.save(&path).unwrap();
+    let mut back = Trainer::load(&path).unwrap();
+    assert_eq!(back.objective.beyond, trainer.objective.beyond);
+    trainer.step(&data).unwrap();
+    back.step(&data).unwrap();
+    assert_eq!(back.model.slices(), trainer.model.slices());
+    self::trainer().save(&path).unwrap();
+    let header = files::read(&path).unwrap().metadata[HEADER].clone();
+    assert!(!header.contains("beyond") && !header.contains("about"), "{header}");
+}
+
+#[test]
+fn beyond_is_checked() {
+    let (trainer, _) = told();
+    let Denoising { reverse, options, beyond, .. } = &trainer.objective;
+    let check = |beyond: &Beyond| beyond.check(&trainer.model.config, reverse, options);
+    check(beyond).unwrap();
+    for (wrong, message) in [
+        (Beyond { drop_label: 1.0, ..beyond.clone() }, "drop_label: expected a rate"),
+        (
+            Beyond { masks: vec![], ..beyond.clone() },
+            "masks: expected rules for a network that sees known pixels",
+        ),
+    ] {
+        let error = check(&wrong).unwrap_err().to_string();
+        assert!(error.starts_with(message), "{error}");
+    }
+    let plain = self::trainer().model.config;
+    let error =
+        Beyond { masks: vec![], ..beyond.clone() }.check(&plain, reverse, options).unwrap_err().to_string();
+    assert_eq!(error, "drop_label: expected 0 for a network that knows no classes, found 0.25");
 }

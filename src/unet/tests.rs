@@ -218,3 +218,19 @@ fn an_image_is_told_pixels() {
 fn nobody_to_be_told() {
     small().infer_given(&random((1, 4, 4, 1), 2), &[5], &Given::classes(&[1]));
 }
+
+/// A network that is to learn classes and known pixels is at first the same function of x_t, outside what is known.
+#[test]
+fn new_inputs_change_nothing_at_first() {
+    let config = UnetConfig::paper(8, 2, &[4, 8], 1, 2);
+    let unet = awake(&config);
+    let told = unet.with_conditions(Some(4), true);
+    told.config.check().unwrap();
+    let x = random((3, 8, 8, 2), 2);
+    let y = unet.infer(&x, &[5, 6, 7]);
+    assert_eq!(told.infer(&x, &[5, 6, 7]), y);
+    assert_eq!(told.infer_given(&x, &[5, 6, 7], &Given::classes(&[0, 1, 2])), y);
+    let known = Known { values: Batch::ones((3, 8, 8, 2)), mask: Batch::ones((3, 8, 8, 1)) };
+    let seen = told.infer_given(&x, &[5, 6, 7], &Given { class: None, known: Some(known) });
+    assert_eq!(seen, unet.infer(&Tensor4::zeros((3, 8, 8, 2)), &[5, 6, 7]));
+}

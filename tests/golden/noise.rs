@@ -1,8 +1,10 @@
 //! Learned noise levels against `noise_schedules`: paths, terms, every gradient, and the optima of Gaussian worlds.
 
 use crate::common::{Golden, golden_files};
+use ddpm::diffusion::oracle::GaussianField;
 use ddpm::diffusion::{
-    Level, Path, continuous_term, diffusion_term, pinned, prior_term, reconstruction_term, through_z,
+    Denoiser, Level, Path, Schedule, continuous_term, diffusion_term, pinned, prior_term,
+    reconstruction_term, through_z,
 };
 use ddpm::tensor::Batch;
 use ddpm::train::Gaussians;
@@ -159,6 +161,30 @@ fn bounds_of_gaussians() {
             if file.has(&format!("{name}/grad_gamma")) {
                 near(&name, &grad, &matrix(&file, &format!("{name}/grad_gamma")));
             }
+        }
+    }
+}
+
+/// The derivative of the bound in continuous time by each γ is half the error of the best guess of ε, of correlated Gaussians.
+#[test]
+fn errors_of_correlated_gaussians() {
+    for file in golden_files("noise_schedules") {
+        let (s, gamma) = (matrix(&file, "path/covariance"), matrix(&file, "path/gamma"));
+        let d = s.nrows();
+        for (row, expected) in gamma.outer_iter().zip(matrix(&file, "path/mmse_eps").outer_iter()) {
+            let levels: Vec<Level> = row.iter().map(|&g| Level::from_gamma(g)).collect();
+            // with a change of variables x' = α x/σ, z' = x' + ε: the world of a field at one level
+            let scaled = Array2::from_shape_fn((d, d), |(i, j)| {
+                let ratio = |k: usize| levels[k].alpha / levels[k].variance.sqrt();
+                ratio(i) * s[[i, j]] * ratio(j)
+            });
+            let schedule = Schedule::from_betas(&[0.5]).unwrap(); // as much noise as image
+            let field = GaussianField::new(scaled, schedule);
+            // ε̂ = M z: Var(ε|z) = I − M, where √½ z' goes in and √½ (S + I)/2 comes back
+            let units = Batch::from_shape_fn((d, 1, d, 1), |(i, _, j, _)| f64::from(u8::from(i == j)));
+            let answers = field.predict(&(units * 0.5f64.sqrt()), &vec![1; d]);
+            let mmse: Vec<f64> = (0..d).map(|k| 1.0 - answers[[k, 0, k, 0]]).collect();
+            near("mmse", &mmse, expected);
         }
     }
 }

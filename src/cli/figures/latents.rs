@@ -53,10 +53,11 @@ pub(super) fn interpolation(studio: &Studio) -> Result<()> {
     let pairs = [garments(PAIR.1 + 1).batch(&[PAIR.0, PAIR.1]), held_out.batch(&[0, 1])];
     for (subject, pair) in studio.subjects().into_iter().zip(pairs) {
         let (model, reverse) = respace(&subject.model.unet, &subject.model.reverse, STEPS);
-        let depths: Vec<usize> = (0..=8).rev().map(|eighth| eighth * STEPS / 8).collect();
-        let (a, b) = (pair.index_axis(Axis(0), 0), pair.index_axis(Axis(0), 1));
         let label = |depth: usize| if depth == 0 { 0 } else { model.times()[depth - 1] };
-        let figure = coarse_to_fine(&model, &reverse, [a, b], &depths, &label, studio.seed);
+        let depths = (0..=8).rev().map(|eighth| eighth * STEPS / 8).map(|depth| (depth, label(depth)));
+        let depths: Vec<(usize, usize)> = depths.collect();
+        let (a, b) = (pair.index_axis(Axis(0), 0), pair.index_axis(Axis(0), 1));
+        let figure = coarse_to_fine(&model, &reverse, [a, b], &depths, &|x| x, studio.seed);
         studio.save(format!("{}interpolation.png", subject.prefix), &figure)?;
     }
     Ok(())

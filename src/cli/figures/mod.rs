@@ -3,14 +3,18 @@
 mod ablation;
 mod bound;
 mod chains;
+mod guidance;
+mod imputation;
 mod latents;
 mod likelihood;
 mod neighbours;
+mod noise;
 mod quality;
 mod studio;
 
 pub(super) use neighbours::Excerpt;
 
+use crate::cli::numbers::whole;
 use crate::cli::say::{note, show};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -36,6 +40,10 @@ pub(super) struct Figures {
     /// Of everything random
     #[arg(long, default_value_t = 1)]
     seed: u64,
+
+    /// Samples of each class in the figure of guidance
+    #[arg(long, default_value_t = 12, value_parser = whole(2..=1000))]
+    per_class: usize,
 }
 
 /// A figure or table by its name, in the order in which they are made.
@@ -67,6 +75,12 @@ enum Name {
     Ablation,
     /// fewer steps (DDIM)
     FastSampling,
+    /// samples of a class, and what guidance does to them
+    Guidance,
+    /// what is missing in series and garments, filled in (CSDI, RePaint)
+    Imputation,
+    /// noise levels that are learned, in worlds of Gaussians (VDM, MuLAN)
+    Noise,
 }
 
 impl Name {
@@ -85,6 +99,11 @@ impl Name {
             Name::Likelihood => likelihood::table(studio),
             Name::Ablation => ablation::table(studio),
             Name::FastSampling => quality::fast_sampling(studio),
+            Name::Guidance => guidance::guidance(studio),
+            Name::Imputation => imputation::gaussian_process(studio)
+                .and_then(|()| imputation::garments(studio))
+                .and_then(|()| imputation::weather(studio)),
+            Name::Noise => noise::schedules(studio).and_then(|()| noise::path_independence(studio)),
         }
     }
 }
@@ -93,7 +112,7 @@ impl Figures {
     pub(super) fn run(self) -> Result<()> {
         check_folder(&self.out)?;
         let started = Instant::now();
-        let studio = Studio::new(self.out, self.seed)?;
+        let studio = Studio::new(self.out, self.seed, self.per_class)?;
         for name in Name::value_variants() {
             if self.only.is_empty() || self.only.contains(name) {
                 let started = Instant::now();

@@ -25,6 +25,8 @@ pub(super) const JUDGED: usize = 64;
 pub(super) struct Studio {
     pub(super) out: PathBuf,
     pub(super) seed: u64,
+    /// samples of each class, where classes are compared
+    pub(super) per_class: usize,
     pub(super) garments: Subject,
     pub(super) paintings: Subject,
     judge: OnceCell<Judge>,
@@ -93,10 +95,11 @@ impl Judge {
 }
 
 impl Studio {
-    pub(super) fn new(out: PathBuf, seed: u64) -> Result<Studio> {
+    pub(super) fn new(out: PathBuf, seed: u64, per_class: usize) -> Result<Studio> {
         Ok(Studio {
             out,
             seed,
+            per_class,
             garments: Subject::new("", &checkpoint::GARMENTS, JUDGED)?,
             paintings: Subject::new("paintings_", &checkpoint::PAINTINGS, 25)?,
             judge: OnceCell::new(),
