@@ -229,7 +229,8 @@ fn no_number_makes_a_panic_an_abort_or_a_silence() {
                     Some(2) => said.contains(&format!("--{name}")),
                     Some(1) => {
                         // a step size that no training survives is found out by the weights, which are named
-                        let diverged = name == "lr" && said.contains("]: expected a finite number");
+                        let diverged =
+                            name == "lr" && said.contains("]: expected a ") && said.contains(" number");
                         let named =
                             said.contains(name.as_str()) || said.contains("nowhere") || command == "lab";
                         !nonsense && (named || diverged)
