@@ -49,7 +49,7 @@ mod tests {
         check(&Loss::ALL, "Loss", &["simple", "vlb", "hybrid"]);
         check(&ScheduleKind::ALL, "ScheduleKind", &["linear", "cosine", "quad", "sigmoid", "csdi"]);
         check(&Times::ALL, "Times", &["uniform", "importance"]);
-        check(&Decoder::ALL, "Decoder", &["exact", "tanh", "density"]);
+        check(&Decoder::ALL, "Decoder", &["exact", "tanh"]);
         check(&Precision::ALL, "Precision", &["f32", "f16", "bf16"]);
     }
 

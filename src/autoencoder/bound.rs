@@ -9,10 +9,11 @@
 
 use super::AutoencoderKl;
 use crate::diffusion::{
-    Decoder, Denoiser, Elbo, ElboOptions, Estimate, Noise, Normal, Reverse, bits_per_dim, elbo,
+    Decoder, Denoiser, Elbo, ElboOptions, Estimate, L_0, Noise, Normal, PMeanVariance, Reverse, bits_per_dim,
+    elbo,
 };
 use crate::tensor::Batch;
-use ndarray::{Array1, Zip};
+use ndarray::Array1;
 use std::f64::consts::PI;
 
 /// What makes latents of images, and images of latents.
@@ -97,19 +98,17 @@ pub fn latent_bound(
     let (n, s) = (images.dim().0, coder.scaling_factor());
     let posterior = coder.posterior(images);
     let z = posterior.sample(&of_posterior(&posterior, noise));
-    let x_hat = coder.image(&z);
-    let log_sigma = 0.5 * decoder_variance.ln();
-    let log_p =
-        Zip::from(images).and(&x_hat).map_collect(|&x, &mean| Decoder::Exact.log_prob(x, mean, log_sigma));
-    // E log N(u; m, v) = −½ (1 + log 2π v), v of u = s² times that of z
-    let log_q = posterior.log_variance.mapv(|v| -0.5 * (1.0 + (2.0 * PI).ln() + v + 2.0 * s.ln()));
-    let sums = |x: &Batch| x.outer_iter().map(|image| image.sum()).collect::<Array1<f64>>();
-    let options = ElboOptions { decoder: Decoder::Density, ..*options };
+    let mean = coder.image(&z);
+    let log_variance = Batch::from_elem(mean.raw_dim(), decoder_variance.ln());
+    let p = PMeanVariance { x0_hat: mean.clone(), normal: Normal { mean, log_variance } };
+    // E log N(u; m, v) = −½ Σ (1 + log 2π v), v of u = s² times that of z
+    let log_q = |v: &f64| -0.5 * (1.0 + (2.0 * PI).ln() + v + 2.0 * s.ln());
+    let variances = posterior.log_variance.outer_iter();
     LatentBound {
         dims: images.len() / n,
-        reconstruction: -sums(&log_p),
-        posterior: sums(&log_q),
-        prior: elbo(denoiser, reverse, &(z * s), &options, noise),
+        reconstruction: L_0(images, &p, Decoder::Exact),
+        posterior: variances.map(|v| v.iter().map(log_q).sum()).collect(),
+        prior: elbo(denoiser, reverse, &(z * s), &ElboOptions { continuous: true, ..*options }, noise),
     }
 }
 

@@ -12,7 +12,7 @@ use super::batch::{dims, mse_per_image, same_shape, sum_per_image};
 use super::estimate::choose_t;
 use super::{
     Decoder, Denoiser, Estimate, Noise, NoisyBatch, Normal, PMeanVariance, Query, Reverse, Schedule,
-    TimeSteps, noisy, q_posterior,
+    TimeSteps, log_normal, noisy, q_posterior,
 };
 use crate::tensor::Batch;
 use ndarray::{Array1, Array2, Array4, ArrayView1, Axis, Zip, s};
@@ -101,6 +101,15 @@ pub fn L_0(x0: &Batch, p: &PMeanVariance, decoder: Decoder) -> Array1<f64> {
     -sum_per_image(&log_prob)
 }
 
+/// −log N(x_0; μ_θ(x_1, 1), β_1 I), in nats per image: L_0 of data that are no grey levels. The variance is the chain's own,
+/// which is the best for data of variance 1.
+#[allow(non_snake_case)] // the paper's name
+fn L_0_density(schedule: &Schedule, x0: &Batch, p: &PMeanVariance) -> Array1<f64> {
+    let log_variance = schedule.beta(1).ln();
+    let log_p = Zip::from(x0).and(&p.normal.mean);
+    -sum_per_image(&log_p.map_collect(|&x0, &mean| log_normal(x0, mean, log_variance)))
+}
+
 /// L_simple = ‖ε − ε_θ‖² / D: the squared error of the noise as a mean over the image (Eq. 14; the paper writes
 /// the sum, its code takes the mean).
 ///
@@ -139,6 +148,8 @@ pub struct ElboOptions {
     pub time_steps: TimeSteps,
     /// the decoder of L_0
     pub decoder: Decoder,
+    /// whether the data are no grey levels, as latents aren't: L_0 is then a density, and the decoder is not asked
+    pub continuous: bool,
     /// how many (image, t) pairs the model is given at once; no result depends on it
     pub batch: usize,
 }
@@ -146,7 +157,7 @@ pub struct ElboOptions {
 impl Default for ElboOptions {
     /// All t, the exact decoder, 64 pairs at once.
     fn default() -> Self {
-        Self { time_steps: TimeSteps::All, decoder: Decoder::Exact, batch: 64 }
+        Self { time_steps: TimeSteps::All, decoder: Decoder::Exact, continuous: false, batch: 64 }
     }
 }
 
@@ -333,11 +344,7 @@ impl Elbo {
     ) {
         let NoisyBatch { x0, t, eps, x_t } = batch;
         let terms = match t[0] {
-            1 if options.decoder == Decoder::Density => {
-                let log_variance = Batch::from_elem(x0.raw_dim(), reverse.schedule.beta(1).ln());
-                let normal = Normal { mean: p.normal.mean.clone(), log_variance };
-                L_0(x0, &PMeanVariance { normal, x0_hat: p.x0_hat.clone() }, Decoder::Density)
-            }
+            1 if options.continuous => L_0_density(&reverse.schedule, x0, p),
             1 => L_0(x0, p, options.decoder),
             _ => L_t_minus_1(&reverse.schedule, x0, x_t, t, p),
         };

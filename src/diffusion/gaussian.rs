@@ -94,9 +94,6 @@ pub enum Decoder {
     /// The official code: Φ(z) ≈ ½ (1 + tanh(√(2/π) (z + 0.044715 z³))), every probability at least 1e-12.
     /// For numbers that are to be compared with published ones.
     Tanh,
-    /// No bin: the density of continuous data, as latents are. At t = 1 its variance is β_1, that of the chain itself.
-    #[cfg_attr(feature = "cli", value(skip))]
-    Density,
 }
 
 /// Half the width of a bin: 256 levels in [−1, 1] are 2/255 apart.
@@ -105,8 +102,8 @@ const HALF_BIN: f64 = 1.0 / 255.0;
 const FLOOR: f64 = 1e-12;
 
 impl Decoder {
-    /// All, in the order of the help text.
-    pub const ALL: [Self; 3] = all();
+    /// Both, in the order of the help text.
+    pub const ALL: [Self; 2] = all();
 
     /// log p(x) of the grey level x ∈ {−1, …, 1} under N(mean, σ²), in nats.
     ///
@@ -133,10 +130,6 @@ impl Decoder {
         let per_sigma = (-log_sigma).exp();
         let (c, h) = ((x - mean) * per_sigma, 2.0 * HALF_BIN * per_sigma);
         let m = match self {
-            Self::Density => {
-                let value = -0.5 * (c * c + (2.0 * PI).ln()) - log_sigma;
-                return (value, c * per_sigma, c * c - 1.0);
-            }
             Self::Exact if x < -0.999 => LogMass::below(c + 0.5 * h, 0.5),
             Self::Exact if x > 0.999 => LogMass::below(-(c - 0.5 * h), 0.5).mirrored(),
             Self::Exact if c < 0.0 => LogMass::interval(-c, h).mirrored(),
