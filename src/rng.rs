@@ -4,6 +4,7 @@
 //! [`Noise`](crate::diffusion::Noise), which gives every image and step a stream of its own. A result then depends on
 //! the seed alone: not on the number of threads, on how a batch was split, or on an interruption.
 
+use crate::tensor::Batch;
 use ndarray::{Array, ShapeBuilder};
 use ndarray_rand::RandomExt;
 use ndarray_rand::rand::{Rng, SeedableRng};
@@ -64,6 +65,21 @@ where
     StandardNormal: Distribution<A>,
 {
     Array::random_using(shape, StandardNormal, rng)
+}
+
+/// Draws from N(0, 1) for images, each from its own stream: `[rngs.len(), H, W, C]`.
+///
+/// ```
+/// use ddpm::rng::{normal, normal_batch, stream};
+/// let batch = normal_batch([2, 2, 1], &mut [stream(1, 0), stream(1, 1)]);
+/// assert_eq!(batch.index_axis(ndarray::Axis(0), 1), normal::<f64, _>((2, 2, 1), &mut stream(1, 1)));
+/// ```
+pub fn normal_batch([h, w, c]: [usize; 3], rngs: &mut [ChaCha8Rng]) -> Batch {
+    let mut batch = Batch::zeros((rngs.len(), h, w, c));
+    for (mut image, rng) in batch.outer_iter_mut().zip(rngs) {
+        image.assign(&normal::<f64, _>((h, w, c), rng));
+    }
+    batch
 }
 
 #[cfg(test)]

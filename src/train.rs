@@ -104,6 +104,15 @@ impl<O: Objective> Training<O> {
     }
 }
 
+impl<O: Saved> Training<O> {
+    /// Lets the step size fall to nothing over the `steps` that end with step `end`.
+    pub fn cool_down(&mut self, steps: u64, end: u64) {
+        let adam = self.objective.adam_options_mut();
+        adam.cooldown = Some(Cooldown { from: end.saturating_sub(steps), to: end });
+        self.adam.options = *adam;
+    }
+}
+
 impl Trainer {
     /// A new run; the initial weights are drawn from a stream that no step uses.
     ///
@@ -123,12 +132,6 @@ impl Trainer {
         options.check(&reverse).unwrap_or_else(|wrong| panic!("Trainer: {wrong}"));
         let adam = options.adam;
         Training::of(unet, Denoising::new(reverse, options), adam)
-    }
-
-    /// Lets the step size fall to nothing over the `steps` that end with step `end`.
-    pub fn cool_down(&mut self, steps: u64, end: u64) {
-        self.objective.options.adam.cooldown = Some(Cooldown { from: end.saturating_sub(steps), to: end });
-        self.adam.options = self.objective.options.adam;
     }
 }
 

@@ -16,6 +16,7 @@ use crate::tensor::Batch;
 use crate::unet::{Unet, UnetConfig};
 use ndarray::{Array1, Array2, Array4, Axis, Zip};
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 use std::f64::consts::LN_2;
 
 /// A network and its noise levels.
@@ -98,8 +99,10 @@ impl Variational {
 
     /// The same for images at steps of their own, `[N, H, W, C]`.
     pub fn gammas(&self, i: &[usize], shape: [usize; 3]) -> Batch {
+        let distinct: BTreeSet<usize> = i.iter().copied().collect();
+        let at: BTreeMap<usize, _> = distinct.into_iter().map(|i| (i, self.gamma_at(i, shape))).collect();
         let mut gammas = Batch::zeros((i.len(), shape[0], shape[1], shape[2]));
-        gammas.outer_iter_mut().zip(i).for_each(|(mut image, &i)| image.assign(&self.gamma_at(i, shape)));
+        gammas.outer_iter_mut().zip(i).for_each(|(mut image, i)| image.assign(&at[i]));
         gammas
     }
 
@@ -204,26 +207,27 @@ impl Variational {
             .ok_or_else(|| Fault::format("a network with its γ", "other tensors"))?;
         let header: Header = serde_json::from_str(header).map_err(|e| Fault::format("a header", e))?;
         let config = UnetConfig::from_json(&header.unet)?;
-        let mut model = Variational::shaped(&config, &header)?;
+        let gamma = header.gamma(&config)?;
         checkpoint::enough(&config, &file)?;
-        model.unet = Unet::new(&config, &mut stream(0, 0));
+        let mut model =
+            Variational { unet: Unet::new(&config, &mut stream(0, 0)), gamma, steps: header.steps };
         checkpoint::fill(&mut model, "", &mut file.tensors)?;
         checkpoint::nothing_left(&file.tensors)?;
         Ok(model)
     }
+}
 
-    /// With a network of almost nothing in its place.
-    fn shaped(config: &UnetConfig, header: &Header) -> Result<Variational, Fault> {
+impl Header {
+    /// A γ of this kind, its numbers still to be filled in.
+    fn gamma(&self, config: &UnetConfig) -> Result<Gamma, Fault> {
+        let Header { path, ends, paths, steps, rate, .. } = *self;
         let (h, w) = config.image_size();
         let all = h * w * config.image_channels();
-        let Header { path, ends, paths, steps, rate, .. } = *header;
-        if ![1, all].contains(&paths) || !(1..=100_000).contains(&steps) || ends[0] >= ends[1] {
+        if ![1, all].contains(&paths) || check_steps(steps).is_err() || ends[0] >= ends[1] {
             let found = format!("{paths} paths, {steps} steps, {ends:?}");
             return Err(Fault::format(format!("1 or {all} paths of 1 to 100000 steps that rise"), found));
         }
-        let small = Unet::new(&UnetConfig::paper(4, 1, &[2], 1, 1), &mut stream(0, 0));
-        let gamma = Gamma { rate, ..Gamma::new(path, ends, steps, paths) };
-        Ok(Variational { unet: small, gamma, steps })
+        Ok(Gamma { rate, ..Gamma::new(path, ends, steps, paths) })
     }
 }
 

@@ -2,8 +2,7 @@
 
 use super::AutoencoderKl;
 use crate::data::{Drawn, Examples};
-use crate::rng::normal;
-use crate::tensor::Batch;
+use crate::rng::normal_batch;
 use rand_chacha::ChaCha8Rng;
 
 /// Examples u = s · z, z ~ q(z|x), s the autoencoder's scaling_factor: x and z are drawn anew each time.
@@ -29,11 +28,7 @@ impl Examples for Encoded {
 
     fn draw_batch(&self, rngs: &mut [ChaCha8Rng]) -> Drawn {
         let Drawn { x0, labels, .. } = self.examples.draw_batch(rngs);
-        let [h, w, c] = self.shape();
-        let mut noise = Batch::zeros((rngs.len(), h, w, c));
-        for (mut image, rng) in noise.outer_iter_mut().zip(rngs) {
-            image.assign(&normal::<f64, _>((h, w, c), rng));
-        }
+        let noise = normal_batch(self.shape(), rngs);
         let z = self.model.encode(&x0).normal.sample(&noise);
         Drawn { x0: z * self.model.config.scaling_factor, labels, observed: None }
     }

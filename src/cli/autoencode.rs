@@ -1,25 +1,18 @@
 //! `ddpm autoencode`: trains the autoencoder of a latent diffusion model.
 
 use super::data::ImageSize;
-use super::material::Origin;
-use super::numbers::{counting, factor, positive, time, whole};
-use super::progress::Progress;
-use super::signals::stop_on_signals;
-use crate::cli::say::show;
-use anyhow::{Context, Result, bail};
+use super::numbers::{counting, factor, positive, whole};
+use super::runs::{self, RunArgs, Started};
+use anyhow::Result;
 use clap::Args;
+use ddpm::Fault;
 use ddpm::autoencoder::{AutoencoderConfig, AutoencoderKl};
-use ddpm::checkpoint::{self, Precision};
+use ddpm::checkpoint;
 use ddpm::data::Examples;
-use ddpm::optim::{AdamOptions, Cooldown};
-use ddpm::params::Params;
+use ddpm::optim::AdamOptions;
 use ddpm::rng::stream;
-use ddpm::train::{Autoencoding, DataKind, Event, Run, RunOptions, RunRecord, Training};
-use ddpm::{Error, Fault};
+use ddpm::train::{Autoencoding, RunOptions, Training};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 /// Train an autoencoder, for a diffusion model on its latents
 ///
@@ -34,25 +27,12 @@ pub(super) struct Autoencode {
     #[arg(long, value_name = "DIR", default_value = "runs/autoencoder")]
     out: PathBuf,
 
-    /// Go on from the checkpoint in --out, up to --steps
-    #[arg(long)]
-    resume: bool,
-
     /// Steps in all
     #[arg(long, default_value_t = 3000)]
     steps: u64,
 
-    /// Let the step size fall to nothing over the last so many of --steps
-    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
-    cooldown: Option<u64>,
-
-    /// Minutes between checkpoints
-    #[arg(long, value_name = "MINUTES", default_value_t = 5.0, value_parser = time)]
-    checkpoint_every: f64,
-
-    /// How model/ stores the averaged weights
-    #[arg(long, default_value = "f32")]
-    precision: Precision,
+    #[command(flatten)]
+    kept: RunArgs,
 
     /// A folder of IDX files or of pictures [default: Fashion-MNIST's training set, where Debian puts it]
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
@@ -105,49 +85,22 @@ pub(super) struct Autoencode {
 
 impl Autoencode {
     pub(super) fn run(self) -> Result<()> {
-        let options = RunOptions {
-            out: self.out.clone(),
-            steps: self.steps,
-            checkpoint_every: Duration::from_secs_f64(self.checkpoint_every * 60.0),
-            log_every: 50,
-            precision: self.precision,
+        let options = self.kept.options(self.out.clone(), self.steps);
+        let mut started = if self.kept.resume {
+            runs::resumed::<Autoencoding>(options, |model| model.config.in_channels)?
+        } else {
+            self.fresh(options)?
         };
-        let (run, mut training, examples) =
-            if self.resume { self.resumed(options)? } else { self.fresh(options)? };
-        if let Some(steps) = self.cooldown {
-            let cooldown = Some(Cooldown { from: self.steps.saturating_sub(steps), to: self.steps });
-            (training.objective.adam.cooldown, training.adam.options.cooldown) = (cooldown, cooldown);
-        }
-        let stop = Arc::new(AtomicBool::new(false));
-        stop_on_signals(&stop).context("signals can't be caught")?;
-        show!("{} parameters on {}", training.model.count(), examples.name());
-        let progress = Progress::new("training", self.steps.saturating_sub(training.adam.steps) as usize);
-        run.train(&mut training, &*examples, &stop, &mut |event| match event {
-            Event::Step(report) => progress.step(format!("steps, loss {:.4}", report.loss)),
-            Event::Warning(warning) => progress.note(format_args!("warning: {warning}")),
-        })?;
-        progress.finish();
-        let model = scaled(training.adam.ema.clone(), &*examples);
-        checkpoint::save_autoencoder(&model, run.options.model(), self.precision)?;
-        show!("{} steps; averaged weights in {}", training.adam.steps, run.options.model().display());
+        self.kept.work(&mut started, |loss| format!("loss {loss:.4}"))?;
+        let model = scaled(started.training.adam.ema.clone(), &*started.examples);
+        checkpoint::save_autoencoder(&model, started.run.options.model(), self.kept.precision)?;
+        started.say_end();
         Ok(())
     }
 
-    fn fresh(&self, options: RunOptions) -> Result<(Run, Training<Autoencoding>, Box<dyn Examples>)> {
-        if options.checkpoint().exists() {
-            let found = options.checkpoint().display().to_string();
-            bail!(Error::argument("--out", "a folder without a checkpoint, or --resume", found));
-        }
-        let run = Run::open(options)?;
-        let origin = Origin {
-            kind: DataKind::Pictures,
-            path: self.data.clone(),
-            size: self.size.0,
-            holdout: self.holdout,
-            flip: true,
-            classes: false,
-            autoencoder: None,
-        };
+    fn fresh(&self, options: RunOptions) -> Result<Started<Autoencoding>> {
+        let run = runs::new_run(options)?;
+        let origin = runs::pictures(self.data.clone(), self.size.0, self.holdout);
         let material = origin.load(3)?;
         let [h, _, c] = material.examples.shape();
         let config = AutoencoderConfig {
@@ -169,23 +122,7 @@ impl Autoencode {
         let model = AutoencoderKl::new(&config, &mut stream(self.seed, u64::MAX));
         let mut training = Training::of(model, objective, adam);
         training.record = Some(origin.record(&material, &run.options));
-        Ok((run, training, material.examples))
-    }
-
-    fn resumed(&self, options: RunOptions) -> Result<(Run, Training<Autoencoding>, Box<dyn Examples>)> {
-        let path = options.checkpoint();
-        std::fs::metadata(&path).map_err(Error::io(&path))?; // before Run::open makes a folder
-        let run = Run::open(options)?;
-        let training = Training::<Autoencoding>::load(&path)?;
-        let Some(RunRecord { data, .. }) = &training.record else {
-            bail!(Error::format(&path, "what it was trained on", "nothing"));
-        };
-        let material = Origin::of(data, false).load(training.model.config.in_channels)?;
-        if material.fingerprint != data.fingerprint {
-            let expected = format!("the pictures that the run began with, fingerprint {}", data.fingerprint);
-            bail!(Error::argument(material.examples.name(), expected, material.fingerprint));
-        }
-        Ok((run, training, material.examples))
+        Ok(Started { run, training, examples: material.examples })
     }
 }
 

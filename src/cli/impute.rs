@@ -11,11 +11,11 @@ use clap::{Args, ValueEnum};
 use ddpm::checkpoint::Pretrained;
 use ddpm::data::{Scale, Series, fashion_mnist_test, to_u8};
 use ddpm::diffusion::{
-    Conditioned, Given, Jumps, Known, Noise, Query, Watched, paste, repaint_steps, respace, sample,
+    Conditioned, Given, Jumps, Known, Noise, Query, Watched, paste, repaint, respace, sample,
 };
 use ddpm::figures::{Chart, Figure, Grid};
 use ddpm::files::{check_file, write_atomically};
-use ddpm::quality::quantile;
+use ddpm::quality::quantiles;
 use ddpm::tensor::Batch;
 use ddpm::{Error, Fault};
 use ndarray::{Array2, Array3, Axis, concatenate, s};
@@ -175,8 +175,7 @@ impl Impute {
             bail!(Error::argument("--steps", format!("1 to {T}"), steps));
         }
         let (_, h, w, c) = known.values.dim();
-        let again = |x: &Batch| concatenate(Axis(0), &vec![x.view(); self.n]).expect("copies");
-        let known = Known { values: again(&known.values), mask: again(&known.mask) };
+        let known = known.rows(&vec![0; self.n]);
         let jumps = Jumps { jump: self.jump, resamples: self.resample };
         let sees = model.unet.config.sees_known();
         let total = if sees {
@@ -188,14 +187,14 @@ impl Impute {
         let watched = Watched { model: &model.unet, before: |_: &Query| progress.step("") };
         let (short, reverse) = respace(&watched, &model.reverse, steps);
         let noise = Noise::seed(self.seed);
-        let x0 = if sees {
-            let given = Given { class: None, known: Some(known.clone()) };
-            sample(&Conditioned { model: &short, given }, &reverse, [self.n, h, w, c], &noise)
+        let filled = if sees {
+            let asked = Conditioned { model: &short, given: Given::known(known.clone()) };
+            paste(&sample(&asked, &reverse, [self.n, h, w, c], &noise), &known)
         } else {
-            repaint_steps(&short, &reverse, &known, jumps, &noise).last().expect("at least one step")
+            repaint(&short, &reverse, &known, jumps, &noise)
         };
         progress.finish();
-        Ok(paste(&x0, &known))
+        Ok(filled)
     }
 
     fn series(&self, path: &Path) -> Result<()> {
@@ -254,10 +253,9 @@ impl Impute {
             m.slice_mut(s![0, .., ..end - start, 0]).assign(&observed.slice(s![.., start..end]));
             let drawn = self.fill_in(model, &Known { values: x, mask: m })?;
             for (row, column) in gaps {
-                let mut samples: Vec<f64> = drawn.slice(s![.., column, row - start, 0]).to_vec();
-                samples.sort_by(f64::total_cmp);
-                for (level, share) in filled.levels.iter_mut().zip([0.5, 0.05, 0.95]) {
-                    level[[row, column]] = scale.quantity(column, quantile(&samples, share));
+                let found = quantiles(drawn.slice(s![.., column, row - start, 0]), LEVELS);
+                for (level, x) in filled.levels.iter_mut().zip(found) {
+                    level[[row, column]] = scale.quantity(column, x);
                 }
             }
         }
@@ -274,6 +272,9 @@ fn pixels(path: &Path, channels: usize) -> Result<Array3<u8>> {
     let raw = if channels == 1 { picture.into_luma8().into_raw() } else { picture.into_rgb8().into_raw() };
     Ok(Array3::from_shape_vec((h, w, channels), raw).expect("as many pixels"))
 }
+
+/// What is written of the samples of a missing value.
+const LEVELS: [f64; 3] = [0.5, 0.05, 0.95];
 
 /// Medians, and the 5 % and 95 % quantiles; where there was a value, that value.
 struct Filled {

@@ -17,6 +17,7 @@ mod model;
 mod noise;
 mod numbers;
 mod progress;
+mod runs;
 mod sample;
 mod say;
 mod signals;

@@ -1,25 +1,16 @@
 //! `ddpm noise`: trains a network together with its noise levels.
 
 use super::data::ImageSize;
-use super::material::Origin;
-use super::numbers::{counting, factor, positive, time, whole};
-use super::progress::Progress;
-use super::signals::stop_on_signals;
-use crate::cli::say::show;
-use anyhow::{Context, Result, bail};
+use super::numbers::{counting, factor, positive, whole};
+use super::runs::{self, RunArgs, Started};
+use anyhow::Result;
 use clap::Args;
-use ddpm::checkpoint::Precision;
-use ddpm::data::Examples;
+use ddpm::Fault;
 use ddpm::diffusion::Path;
-use ddpm::optim::{AdamOptions, Cooldown};
-use ddpm::params::Params;
-use ddpm::train::{DataKind, Event, Run, RunOptions, RunRecord, Training, VariationalTraining};
+use ddpm::optim::AdamOptions;
+use ddpm::train::{RunOptions, Training, VariationalTraining};
 use ddpm::unet::UnetConfig;
-use ddpm::{Error, Fault};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 /// Train a network together with its noise levels (VDM, MuLAN)
 ///
@@ -32,25 +23,12 @@ pub(super) struct NoiseLevels {
     #[arg(long, value_name = "DIR", default_value = "runs/noise")]
     out: PathBuf,
 
-    /// Go on from the checkpoint in --out, up to --steps
-    #[arg(long)]
-    resume: bool,
-
     /// Steps in all
     #[arg(long, default_value_t = 1500)]
     steps: u64,
 
-    /// Let the step size fall to nothing over the last so many of --steps
-    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
-    cooldown: Option<u64>,
-
-    /// Minutes between checkpoints
-    #[arg(long, value_name = "MINUTES", default_value_t = 5.0, value_parser = time)]
-    checkpoint_every: f64,
-
-    /// How model/ stores the averaged weights
-    #[arg(long, default_value = "f32")]
-    precision: Precision,
+    #[command(flatten)]
+    kept: RunArgs,
 
     /// How γ rises
     #[arg(long, default_value = "knots", conflicts_with = "resume")]
@@ -105,51 +83,22 @@ pub(super) struct NoiseLevels {
     warmup: u64,
 }
 
-type Started = (Run, Training<VariationalTraining>, Box<dyn Examples>);
-
 impl NoiseLevels {
     pub(super) fn run(self) -> Result<()> {
-        let options = RunOptions {
-            out: self.out.clone(),
-            steps: self.steps,
-            checkpoint_every: Duration::from_secs_f64(self.checkpoint_every * 60.0),
-            log_every: 50,
-            precision: self.precision,
+        let options = self.kept.options(self.out.clone(), self.steps);
+        let mut started = if self.kept.resume {
+            runs::resumed::<VariationalTraining>(options, |model| model.unet.config.in_channels)?
+        } else {
+            self.fresh(options)?
         };
-        let (run, mut training, examples) =
-            if self.resume { self.resumed(options)? } else { self.fresh(options)? };
-        if let Some(steps) = self.cooldown {
-            let cooldown = Some(Cooldown { from: self.steps.saturating_sub(steps), to: self.steps });
-            (training.objective.adam.cooldown, training.adam.options.cooldown) = (cooldown, cooldown);
-        }
-        let stop = Arc::new(AtomicBool::new(false));
-        stop_on_signals(&stop).context("signals can't be caught")?;
-        show!("{} parameters on {}", training.model.count(), examples.name());
-        let progress = Progress::new("training", self.steps.saturating_sub(training.adam.steps) as usize);
-        run.train(&mut training, &*examples, &stop, &mut |event| match event {
-            Event::Step(report) => progress.step(format!("steps, {:.3} bits/dim", report.loss)),
-            Event::Warning(warning) => progress.note(format_args!("warning: {warning}")),
-        })?;
-        progress.finish();
-        show!("{} steps; averaged weights in {}", training.adam.steps, run.options.model().display());
+        self.kept.work(&mut started, |loss| format!("{loss:.3} bits/dim"))?;
+        started.say_end();
         Ok(())
     }
 
-    fn fresh(&self, options: RunOptions) -> Result<Started> {
-        if options.checkpoint().exists() {
-            let found = options.checkpoint().display().to_string();
-            bail!(Error::argument("--out", "a folder without a checkpoint, or --resume", found));
-        }
-        let run = Run::open(options)?;
-        let origin = Origin {
-            kind: DataKind::Pictures,
-            path: self.data.clone(),
-            size: self.size.0,
-            holdout: None,
-            flip: true,
-            classes: false,
-            autoencoder: None,
-        };
+    fn fresh(&self, options: RunOptions) -> Result<Started<VariationalTraining>> {
+        let run = runs::new_run(options)?;
+        let origin = runs::pictures(self.data.clone(), self.size.0, None);
         let material = origin.load(3)?;
         let [h, w, c] = material.examples.shape();
         let mut config = UnetConfig::paper(h, c, &self.widths, self.layers, self.groups);
@@ -175,22 +124,6 @@ impl NoiseLevels {
         objective.check()?;
         let mut training = Training::of(objective.model(&config), objective, adam);
         training.record = Some(origin.record(&material, &run.options));
-        Ok((run, training, material.examples))
-    }
-
-    fn resumed(&self, options: RunOptions) -> Result<Started> {
-        let path = options.checkpoint();
-        std::fs::metadata(&path).map_err(Error::io(&path))?; // before Run::open makes a folder
-        let run = Run::open(options)?;
-        let training = Training::<VariationalTraining>::load(&path)?;
-        let Some(RunRecord { data, .. }) = &training.record else {
-            bail!(Error::format(&path, "what it was trained on", "nothing"));
-        };
-        let material = Origin::of(data, false).load(training.model.unet.config.in_channels)?;
-        if material.fingerprint != data.fingerprint {
-            let expected = format!("the pictures that the run began with, fingerprint {}", data.fingerprint);
-            bail!(Error::argument(material.examples.name(), expected, material.fingerprint));
-        }
-        Ok((run, training, material.examples))
+        Ok(Started { run, training, examples: material.examples })
     }
 }

@@ -5,7 +5,7 @@ use super::material::{Material, Origin};
 use super::model;
 use super::numbers::{counting, not_negative, positive, rate, time, whole};
 use super::progress::Progress;
-use super::signals::stop_on_signals;
+use super::runs::{new_run, reopened, stopped_by_signals};
 use crate::cli::say::{note, show};
 use anyhow::{Context, Result, bail};
 use clap::parser::ValueSource;
@@ -20,7 +20,6 @@ use ddpm::train::{
 use ddpm::unet::{BlockType, Unet, UnetConfig};
 use ddpm::{Error, Fault};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -230,8 +229,7 @@ impl Train {
             }
             trainer.cool_down(steps, run.options.steps);
         }
-        let stop = Arc::new(AtomicBool::new(false));
-        stop_on_signals(&stop).context("signals can't be caught")?;
+        let stop = stopped_by_signals()?;
         let what = if data.scale.is_some() { "windows" } else { "pictures" };
         show!("{} on {} ({} {what})", describe(&trainer), data.examples.name(), data.count);
         watched(&run, &mut trainer, &*data.examples, &stop)?;
@@ -258,11 +256,7 @@ impl Train {
 
     /// A new run, on given weights or its own, which must not overwrite another one.
     fn fresh(&self, options: RunOptions) -> Result<(Run, Trainer, Material)> {
-        if options.checkpoint().exists() {
-            let found = options.checkpoint().display().to_string();
-            bail!(Error::argument("--out", "a folder without a checkpoint, or --resume", found));
-        }
-        let run = Run::open(options)?;
+        let run = new_run(options)?;
         let given = self.init.as_deref().map(model::load).transpose().context("--init")?;
         let channels = given.as_ref().map_or(3, |given| given.unet.config.image_channels());
         let classes = self.ideas.classes || given.as_ref().is_some_and(|given| given.about.classes.is_some());
@@ -311,9 +305,7 @@ impl Train {
     /// its checkpoint.
     fn resumed(&self, options: RunOptions, given: &dyn Fn(&str) -> bool) -> Result<(Run, Trainer, Material)> {
         let path = options.checkpoint();
-        std::fs::metadata(&path).map_err(Error::io(&path))?; // before Run::open makes a folder
-        let mut run = Run::open(options)?;
-        let mut trainer = Trainer::load(&path)?;
+        let (mut run, mut trainer) = reopened::<Denoising>(options)?;
         self.same(&trainer, given)?;
         let config = &trainer.model.config;
         let classes = config.num_class_embeds.is_some();

@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::names::{all, unknown};
-use ndarray::{Array2, ArrayRef2, Zip, s};
+use ndarray::{Array2, ArrayRef2, s};
 use ndarray_rand::rand::Rng;
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumString, VariantArray};
@@ -91,13 +91,6 @@ pub fn forecast_condition(observed: &ArrayRef2<f64>, horizon: usize) -> Array2<f
     condition
 }
 
-/// M_ta = M − M_co.
-pub(crate) fn targets(observed: &Array2<f64>, condition: &Array2<f64>) -> Array2<f64> {
-    let mut targets = observed.clone();
-    Zip::from(&mut targets).and(condition).for_each(|m, c| *m -= c);
-    targets
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,7 +105,7 @@ mod tests {
         other[[2, 3]] = 0.0;
         for kind in MaskKind::ALL {
             let condition = kind.condition(&observed, &other, &mut stream(1, 0));
-            let targets = targets(&observed, &condition);
+            let targets = &observed - &condition;
             assert!(condition.iter().chain(&targets).all(|m| [0.0, 1.0].contains(m)), "{kind}");
             assert_eq!(&condition + &targets, observed, "{kind}");
             let expected = match kind {

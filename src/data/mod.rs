@@ -28,7 +28,6 @@ pub use dataset::{Dataset, Example};
 pub use examples::{Drawn, Examples};
 pub use folder::{FolderOptions, LoadReport, Reason, Skipped, load_folder, load_folder_watched};
 pub use idx::{Split, fashion_mnist};
-pub(crate) use masks::targets;
 pub use masks::{MaskKind, forecast_condition, random_condition};
 pub use series::{Scale, Series, Windows};
 pub use shipped::{

@@ -8,6 +8,7 @@
 //! so that neither the prior's nor the decoder's share of the bound can be bought with it. One path serves all pixels, or each
 //! has its own.
 
+use super::level::sigmoid;
 use crate::Error;
 use crate::names::{all, unknown};
 use crate::params::params;
@@ -41,10 +42,6 @@ pub struct PathPoint {
     pub slope: f64,
     /// dg̃/d(each number)
     pub gradient: Vec<f64>,
-}
-
-fn sigmoid(x: f64) -> f64 {
-    1.0 / (1.0 + (-x).exp())
 }
 
 /// log(1 + eˣ).

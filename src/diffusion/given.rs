@@ -27,6 +27,24 @@ pub struct Known {
     pub mask: Batch,
 }
 
+impl Known {
+    /// The pixels of these images, in this order; an image may occur several times.
+    ///
+    /// # Panics
+    /// If a number is not that of an image.
+    ///
+    /// ```
+    /// use ddpm::{diffusion::Known, tensor::Batch};
+    /// let one = Known { values: Batch::zeros((1, 2, 2, 1)), mask: Batch::ones((1, 2, 2, 1)) };
+    /// assert_eq!(one.rows(&[0; 5]).mask.dim(), (5, 2, 2, 1));
+    /// ```
+    #[track_caller]
+    pub fn rows(&self, images: &[usize]) -> Known {
+        let rows = |x: &Batch| x.select(Axis(0), images);
+        Known { values: rows(&self.values), mask: rows(&self.mask) }
+    }
+}
+
 static NOTHING: Given = Given { class: None, known: None };
 
 impl Given {
@@ -38,6 +56,17 @@ impl Given {
     /// ```
     pub fn classes(classes: &[usize]) -> Given {
         Given { class: Some(classes.iter().map(|&class| Some(class)).collect()), known: None }
+    }
+
+    /// Nothing but some of the pixels.
+    ///
+    /// ```
+    /// use ddpm::{diffusion::{Given, Known}, tensor::Batch};
+    /// let known = Known { values: Batch::zeros((1, 2, 2, 1)), mask: Batch::ones((1, 2, 2, 1)) };
+    /// assert_eq!(Given::known(known.clone()).known, Some(known));
+    /// ```
+    pub fn known(known: Known) -> Given {
+        Given { class: None, known: Some(known) }
     }
 
     /// What is known of these images, in this order.
@@ -52,12 +81,7 @@ impl Given {
     #[track_caller]
     pub fn rows(&self, images: &[usize]) -> Given {
         let class = self.class.as_ref().map(|class| images.iter().map(|&n| class[n]).collect());
-        let rows = |x: &Batch| x.select(Axis(0), images);
-        let known = self
-            .known
-            .as_ref()
-            .map(|Known { values, mask }| Known { values: rows(values), mask: rows(mask) });
-        Given { class, known }
+        Given { class, known: self.known.as_ref().map(|known| known.rows(images)) }
     }
 }
 

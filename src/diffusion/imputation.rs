@@ -14,7 +14,7 @@
 
 use super::{Denoiser, Known, LossGrad, Noise, NoisyBatch, PSample, Reverse, q_sample, q_step};
 use crate::tensor::Batch;
-use ndarray::{Axis, Zip};
+use ndarray::Zip;
 
 /// Σ M_ta (ε − ε̂)² of each image, and d_output = 2 M_ta (ε̂ − ε): divide both by Σ M_ta of the whole batch.
 ///
@@ -137,9 +137,8 @@ pub fn repaint(
     jumps: Jumps,
     noise: &Noise,
 ) -> Batch {
-    let start = noise
-        .batch(known.values.shape().try_into().expect("four axes"), &vec![0; known.values.len_of(Axis(0))]);
-    repaint_steps(model, reverse, known, jumps, noise).last().map_or(start, |x| paste(&x, known))
+    let x = repaint_steps(model, reverse, known, jumps, noise).last().expect("a chain has a step");
+    paste(&x, known)
 }
 
 /// x after each pair of levels of [`repaint`], as it is before the known pixels are pasted.

@@ -9,6 +9,11 @@ use super::batch::{blend, same_shape};
 use crate::tensor::Batch;
 use ndarray::{Array4, Zip};
 
+/// 1/(1 + e^{−x}).
+pub(super) fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
 /// x = α x_0 + σ ε, with α² + σ² = 1.
 ///
 /// α² is the paper's ᾱ_t. A batch has levels `[N, 1, 1, 1]`, one for each image, or `[N, H, W, C]`, one for each pixel.
@@ -37,7 +42,6 @@ impl Level {
     /// assert_eq!((even.alpha, even.variance), (0.5f64.sqrt(), 0.5));
     /// ```
     pub fn from_gamma(gamma: f64) -> Self {
-        let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
         Self { alpha: sigmoid(-gamma).sqrt(), variance: sigmoid(gamma) }
     }
 

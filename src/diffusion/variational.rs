@@ -5,6 +5,8 @@
 //! x stands at the middle of one of 256 levels, x_v = 2 (v + ½)/256 − 1: another scale and another decoder than Ho's, so that
 //! bits/dim of the two are not to be mixed. All terms are in nats; γ may differ from pixel to pixel.
 
+use super::batch::sum_per_image;
+use super::level::sigmoid;
 use crate::tensor::Batch;
 use ndarray::{Array1, Zip};
 
@@ -58,7 +60,7 @@ pub fn diffusion_term(eps: &Batch, eps_hat: &Batch, gamma_t: &Batch, gamma_s: &B
     Zip::from(&mut terms).and(&weight).for_each(|e, w| *e = half * w * e.powi(2));
     let d_input = &error * &weight * (2.0 * half);
     let d_gamma = error.mapv(|e| half * e * e) * rise.mapv(f64::exp);
-    Term { nats: sums(&terms), d_input, d_gamma_s: -&d_gamma, d_gamma }
+    Term { nats: sum_per_image(&terms), d_input, d_gamma_s: -&d_gamma, d_gamma }
 }
 
 /// What a term's gradient by z_t makes of γ_t: dz_t/dγ_t = −½ α σ² x + ½ σ α² ε, as z_t = α x + σ ε.
@@ -96,7 +98,7 @@ pub fn through_z(x: &Batch, eps: &Batch, gamma_t: &Batch, d_z: &Batch) -> Batch 
 /// ```
 #[track_caller]
 pub fn continuous_term(eps: &Batch, eps_hat: &Batch, slope: &Batch) -> Array1<f64> {
-    sums(&((eps - eps_hat).mapv(|e| 0.5 * e * e) * slope))
+    sum_per_image(&((eps - eps_hat).mapv(|e| 0.5 * e * e) * slope))
 }
 
 /// KL(q(z_1|x) ‖ N(0, I)) = ½ Σ_d (α_1² x² + σ_1² − ln σ_1² − 1), nats, and its gradient by γ_1.
@@ -119,7 +121,7 @@ pub fn prior_term(x: &Batch, gamma: &Batch) -> Term {
         *x = 0.5 * (alpha2 * *x * *x - alpha2 - (-alpha2).ln_1p());
     });
     let zero = Batch::zeros(x.raw_dim());
-    Term { nats: sums(&nats), d_input: zero.clone(), d_gamma, d_gamma_s: zero }
+    Term { nats: sum_per_image(&nats), d_input: zero.clone(), d_gamma, d_gamma_s: zero }
 }
 
 /// E[−log p(x|z_0)]: a softmax over the 256 levels of −(z_0/α_0 − x_v)²/(2 e^{γ_0}), nats.
@@ -160,13 +162,5 @@ pub fn reconstruction_term(rescaled: &Batch, gamma_0: &Batch, levels: &ndarray::
             *d_gamma = own - mean_logit / sum;
         },
     );
-    Term { nats: sums(&nats), d_input, d_gamma, d_gamma_s: Batch::zeros(rescaled.raw_dim()) }
-}
-
-fn sigmoid(x: f64) -> f64 {
-    1.0 / (1.0 + (-x).exp())
-}
-
-fn sums(x: &Batch) -> Array1<f64> {
-    x.outer_iter().map(|image| image.sum()).collect()
+    Term { nats: sum_per_image(&nats), d_input, d_gamma, d_gamma_s: Batch::zeros(rescaled.raw_dim()) }
 }

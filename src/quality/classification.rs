@@ -152,6 +152,10 @@ impl Saved for Classification {
         self.options.adam
     }
 
+    fn adam_options_mut(&mut self) -> &mut AdamOptions {
+        &mut self.options.adam
+    }
+
     fn header(&self, model: &Classifier) -> ClassificationHeader {
         let Classification { options, shape } = *self;
         ClassificationHeader { classifier: options, shape, classes: model.output.bias.len() }

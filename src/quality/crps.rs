@@ -18,8 +18,7 @@ use std::f64::consts::PI;
 pub fn crps(samples: ArrayView1<f64>, y: f64) -> f64 {
     let n = samples.len() as f64;
     assert!(n > 0.0, "crps: no samples");
-    let mut sorted = samples.to_vec();
-    sorted.sort_by(f64::total_cmp);
+    let sorted = sorted(samples);
     // Σ_{i,j} |x_i − x_j| = 2 Σ_i (2i − n + 1) x_(i), i from 0
     let spread: f64 = sorted.iter().enumerate().map(|(i, x)| (2.0 * i as f64 - n + 1.0) * x).sum();
     samples.iter().map(|x| (x - y).abs()).sum::<f64>() / n - spread / (n * n)
@@ -96,6 +95,21 @@ pub fn quantile(sorted: &[f64], level: f64) -> f64 {
     sorted[below] + share * (sorted[above] - sorted[below])
 }
 
+/// Several quantiles of samples in any order.
+///
+/// # Panics
+/// If there is no sample.
+///
+/// ```
+/// let samples = ndarray::array![20.0, 0.0, 10.0];
+/// assert_eq!(ddpm::quality::quantiles(samples.view(), [0.5, 0.25]), [10.0, 5.0]);
+/// ```
+#[track_caller]
+pub fn quantiles<const N: usize>(samples: ArrayView1<f64>, levels: [f64; N]) -> [f64; N] {
+    let sorted = sorted(samples);
+    levels.map(|level| quantile(&sorted, level))
+}
+
 /// How many of the entries lie between the quantiles (1 − share)/2 and (1 + share)/2 of their samples: a share, which a
 /// right forecast has near `share`.
 ///
@@ -110,8 +124,7 @@ pub fn quantile(sorted: &[f64], level: f64) -> f64 {
 #[track_caller]
 pub fn coverage(samples: ArrayView2<f64>, y: ArrayView1<f64>, share: f64) -> f64 {
     let inside = |(samples, &y): (ArrayView1<f64>, &f64)| {
-        let samples = sorted(samples);
-        let (low, high) = (quantile(&samples, (1.0 - share) / 2.0), quantile(&samples, (1.0 + share) / 2.0));
+        let [low, high] = quantiles(samples, [(1.0 - share) / 2.0, (1.0 + share) / 2.0]);
         f64::from(u8::from(low <= y && y <= high))
     };
     samples.axis_iter(Axis(1)).zip(y).map(inside).sum::<f64>() / y.len() as f64

@@ -13,6 +13,6 @@ mod neighbours;
 
 pub use classification::{Classification, ClassificationHeader, ClassifierOptions, train};
 pub use classifier::{Classifier, ClassifierCache, FEATURES, Judgement};
-pub use crps::{coverage, crps, crps_csdi, crps_normal, csdi_levels, quantile};
+pub use crps::{coverage, crps, crps_csdi, crps_normal, csdi_levels, quantile, quantiles};
 pub use frechet::{Moments, frechet_distance};
 pub use neighbours::{Neighbour, nearest};

@@ -6,7 +6,7 @@ use crate::checkpoint::{self, Precision, Tensors};
 use crate::data::Examples;
 use crate::error::{Error, Fault, Result};
 use crate::optim::AdamOptions;
-use crate::rng::{Domain, normal, stream};
+use crate::rng::{Domain, normal_batch, stream};
 use crate::tensor::{Batch, Tensor4};
 use crate::unet::GROUP_SIZE;
 use rand_chacha::ChaCha8Rng;
@@ -70,16 +70,12 @@ impl Objective for Autoencoding {
     fn draw(&self, model: &AutoencoderKl, data: &dyn Examples, steps: u64) -> Vec<(Tensor4, Batch)> {
         let first = steps * self.batch as u64;
         let streams: Vec<u64> = (first..first + self.batch as u64).collect();
-        let [h, w, c] = model.config.latent_shape(data.shape());
+        let latent = model.config.latent_shape(data.shape());
         let draw = |streams: &[u64]| {
             let stream = |&n: &u64| Domain::Training.stream(self.seed, n);
             let mut rngs: Vec<ChaCha8Rng> = streams.iter().map(stream).collect();
             let x = data.draw_batch(&mut rngs).x0.mapv(|v| v as f32);
-            let mut noise = Batch::zeros((rngs.len(), h, w, c));
-            for (mut image, rng) in noise.outer_iter_mut().zip(&mut rngs) {
-                image.assign(&normal::<f64, _>((h, w, c), rng));
-            }
-            (x, noise)
+            (x, normal_batch(latent, &mut rngs))
         };
         streams.par_chunks(GROUP_SIZE).map(draw).collect()
     }
@@ -111,6 +107,10 @@ impl Saved for Autoencoding {
 
     fn adam_options(&self) -> AdamOptions {
         self.adam
+    }
+
+    fn adam_options_mut(&mut self) -> &mut AdamOptions {
+        &mut self.adam
     }
 
     fn header(&self, model: &AutoencoderKl) -> AutoencodingHeader {

@@ -1,5 +1,6 @@
 //! Training checkpoints: all that a run needs to go on as if nothing had happened.
 
+use super::denoising::is_default;
 use super::log::OpenRow;
 use super::{RunOptions, Saved, Training};
 use crate::checkpoint::{self, Precision, Tensors};
@@ -28,17 +29,11 @@ pub enum DataKind {
     Series,
 }
 
-impl DataKind {
-    fn is_pictures(&self) -> bool {
-        *self == DataKind::Pictures
-    }
-}
-
 /// The pictures of a run. With other ones a resumed run would compute something else, or see what was held out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataRecord {
     /// what they are
-    #[serde(default, skip_serializing_if = "DataKind::is_pictures")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub kind: DataKind,
     /// their folder; `None` is Fashion-MNIST, where Debian puts it
     pub folder: Option<String>,

@@ -5,14 +5,14 @@ use super::{Objective, Saved, TrainOptions};
 use crate::autoencoder::AutoencoderKl;
 use crate::checkpoint::About;
 use crate::checkpoint::{self, Precision, Tensors};
-use crate::data::{self, Drawn, Examples, MaskKind};
+use crate::data::{Drawn, Examples, MaskKind};
 use crate::diffusion::{
     Decoder, Given, ImportanceSampler, Known, Loss, NoisyBatch, Pairing, Prediction, Reverse, Schedule,
     TimeDistribution, Times, assign_noise, masked_loss, nearest_noise,
 };
 use crate::error::{Error, Fault, Result};
 use crate::optim::AdamOptions;
-use crate::rng::{Domain, normal};
+use crate::rng::{Domain, normal, normal_batch};
 use crate::tensor::{Batch, Tensor4};
 use crate::unet::{GROUP_SIZE, Unet, UnetConfig};
 use ndarray::{Array, ArrayD, Axis, Dimension, concatenate, s};
@@ -145,11 +145,7 @@ impl Draw {
     fn new(data: &dyn Examples, times: &TimeDistribution, mut rngs: Vec<ChaCha8Rng>) -> Draw {
         let drawn = data.draw_batch(&mut rngs);
         let (t, weights) = rngs.iter_mut().map(|rng| times.draw(rng)).unzip();
-        let mut eps = Batch::zeros(drawn.x0.raw_dim());
-        let [h, w, c] = data.shape();
-        for (mut image, rng) in eps.outer_iter_mut().zip(&mut rngs) {
-            image.assign(&normal::<f64, _>((h, w, c), rng));
-        }
+        let eps = normal_batch(data.shape(), &mut rngs);
         Draw { drawn, t, weights, eps, rngs }
     }
 
@@ -182,7 +178,7 @@ impl Draw {
             let own = of(i);
             let condition = kind.condition(&own, &of((i + n - 1) % n), rng); // the first takes the last
             mask.slice_mut(s![i, .., .., 0]).assign(&condition);
-            targets.slice_mut(s![i, .., .., 0]).assign(&data::targets(&own, &condition));
+            targets.slice_mut(s![i, .., .., 0]).assign(&(&own - &condition)); // M_ta = M − M_co
         }
         (Known { values: self.drawn.x0.clone(), mask }, targets)
     }
@@ -315,7 +311,7 @@ pub struct DenoisingHeader {
 }
 
 /// What was not there when the first runs were saved is not written where it says nothing.
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
@@ -328,6 +324,10 @@ impl Saved for Denoising {
 
     fn adam_options(&self) -> AdamOptions {
         self.options.adam
+    }
+
+    fn adam_options_mut(&mut self) -> &mut AdamOptions {
+        &mut self.options.adam
     }
 
     fn header(&self, unet: &Unet) -> DenoisingHeader {

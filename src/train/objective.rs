@@ -55,6 +55,9 @@ pub trait Saved: Objective + Sized {
     /// How the weights move.
     fn adam_options(&self) -> AdamOptions;
 
+    /// As [`adam_options`](Saved::adam_options), to change.
+    fn adam_options_mut(&mut self) -> &mut AdamOptions;
+
     /// What [`restored`](Saved::restored) needs.
     fn header(&self, model: &Self::Model) -> Self::Header;
 

@@ -6,7 +6,7 @@ use crate::data::{Examples, to_u8};
 use crate::diffusion::{Path, diffusion_term, through_z};
 use crate::error::{Error, Fault, Result};
 use crate::optim::AdamOptions;
-use crate::rng::{Domain, normal};
+use crate::rng::{Domain, normal_batch};
 use crate::tensor::Batch;
 use crate::unet::{GROUP_SIZE, UnetConfig};
 use crate::variational::{Variational, check_steps, level_values, noisy};
@@ -86,7 +86,6 @@ impl Objective for VariationalTraining {
         let first = steps * self.batch as u64;
         let u: f64 = Domain::Training.stream(self.seed, u64::MAX / 4 - steps).random();
         let numbers: Vec<u64> = (0..self.batch as u64).collect();
-        let [h, w, c] = data.shape();
         let draw = |numbers: &[u64]| {
             let stream = |&n: &u64| Domain::Training.stream(self.seed, first + n);
             let mut rngs: Vec<ChaCha8Rng> = numbers.iter().map(stream).collect();
@@ -95,10 +94,7 @@ impl Objective for VariationalTraining {
                 let share = (u + n as f64 / self.batch as f64).fract();
                 1 + ((share * self.steps as f64) as usize).min(self.steps - 1)
             };
-            let mut eps = Batch::zeros((rngs.len(), h, w, c));
-            for (mut image, rng) in eps.outer_iter_mut().zip(&mut rngs) {
-                image.assign(&normal::<f64, _>((h, w, c), rng));
-            }
+            let eps = normal_batch(data.shape(), &mut rngs);
             VariationalGroup { x, i: numbers.iter().map(step).collect(), eps, rngs }
         };
         numbers.par_chunks(GROUP_SIZE).map(draw).collect()
@@ -152,6 +148,10 @@ impl Saved for VariationalTraining {
 
     fn adam_options(&self) -> AdamOptions {
         self.adam
+    }
+
+    fn adam_options_mut(&mut self) -> &mut AdamOptions {
+        &mut self.adam
     }
 
     fn header(&self, model: &Variational) -> VariationalHeader {

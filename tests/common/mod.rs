@@ -10,7 +10,7 @@ use ddpm::params::Params;
 use ddpm::rng::stream;
 use ddpm::tensor::{Batch, Tensor4};
 use ddpm::unet::{Unet, UnetConfig};
-use ndarray::{Array3, Array4, ArrayD, Axis, Ix4};
+use ndarray::{Array2, Array3, Array4, ArrayD, Axis, Ix4};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use std::{
@@ -141,6 +141,16 @@ impl Golden {
         self.vec(name).into_iter().map(|i| i as usize).collect()
     }
 
+    /// `[N, D]`
+    pub fn matrix(&self, name: &str) -> Array2<f64> {
+        self.array(name).into_dimensionality().unwrap()
+    }
+
+    /// `[N, D]` as N images of one row.
+    pub fn rows(&self, name: &str) -> Batch {
+        self.matrix(name).insert_axis(Axis(1)).insert_axis(Axis(3))
+    }
+
     /// A tensor `[N, C, H, W]` as `[N, H, W, C]`.
     pub fn batch(&self, name: &str) -> Batch {
         nchw_to_nhwc(self.array(name))
@@ -249,6 +259,12 @@ pub fn assert_close<'a>(
         let allowed = rel * b.abs() + abs;
         assert!((a - b).abs() <= allowed, "{name}[{i}]: {a} instead of {b}: off by {:e}", (a - b).abs());
     }
+}
+
+/// [`assert_close`] for what is computed in f64 by other means: 1e-9, of the files' README.
+#[track_caller]
+pub fn near<'a>(name: &str, a: impl IntoIterator<Item = &'a f64>, b: impl IntoIterator<Item = &'a f64>) {
+    assert_close(name, a, b, 1e-9, 1e-12);
 }
 
 /// The largest difference, and the largest reference value.

@@ -1,6 +1,6 @@
 //! Assignment, guidance, RePaint and imputation against the reference files of the four ideas.
 
-use crate::common::{Golden, golden_files};
+use crate::common::{golden_files, near};
 use ddpm::diffusion::oracle::GaussianField;
 use ddpm::diffusion::{
     Conditioned, Denoiser, Given, Jumps, Known, Noise, NoisyBatch, Query, Reverse, Schedule, Variance,
@@ -8,21 +8,7 @@ use ddpm::diffusion::{
 };
 use ddpm::quality::{crps, crps_csdi, crps_normal, csdi_levels};
 use ddpm::tensor::Batch;
-use ndarray::{Array1, Array2, Array3, ArrayD, Axis, Ix2, Ix3, Ix4, s};
-
-const TOLERANCE: f64 = 1e-9; // of the file's README
-
-#[track_caller]
-fn near<'a>(what: &str, is: impl IntoIterator<Item = &'a f64>, expected: impl IntoIterator<Item = &'a f64>) {
-    for (is, expected) in is.into_iter().zip(expected) {
-        let bound = TOLERANCE * expected.abs() + TOLERANCE * 1e-2;
-        assert!((is - expected).abs() < bound, "{what}: {is}, expected {expected}");
-    }
-}
-
-fn matrix(file: &Golden, name: &str) -> Array2<f64> {
-    file.array(name).into_dimensionality::<Ix2>().unwrap()
-}
+use ndarray::{Array1, Array2, Array3, ArrayD, Axis, Ix3, Ix4, s};
 
 #[test]
 fn assignments() {
@@ -31,7 +17,7 @@ fn assignments() {
             for (cost, columns, total) in
                 [("cost_sq", "col_sq", "total_sq"), ("cost_sq", "col_l2", "total_l2")]
             {
-                let cost = matrix(&file, &format!("{name}/{cost}"));
+                let cost = file.matrix(&format!("{name}/{cost}"));
                 let cost = if total == "total_l2" { cost.mapv(f64::sqrt) } else { cost };
                 let got = assignment(&cost);
                 assert_eq!(got, file.indices(&format!("{name}/{columns}")), "{name} {columns}");
@@ -40,13 +26,13 @@ fn assignments() {
             }
         }
         for name in ["ties", "greedy_fails"] {
-            let cost = matrix(&file, &format!("{name}/cost"));
+            let cost = file.matrix(&format!("{name}/cost"));
             let sum: f64 = assignment(&cost).iter().enumerate().map(|(i, &j)| cost[[i, j]]).sum();
             near(name, [&sum], &file.array(&format!("{name}/total")));
         }
         for name in file.stems("/chosen") {
             let (images, noise) =
-                (matrix(&file, &format!("{name}/images")), file.array(&format!("{name}/noise")));
+                (file.matrix(&format!("{name}/images")), file.array(&format!("{name}/noise")));
             let noise = noise.into_dimensionality::<Ix3>().unwrap();
             let row =
                 |x: ndarray::ArrayView1<f64>| x.to_owned().into_shape_with_order((1, x.len(), 1)).unwrap();
@@ -91,8 +77,8 @@ fn as_row(values: ArrayD<f64>) -> Array3<f64> {
 fn repaint_chain() {
     for file in golden_files("repaint") {
         let reverse = reverse(&file.vec("chain/betas"));
-        let field = GaussianField::new(matrix(&file, "chain/covariance"), reverse.schedule.clone());
-        let (of_known, of_step) = (matrix(&file, "chain/noise_known"), matrix(&file, "chain/noise_step"));
+        let field = GaussianField::new(file.matrix("chain/covariance"), reverse.schedule.clone());
+        let (of_known, of_step) = (file.matrix("chain/noise_known"), file.matrix("chain/noise_step"));
         let given = |_: usize, number: usize| match number {
             0 => as_row(file.array("chain/x_T")),
             n if n % 2 == 1 => as_row(of_known.row(n / 2).to_owned().into_dyn()),
@@ -101,7 +87,7 @@ fn repaint_chain() {
         let one = |name: &str| as_row(file.array(name)).insert_axis(Axis(0));
         let known = Known { values: one("chain/x0"), mask: one("chain/keep") };
         let times = file.array("chain/times");
-        let (T, x) = (times[0] as usize + 1, matrix(&file, "chain/x"));
+        let (T, x) = (times[0] as usize + 1, file.matrix("chain/x"));
         let jumps = (1..30)
             .flat_map(|jump| (1..30).map(move |resamples| Jumps { jump, resamples }))
             .find(|jumps| jumps.levels(T).iter().map(|&t| t as f64 - 1.0).eq(times.iter().copied()))
@@ -158,7 +144,7 @@ fn scores() {
         near("by level", &by_level, &file.array("crps/by_level"));
         near("value", [&by_level.mean().unwrap()], &file.array("crps/value"));
 
-        let (samples, y) = (matrix(&file, "crps_exact/samples"), file.vec("crps_exact/y"));
+        let (samples, y) = (file.matrix("crps_exact/samples"), file.vec("crps_exact/y"));
         let exact: Vec<f64> = samples.outer_iter().zip(y).map(|(samples, y)| crps(samples, y)).collect();
         near("exact", &exact, &file.array("crps_exact/value"));
         let numbers = ["mean", "std", "y"].map(|name| file.vec(&format!("crps_gauss/{name}")));
@@ -173,14 +159,13 @@ fn scores() {
 fn gaussian_series() {
     for file in golden_files("imputation") {
         let reverse = reverse(&file.vec("gp/betas"));
-        let field = GaussianField::new(matrix(&file, "gp/kernel"), reverse.schedule.clone());
-        let (x, observed, eps) =
-            (matrix(&file, "gp/x"), matrix(&file, "gp/observed"), matrix(&file, "gp/eps"));
+        let field = GaussianField::new(file.matrix("gp/kernel"), reverse.schedule.clone());
+        let (x, observed, eps) = (file.matrix("gp/x"), file.matrix("gp/observed"), file.matrix("gp/eps"));
         let (n, l) = x.dim();
         for i in 0..n {
             let posterior = field.posterior(&x.row(i).to_vec(), &observed.row(i).to_vec());
             near("covariance", &posterior.covariance, &file.array(&format!("gp/posterior_cov/{i}")));
-            let mean = matrix(&file, "gp/posterior_mean");
+            let mean = file.matrix("gp/posterior_mean");
             near("mean", &posterior.mean, posterior.unknown.iter().map(|&u| &mean[[i, u]]));
         }
         let rows = |x: &Array2<f64>| x.clone().into_shape_with_order((n, 1, l, 1)).unwrap();
@@ -251,8 +236,8 @@ fn laws_of_three_samplers() {
     for file in golden_files("imputation") {
         let reverse = reverse(&file.vec("gp/betas"));
         let T = reverse.schedule.T();
-        let field = GaussianField::new(matrix(&file, "gp/kernel"), reverse.schedule.clone());
-        let (x, observed) = (matrix(&file, "gp/x"), matrix(&file, "gp/observed"));
+        let field = GaussianField::new(file.matrix("gp/kernel"), reverse.schedule.clone());
+        let (x, observed) = (file.matrix("gp/x"), file.matrix("gp/observed"));
         let times: Vec<usize> = file.array("gp/jump_times").iter().map(|&t| (t + 1.0) as usize).collect();
         let plain: Vec<usize> = (0..=T).rev().collect();
         for i in 0..x.nrows() {
@@ -299,7 +284,7 @@ fn guidance_of_gaussians() {
     for file in golden_files("guidance") {
         let schedule = Schedule::from_betas(&file.vec("betas")).unwrap();
         let [mean, var, mean_c, var_c] = ["mean", "var", "mean_c", "var_c"].map(|name| file.vec(name));
-        let (x, w) = (matrix(&file, "x"), file.vec("w"));
+        let (x, w) = (file.matrix("x"), file.vec("w"));
         let eps = |x: f64, t: usize, m: f64, v: f64| {
             let alpha_bar = schedule.alpha_bar(t);
             (1.0 - alpha_bar).sqrt() * (x - alpha_bar.sqrt() * m) / (alpha_bar * v + 1.0 - alpha_bar)
@@ -308,11 +293,11 @@ fn guidance_of_gaussians() {
             for d in 0..x.ncols() {
                 let conditional = eps(x[[k, d]], t, mean_c[d], var_c[d]);
                 let without = eps(x[[k, d]], t, mean[d], var[d]);
-                near("conditional", [&conditional], [&matrix(&file, "eps_cond")[[k, d]]]);
-                near("without", [&without], [&matrix(&file, "eps_null")[[k, d]]]);
+                near("conditional", [&conditional], [&file.matrix("eps_cond")[[k, d]]]);
+                near("without", [&without], [&file.matrix("eps_null")[[k, d]]]);
                 for &w in &w {
                     let guided = (1.0 + w) * conditional - w * without;
-                    near("guided", [&guided], [&matrix(&file, &format!("guided/w{w}"))[[k, d]]]);
+                    near("guided", [&guided], [&file.matrix(&format!("guided/w{w}"))[[k, d]]]);
                 }
             }
         }
@@ -335,8 +320,8 @@ fn guidance_of_gaussians() {
                         (at(0.0, 0.0), at(1.0, 0.0) - at(0.0, 0.0), at(0.0, 1.0) - at(0.0, 0.0));
                     (m, v) = (a * m + b, a * a * v + sigma * sigma);
                 }
-                near("mean", [&m], [&matrix(&file, "ddpm/mean")[[k, d]]]);
-                near("variance", [&v], [&matrix(&file, "ddpm/var")[[k, d]]]);
+                near("mean", [&m], [&file.matrix("ddpm/mean")[[k, d]]]);
+                near("variance", [&v], [&file.matrix("ddpm/var")[[k, d]]]);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Learned noise levels against `noise_schedules`: paths, terms, every gradient, and the optima of Gaussian worlds.
 
-use crate::common::{Golden, golden_files};
+use crate::common::{golden_files, near};
 use ddpm::diffusion::oracle::GaussianField;
 use ddpm::diffusion::{
     Denoiser, Level, Path, Schedule, continuous_term, diffusion_term, pinned, prior_term,
@@ -8,26 +8,7 @@ use ddpm::diffusion::{
 };
 use ddpm::tensor::Batch;
 use ddpm::train::Gaussians;
-use ndarray::{Array1, Array2, Array4, Axis, Ix2};
-
-const TOLERANCE: f64 = 1e-9; // of the file's README
-
-#[track_caller]
-fn near<'a>(what: &str, is: impl IntoIterator<Item = &'a f64>, expected: impl IntoIterator<Item = &'a f64>) {
-    for (is, expected) in is.into_iter().zip(expected) {
-        let bound = TOLERANCE * expected.abs() + 1e-12;
-        assert!((is - expected).abs() < bound, "{what}: {is}, expected {expected}");
-    }
-}
-
-fn matrix(file: &Golden, name: &str) -> Array2<f64> {
-    file.array(name).into_dimensionality::<Ix2>().unwrap()
-}
-
-/// `[N, D]` as N images of one row.
-fn rows(file: &Golden, name: &str) -> Batch {
-    matrix(file, name).insert_axis(Axis(1)).insert_axis(Axis(3))
-}
+use ndarray::{Array1, Array2, Array4, Axis};
 
 #[test]
 fn the_monotone_net() {
@@ -60,8 +41,7 @@ fn the_polynomial() {
     for file in golden_files("noise_schedules") {
         let [a, b, raw, times] = ["a", "b", "c_raw", "t"].map(|name| file.vec(&format!("poly/{name}")));
         let ends: [f64; 2] = file.vec("poly/gamma_range").try_into().unwrap();
-        let (gamma, cotangent) =
-            (matrix(&file, "poly/gamma_softplus"), matrix(&file, "poly/cotangent_gamma"));
+        let (gamma, cotangent) = (file.matrix("poly/gamma_softplus"), file.matrix("poly/cotangent_gamma"));
         let mut grad = vec![0.0; raw.len()];
         for (i, &t) in times.iter().enumerate() {
             for d in 0..a.len() {
@@ -73,7 +53,7 @@ fn the_polynomial() {
         near("c_raw", &grad, &file.vec("poly/grad_gamma_softplus/c_raw"));
         // the same path with c itself: its raw number is that of softplus
         let c = file.vec("poly/c");
-        let (gamma, slope) = (matrix(&file, "poly/gamma"), matrix(&file, "poly/slope"));
+        let (gamma, slope) = (file.matrix("poly/gamma"), file.matrix("poly/slope"));
         let mut grads = [vec![0.0; c.len()], vec![0.0; c.len()]];
         for (i, &t) in times.iter().enumerate() {
             for d in 0..a.len() {
@@ -94,27 +74,27 @@ fn the_polynomial() {
 fn terms_and_gradients() {
     for file in golden_files("noise_schedules") {
         let [eps, eps_hat, gamma_t, gamma_s, slope] = ["eps", "eps_hat", "gamma_t", "gamma_s", "slope_t"]
-            .map(|name| rows(&file, &format!("loss/{name}")));
+            .map(|name| file.rows(&format!("loss/{name}")));
         let term = diffusion_term(&eps, &eps_hat, &gamma_t, &gamma_s, file.vec("loss/T")[0]);
         near("discrete", &term.nats, &file.array("loss/discrete"));
-        near("∂ε̂", &term.d_input, &rows(&file, "loss/grad_eps_hat"));
-        near("∂γ_t", &term.d_gamma, &rows(&file, "loss/grad_gamma_t"));
-        near("∂γ_s", &term.d_gamma_s, &rows(&file, "loss/grad_gamma_s"));
+        near("∂ε̂", &term.d_input, &file.rows("loss/grad_eps_hat"));
+        near("∂γ_t", &term.d_gamma, &file.rows("loss/grad_gamma_t"));
+        near("∂γ_s", &term.d_gamma_s, &file.rows("loss/grad_gamma_s"));
         near("continuous", &continuous_term(&eps, &eps_hat, &slope), &file.array("loss/continuous"));
 
-        let prior = prior_term(&rows(&file, "loss/x"), &rows(&file, "prior/gamma_1"));
+        let prior = prior_term(&file.rows("loss/x"), &file.rows("prior/gamma_1"));
         near("prior", &prior.nats, &file.array("prior/kl"));
-        near("∂γ_1", &prior.d_gamma, &rows(&file, "prior/grad_gamma_1"));
+        near("∂γ_1", &prior.d_gamma, &file.rows("prior/grad_gamma_1"));
 
-        let (gamma_0, z) = (rows(&file, "rec/gamma_0"), rows(&file, "rec/z_rescaled"));
-        let levels: Array4<u8> = rows(&file, "rec/level").mapv(|v| v as u8);
+        let (gamma_0, z) = (file.rows("rec/gamma_0"), file.rows("rec/z_rescaled"));
+        let levels: Array4<u8> = file.rows("rec/level").mapv(|v| v as u8);
         let rec = reconstruction_term(&z, &gamma_0, &levels);
         let each = rec.nats.iter().sum::<f64>();
         near("reconstruction", [&each], [&file.array("rec/nll").sum()]);
-        near("∂z", &rec.d_input, &rows(&file, "rec/grad_z"));
-        near("∂γ_0", &rec.d_gamma, &rows(&file, "rec/grad_gamma_0"));
-        let moving = &rec.d_input * &gamma_0.mapv(|g| 0.5 * (0.5 * g).exp()) * rows(&file, "rec/eps_0");
-        near("∂γ_0 with z", &(&rec.d_gamma + &moving), &rows(&file, "rec/grad_gamma_0_through_z"));
+        near("∂z", &rec.d_input, &file.rows("rec/grad_z"));
+        near("∂γ_0", &rec.d_gamma, &file.rows("rec/grad_gamma_0"));
+        let moving = &rec.d_input * &gamma_0.mapv(|g| 0.5 * (0.5 * g).exp()) * file.rows("rec/eps_0");
+        near("∂γ_0 with z", &(&rec.d_gamma + &moving), &file.rows("rec/grad_gamma_0_through_z"));
     }
 }
 
@@ -123,7 +103,7 @@ fn terms_and_gradients() {
 fn the_gradient_has_three_parts() {
     for file in golden_files("noise_schedules") {
         let [x, eps, gamma_t, gamma_s] =
-            ["x", "eps", "gamma_t", "gamma_s"].map(|name| rows(&file, &format!("pathwise/{name}")));
+            ["x", "eps", "gamma_t", "gamma_s"].map(|name| file.rows(&format!("pathwise/{name}")));
         let v = Array1::from(file.vec("pathwise/variance")).insert_axis(Axis(1));
         let level = |gamma: &f64| Level::from_gamma(*gamma);
         let (alpha, sigma) = (gamma_t.map(|g| level(g).alpha), gamma_t.map(|g| level(g).variance.sqrt()));
@@ -132,17 +112,17 @@ fn the_gradient_has_three_parts() {
         let eps_hat = &sigma * &z / &spread;
         let term = diffusion_term(&eps, &eps_hat, &gamma_t, &gamma_s, 1.0);
         near("loss", [&term.nats.sum()], &file.array("pathwise/loss"));
-        near("weight", &term.d_gamma, &rows(&file, "pathwise/grad_weight"));
+        near("weight", &term.d_gamma, &file.rows("pathwise/grad_weight"));
         let through = through_z(&x, &eps, &gamma_t, &(&term.d_input * &sigma / &spread));
-        near("z", &through, &rows(&file, "pathwise/grad_through_z"));
+        near("z", &through, &file.rows("pathwise/grad_through_z"));
         // ∂ε̂/∂γ with z held: σ' = ½ σ α², (α² v + σ²)' = α² σ² (1 − v)
         let d_sigma = 0.5 * &sigma * &alpha * &alpha;
         let d_spread = (&alpha * &alpha * &sigma * &sigma) * v.mapv(|v| 1.0 - v);
         let d_eps_hat = &z * &((&d_sigma * &spread - &sigma * &d_spread) / (&spread * &spread));
         let denoiser = &term.d_input * &d_eps_hat;
-        near("denoiser", &denoiser, &rows(&file, "pathwise/grad_through_denoiser"));
+        near("denoiser", &denoiser, &file.rows("pathwise/grad_through_denoiser"));
         let total = &term.d_gamma + &through + &denoiser;
-        near("total", &total, &rows(&file, "pathwise/grad_total"));
+        near("total", &total, &file.rows("pathwise/grad_total"));
         let off = (&term.d_gamma - &total).iter().map(|d| d.abs()).fold(0.0, f64::max);
         assert!(off > 1e-2, "the weight alone is not the gradient: {off}");
     }
@@ -154,12 +134,12 @@ fn bounds_of_gaussians() {
     for file in golden_files("noise_schedules") {
         let world = Gaussians { variance: file.vec("gauss/variance").into() };
         for name in file.stems("/excess_bits_per_dim") {
-            let gamma = matrix(&file, &format!("{name}/gamma"));
+            let gamma = file.matrix(&format!("{name}/gamma"));
             let (nats, grad) = world.diffusion(&gamma);
             near(&name, &nats, &file.array(&format!("{name}/diffusion_nats")));
             near(&name, [&world.excess(&gamma)], &file.array(&format!("{name}/excess_bits_per_dim")));
             if file.has(&format!("{name}/grad_gamma")) {
-                near(&name, &grad, &matrix(&file, &format!("{name}/grad_gamma")));
+                near(&name, &grad, &file.matrix(&format!("{name}/grad_gamma")));
             }
         }
     }
@@ -169,9 +149,9 @@ fn bounds_of_gaussians() {
 #[test]
 fn errors_of_correlated_gaussians() {
     for file in golden_files("noise_schedules") {
-        let (s, gamma) = (matrix(&file, "path/covariance"), matrix(&file, "path/gamma"));
+        let (s, gamma) = (file.matrix("path/covariance"), file.matrix("path/gamma"));
         let d = s.nrows();
-        for (row, expected) in gamma.outer_iter().zip(matrix(&file, "path/mmse_eps").outer_iter()) {
+        for (row, expected) in gamma.outer_iter().zip(file.matrix("path/mmse_eps").outer_iter()) {
             let levels: Vec<Level> = row.iter().map(|&g| Level::from_gamma(g)).collect();
             // with a change of variables x' = α x/σ, z' = x' + ε: the world of a field at one level
             let scaled = Array2::from_shape_fn((d, d), |(i, j)| {

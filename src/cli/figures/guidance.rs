@@ -1,13 +1,12 @@
 //! Classifier-free guidance: what w does to accuracy, distance and diversity (Ho & Salimans 2022).
 
 use super::studio::Studio;
-use crate::cli::model::image_shape;
-use crate::cli::progress::Progress;
+use crate::cli::sample::{Wish, fast};
 use crate::cli::say::show;
 use anyhow::Result;
-use ddpm::checkpoint::{self, Pretrained};
+use ddpm::checkpoint;
 use ddpm::data::{FASHION_MNIST_CLASSES, to_u8};
-use ddpm::diffusion::{Conditioned, Ddim, Estimate, Given, Guided, Noise, Query, Watched, ddim_sample};
+use ddpm::diffusion::{Estimate, Given};
 use ddpm::figures::{Chart, Grid};
 use ddpm::quality::{Judgement, Moments, frechet_distance};
 use ddpm::tensor::Batch;
@@ -39,16 +38,15 @@ pub(super) fn guidance(studio: &Studio) -> Result<()> {
     let asked: Vec<usize> = (0..n * classes).map(|i| i % classes).collect();
     let real = Real::new(n * classes, &judge.test);
     show!("{} test images against the others: {:.2}", n * classes, real.floor);
-    let progress = Progress::new("guidance", W.len() * STEPS);
     let (mut rows, mut shown) = (Vec::new(), Vec::new());
     for w in W {
-        let x0 = sample(&model, &asked, w, studio.seed, &progress);
+        let given = if w == -1.0 { Given::default() } else { Given::classes(&asked) };
+        let x0 = fast(&model, &Wish { given, w, ..Wish::new(asked.len(), studio.seed) }, STEPS, 0.0);
         let images = to_u8(&x0);
         let judgement = judge.classifier.judge(&images);
         rows.push(row(w, &asked, &x0, &judgement, &real));
         shown.push(x0.slice(s![..classes, .., .., ..]).to_owned());
     }
-    progress.finish();
     for r in &rows {
         show!(
             "w = {:4}: accuracy {:.3} ± {:.3}, distance {:.2} ± {:.2}, diversity {:.2} ± {:.2}",
@@ -69,15 +67,6 @@ pub(super) fn guidance(studio: &Studio) -> Result<()> {
     studio.save("guidance_samples.png", &grid.figure())?;
     studio.save("guidance.png", &curves(&rows, &real))?;
     studio.save_csv("guidance.csv", rows)
-}
-
-fn sample(model: &Pretrained, classes: &[usize], w: f64, seed: u64, progress: &Progress) -> Batch {
-    let [h, w_, c] = image_shape(model);
-    let watched = Watched { model: &model.unet, before: |_: &Query| progress.step(format!("w = {w}")) };
-    let given = if w == -1.0 { Given::default() } else { Given::classes(classes) };
-    let asked = Conditioned { model: &Guided { model: &watched, w }, given };
-    let shape = [classes.len(), h, w_, c];
-    ddim_sample(&asked, &model.reverse, &Ddim::new(STEPS), shape, &Noise::seed(seed))
 }
 
 /// Real images, to be compared with as many samples.

@@ -11,7 +11,7 @@ use ddpm::diffusion::{
     respace, sample,
 };
 use ddpm::figures::{Chart, Grid};
-use ddpm::quality::{coverage, crps, crps_csdi, quantile};
+use ddpm::quality::{coverage, crps, crps_csdi, quantiles};
 use ddpm::rng::{normal, stream};
 use ddpm::tensor::Batch;
 use nalgebra::DMatrix;
@@ -71,7 +71,7 @@ pub(super) fn gaussian_process(studio: &Studio) -> Result<()> {
     for (name, network, scale) in networks {
         let known = if scale.is_some() { truth.known(scale) } else { known.clone() };
         let units = |x: Batch| scale.map_or(x.clone(), |scale| x.mapv(|x| scale.quantity(0, x)));
-        let given = Given { class: None, known: Some(known.clone()) };
+        let given = Given::known(known.clone());
         let shape = known.values.shape().try_into().expect("four axes");
         let told = sample(&Conditioned { model: network, given }, &reverse, shape, &noise);
         rows.push(row(name, "shown what is known (CSDI)", &units(told), 50));
@@ -210,9 +210,9 @@ pub(super) fn garments(studio: &Studio) -> Result<()> {
     let (mut rows, mut labels) = (Vec::new(), Vec::new());
     for image in images.outer_iter() {
         let image = image.insert_axis(Axis(0)).to_owned();
-        let known = again(&Known { values: image.clone(), mask: mask.clone() }, 8);
+        let known = Known { values: image.clone(), mask: mask.clone() }.rows(&[0; 8]);
         let (short, reverse) = respace(&told.unet, &told.reverse, 50);
-        let given = Given { class: None, known: Some(known.clone()) };
+        let given = Given::known(known.clone());
         let noise = Noise::seed(studio.seed);
         let shown = sample(&Conditioned { model: &short, given }, &reverse, [8, 28, 28, 1], &noise);
         let (plain, reverse) = respace(&studio.garments.model.unet, &studio.garments.model.reverse, 50);
@@ -234,11 +234,6 @@ fn half(image: &Batch) -> Batch {
     let mut half = image.clone();
     half.slice_mut(s![.., 14.., .., ..]).fill(0.0);
     half
-}
-
-fn again(known: &Known, n: usize) -> Known {
-    let rows = |x: &Batch| concatenate(Axis(0), &vec![x.view(); n]).expect("copies");
-    Known { values: rows(&known.values), mask: rows(&known.mask) }
 }
 
 #[derive(Serialize)]
@@ -306,7 +301,7 @@ fn fill(model: &Pretrained, x: &Array2<f64>, mask: &Array2<f64>, seed: u64) -> A
     let (k, l) = x.dim();
     let rows = |x: &Array2<f64>| Batch::from_shape_fn((FILLED, k, l, 1), |(_, j, l, _)| x[[j, l]]);
     let known = Known { values: rows(x), mask: rows(mask) };
-    let given = Given { class: None, known: Some(known.clone()) };
+    let given = Given::known(known.clone());
     let drawn = sample(
         &Conditioned { model: &model.unet, given },
         &model.reverse,
@@ -368,22 +363,17 @@ fn bands(
 ) -> ddpm::figures::Figure {
     let days: Vec<f64> = (1..=x.ncols()).map(|l| l as f64).collect();
     let panel = |j: usize| {
-        let at = |level: f64| -> Vec<f64> {
-            let of_day = |l: usize| {
-                let mut samples = drawn.slice(s![.., j, l]).to_vec();
-                samples.sort_by(f64::total_cmp);
-                scale.quantity(j, quantile(&samples, level))
-            };
-            (0..x.ncols()).map(of_day).collect()
-        };
+        let of_day = |l: usize| quantiles(drawn.slice(s![.., j, l]), [0.5, 0.05, 0.95]);
+        let found: Vec<[f64; 3]> = (0..x.ncols()).map(of_day).collect();
+        let at = |k: usize| found.iter().map(|day| scale.quantity(j, day[k])).collect::<Vec<f64>>();
         let values = |known: f64| -> (Vec<f64>, Vec<f64>) {
             let chosen = days.iter().zip(x.row(j)).zip(mask.row(j)).filter(|(_, m)| **m == known);
             chosen.map(|((day, x), _)| (*day, scale.quantity(j, *x))).unzip()
         };
         let ((known_x, known_y), (hidden_x, hidden_y)) = (values(1.0), values(0.0));
         Chart::new("day", columns[j].as_str())
-            .line("median", &days, &at(0.5))
-            .band(&days, &at(0.05), &at(0.95))
+            .line("median", &days, &at(0))
+            .band(&days, &at(1), &at(2))
             .points("known", &known_x, &known_y)
             .points("hidden", &hidden_x, &hidden_y)
     };

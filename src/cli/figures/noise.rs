@@ -7,12 +7,11 @@ use ddpm::diffusion::{Gamma, Path};
 use ddpm::figures::{Chart, Scale};
 use ddpm::optim::{AdamOptions, Cooldown};
 use ddpm::train::{Gaussians, NoiseLevels};
+use ddpm::variational::Variational;
 use ndarray::{Array2, array};
 use rayon::prelude::*;
 use serde::Serialize;
 
-/// VDM's ends of γ.
-const ENDS: [f64; 2] = [-13.3, 5.0];
 /// Lengths of the chain.
 const STEPS: [usize; 4] = [5, 10, 20, 50];
 /// Steps of Adam on the exact bound.
@@ -25,7 +24,7 @@ fn world() -> Gaussians {
 
 /// γ_0 … γ_T as good as Adam finds them on the exact bound, `[T + 1, D]`.
 fn learned(path: Path, paths: usize, steps: usize) -> Result<Array2<f64>> {
-    let gamma = Gamma::new(path, ENDS, steps, paths);
+    let gamma = Gamma::new(path, Variational::ENDS, steps, paths);
     let cooldown = Some(Cooldown { from: TRAINING / 2, to: TRAINING });
     let adam = AdamOptions { lr: 0.1, warmup: 0, clip: 0.0, cooldown, ..AdamOptions::default() };
     let objective = NoiseLevels { world: world(), steps, batch: 0, seed: 1, weight_only: false };

@@ -1,0 +1,131 @@
+//! What the commands that train have in common: the folder of a run, and the loop around it.
+
+use super::material::{Material, Origin};
+use super::numbers::time;
+use super::progress::Progress;
+use super::signals::stop_on_signals;
+use crate::cli::say::show;
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use ddpm::Error;
+use ddpm::checkpoint::Precision;
+use ddpm::data::Examples;
+use ddpm::params::Params;
+use ddpm::train::{DataKind, Event, Run, RunOptions, RunRecord, Saved, Training};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+/// How often rows of the loss log are written.
+const LOG_EVERY: u64 = 50;
+
+/// How a run is stopped, kept and resumed.
+#[derive(Args)]
+pub(super) struct RunArgs {
+    /// Go on from the checkpoint in --out, up to --steps
+    #[arg(long)]
+    pub resume: bool,
+
+    /// Let the step size fall to nothing over the last so many of --steps
+    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
+    cooldown: Option<u64>,
+
+    /// Minutes between checkpoints
+    #[arg(long, value_name = "MINUTES", default_value_t = 5.0, value_parser = time)]
+    checkpoint_every: f64,
+
+    /// How model/ stores the averaged weights
+    #[arg(long, default_value = "f32")]
+    pub precision: Precision,
+}
+
+/// A run with what it trains, and on what.
+pub(super) struct Started<O: Saved> {
+    pub run: Run,
+    pub training: Training<O>,
+    pub examples: Box<dyn Examples>,
+}
+
+impl RunArgs {
+    pub(super) fn options(&self, out: PathBuf, steps: u64) -> RunOptions {
+        let checkpoint_every = Duration::from_secs_f64(self.checkpoint_every * 60.0);
+        RunOptions { out, steps, checkpoint_every, log_every: LOG_EVERY, precision: self.precision }
+    }
+
+    /// Trains to the last step, or until a signal; `loss` says how it goes.
+    pub(super) fn work<O>(&self, started: &mut Started<O>, loss: fn(f64) -> String) -> Result<()>
+    where
+        O: Saved<Data = dyn Examples>,
+    {
+        let Started { run, training, examples } = started;
+        let steps = run.options.steps;
+        if let Some(cooldown) = self.cooldown {
+            training.cool_down(cooldown, steps);
+        }
+        let stop = stopped_by_signals()?;
+        show!("{} parameters on {}", training.model.count(), examples.name());
+        let progress = Progress::new("training", steps.saturating_sub(training.adam.steps) as usize);
+        run.train(training, &**examples, &stop, &mut |event| match event {
+            Event::Step(report) => progress.step(format!("steps, {}", loss(report.loss))),
+            Event::Warning(warning) => progress.note(format_args!("warning: {warning}")),
+        })?;
+        progress.finish();
+        Ok(())
+    }
+}
+
+impl<O: Saved> Started<O> {
+    /// What its last line says.
+    pub(super) fn say_end(&self) {
+        show!(
+            "{} steps; averaged weights in {}",
+            self.training.adam.steps,
+            self.run.options.model().display()
+        );
+    }
+}
+
+/// A flag that a termination, the end of the session or Ctrl-C raises.
+pub(super) fn stopped_by_signals() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    stop_on_signals(&stop).context("signals can't be caught")?;
+    Ok(stop)
+}
+
+/// A folder for a new run, which must not overwrite another one.
+pub(super) fn new_run(options: RunOptions) -> Result<Run> {
+    if options.checkpoint().exists() {
+        let found = options.checkpoint().display().to_string();
+        bail!(Error::argument("--out", "a folder without a checkpoint, or --resume", found));
+    }
+    Ok(Run::open(options)?)
+}
+
+/// The run in a folder, and where it stands.
+pub(super) fn reopened<O: Saved>(options: RunOptions) -> Result<(Run, Training<O>)> {
+    let path = options.checkpoint();
+    std::fs::metadata(&path).map_err(Error::io(&path))?; // before Run::open makes a folder
+    Ok((Run::open(options)?, Training::load(&path)?))
+}
+
+/// The same with the pictures that it was trained on; `channels` are those of the model's images.
+pub(super) fn resumed<O: Saved>(options: RunOptions, channels: fn(&O::Model) -> usize) -> Result<Started<O>> {
+    let path = options.checkpoint();
+    let (run, training) = reopened::<O>(options)?;
+    let Some(RunRecord { data, .. }) = &training.record else {
+        bail!(Error::format(&path, "what it was trained on", "nothing"));
+    };
+    let Material { examples, fingerprint, .. } = Origin::of(data, false).load(channels(&training.model))?;
+    if fingerprint != data.fingerprint {
+        let expected = format!("the pictures that the run began with, fingerprint {}", data.fingerprint);
+        bail!(Error::argument(examples.name(), expected, fingerprint));
+    }
+    Ok(Started { run, training, examples })
+}
+
+/// Pictures from a folder, mirrored at random, without labels.
+pub(super) fn pictures(path: Option<PathBuf>, size: [usize; 2], holdout: Option<usize>) -> Origin {
+    let (kind, autoencoder) = (DataKind::Pictures, None);
+    Origin { kind, path, size, holdout, flip: true, classes: false, autoencoder }
+}
