@@ -4,12 +4,13 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use ddpm::diffusion::assign_noise;
 use ddpm::matmul::peak::multiply_add;
 use ddpm::matmul::{self, matmul, matmul_nt, matmul_tn};
 use ddpm::nn::{Conv2d, GroupNorm};
 use ddpm::params::Params;
 use ddpm::rng::{normal, stream};
-use ddpm::tensor::{Tensor2, Tensor4};
+use ddpm::tensor::{Batch, Tensor2, Tensor4};
 use ddpm::unet::{GROUP_SIZE, Unet, UnetConfig};
 use std::hint::black_box;
 
@@ -100,5 +101,17 @@ fn network(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, kernel, matrix_products, layers, network);
+/// Who gets which noise, of garments-sized images: costs and assignment, a part of a training step of half a second.
+fn assignment(c: &mut Criterion) {
+    let mut group = c.benchmark_group("assign noise");
+    for n in [16, 64, 256] {
+        let images = |stream_of| -> Batch { normal((n, 28, 28, 1), &mut stream(1, stream_of)) };
+        let (x0, eps) = (images(0), images(1));
+        group.sample_size(20).bench_function(n.to_string(), |bench| {
+            bench.iter(|| assign_noise(black_box(&x0), &eps, None));
+        });
+    }
+}
+
+criterion_group!(benches, kernel, matrix_products, layers, network, assignment);
 criterion_main!(benches);

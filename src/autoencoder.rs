@@ -281,6 +281,24 @@ impl AutoencoderKl {
         in_groups(z, |z| self.decoder.infer(&self.post_quant_conv.infer(&z)))
     }
 
+    /// Floating-point operations to decode a latent of `h` × `w`, counted as in [`Unet::flops`](crate::unet::Unet::flops).
+    ///
+    /// ```
+    /// # use ddpm::{autoencoder::{AutoencoderConfig, AutoencoderKl}, rng::stream};
+    /// let model = AutoencoderKl::new(&AutoencoderConfig::default(), &mut stream(1, 0));
+    /// assert!(model.decoding_flops(8, 8) > 4 * model.decoding_flops(4, 4)); // attention grows with the square
+    /// ```
+    pub fn decoding_flops(&self, h: usize, w: usize) -> u64 {
+        let (decoder, mut sides) = (&self.decoder, (h, w));
+        let mut sum = self.post_quant_conv.flops(h * w) + decoder.conv_in.flops(h * w);
+        sum += decoder.mid_block.flops(h * w);
+        for block in &decoder.up_blocks {
+            let (flops, next) = block.flops(sides);
+            (sum, sides) = (sum + flops, next);
+        }
+        sum + decoder.conv_out.flops(sides.0 * sides.1)
+    }
+
     /// The loss, and its gradient by every parameter added to `grad`; `noise` `[N, h, w, latent_channels]` makes z of the
     /// posterior.
     ///

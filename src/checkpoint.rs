@@ -15,7 +15,7 @@ mod scheduler;
 mod shipped;
 
 pub use about::{ABOUT, About, Classes, save_about};
-pub use autoencoder::{load_autoencoder, save_autoencoder};
+pub use autoencoder::{load_autoencoder, parse_autoencoder, save_autoencoder};
 pub use file::{Precision, Tensors, parse, read, write};
 pub use folder::{CONFIG, WEIGHTS};
 pub use layout::{add, fill, from_pytorch, nothing_left, take, to_pytorch};
@@ -23,7 +23,9 @@ pub use pretrained::{Pretrained, load_pretrained, parse_pretrained, save_latent_
 pub(crate) use pretrained::{enough, enough_for};
 pub(crate) use scheduler::check_channels;
 pub use scheduler::{SCHEDULER, reverse_from_json, reverse_to_json};
-pub use shipped::{ABLATION, GARMENTS, GAUSSIAN_PROCESS, PAINTINGS, Shipped, TOLD, WEATHER, shipped};
+pub use shipped::{
+    ABLATION, GARMENTS, GAUSSIAN_PROCESS, LATENTS, PAINTINGS, Shipped, TOLD, WEATHER, shipped,
+};
 
 #[cfg(test)]
 mod tests;

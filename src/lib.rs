@@ -71,6 +71,18 @@
 //! | appendix B | the network | [`Unet`](unet::Unet), [`UnetConfig::paper`](unet::UnetConfig::paper) |
 //! | appendix B | Adam, averaged weights | [`Adam`](optim::Adam) |
 //!
+//! Beyond the paper, four ideas, each with its own bound or the reason why it has none:
+//!
+//! | paper | | code |
+//! |---|---|---|
+//! | Ho & Salimans 2022 (arXiv 2207.12598) | classes, guidance without a classifier | [`Given`](diffusion::Given), [`Guided`](diffusion::Guided), [`ClassEmbedding`](nn::ClassEmbedding) |
+//! | Tashiro et al. 2021 (CSDI, arXiv 2107.03502) | what is missing, from what is known | [`Known`](diffusion::Known), [`masked_loss`](diffusion::masked_loss), [`MaskKind`](data::MaskKind), [`crps`](quality::crps()) |
+//! | Lugmayr et al. 2022 (RePaint, arXiv 2201.09865) | the same without training for it | [`repaint`](diffusion::repaint), [`Jumps`](diffusion::Jumps) |
+//! | Li et al. 2024 (arXiv 2406.12303) | immiscible diffusion | [`Pairing`](diffusion::Pairing), [`assignment`](diffusion::assignment) |
+//! | Rombach et al. 2022 (arXiv 2112.10752) | latent diffusion, and its bound term by term | [`AutoencoderKl`](autoencoder::AutoencoderKl), [`latent_bound`](autoencoder::latent_bound) |
+//! | Kingma et al. 2021 (VDM, arXiv 2107.00630) | noise levels γ that are learned | [`Gamma`](diffusion::Gamma), [`diffusion_term`](diffusion::diffusion_term), [`through_z`](diffusion::through_z), [`Variational`](variational::Variational) |
+//! | Sahoo et al. 2024 (MuLAN, arXiv 2312.13236) | γ of each pixel, and of each image | [`Path::Polynomial`](diffusion::Path::Polynomial), [`Context`](variational::Context) |
+//!
 //! From later papers: the cosine schedule ([`Schedule::cosine`](diffusion::Schedule::cosine)), the variance between β̃_t
 //! and β_t ([`Variance::LearnedRange`](diffusion::Variance::LearnedRange)), its loss
 //! ([`hybrid_loss`](diffusion::hybrid_loss)), t drawn by importance ([`ImportanceSampler`](diffusion::ImportanceSampler)) and
@@ -90,6 +102,7 @@
 //! | [`unet`] | the network: the layers put together, and taken apart again in its backward pass |
 //! | [`autoencoder`] | images as Gaussians of fewer numbers, from the same blocks |
 //! | [`params`], [`optim`] | named parameters; Adam over them |
+//! | [`variational`] | a network that is trained together with its noise levels |
 //! | [`train`] | Algorithm 1, step by step and as a run that can be resumed |
 //! | [`quality`] | a classifier, the Fréchet distance in its features, nearest neighbours |
 //! | [`checkpoint`] | weights in files, under the names that diffusers gives them |

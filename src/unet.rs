@@ -116,31 +116,36 @@ impl Unet {
             }
             up_blocks.push(UpBlock::new((&inputs, width), kind.has_attention(), level > 0, &options, rng));
         }
+        let conv_out = Conv2d::new(first, config.out_channels, 3, NEARLY_ZERO, rng);
+        // the last to be drawn: the others are those of a network without classes
+        let class_embedding = config.num_class_embeds.map(|rows| ClassEmbedding::new(rows, 4 * first, rng));
         Unet {
             config: config.clone(),
             conv_in,
             time_embedding,
-            class_embedding: config.num_class_embeds.map(|classes| ClassEmbedding::new(classes, 4 * first)),
+            class_embedding,
             down_blocks,
             mid_block,
             up_blocks,
             conv_norm_out: GroupNorm::new(first, config.norm_num_groups, config.norm_eps),
-            conv_out: Conv2d::new(first, config.out_channels, 3, NEARLY_ZERO, rng),
+            conv_out,
         }
     }
 
-    /// The same function, ready to learn what else it may be told: a table of `classes` rows, known pixels beside x_t. What is
-    /// new has weights of zero, so that at first nothing depends on it (what is known is not seen in x_t any more).
+    /// The same network, ready to learn what else it may be told: a table of `classes` rows, known pixels beside x_t. Without
+    /// a class it is the same function: ∅ is a row of zeros, as are the weights of the new channels (what is known is not
+    /// seen in x_t any more).
     ///
     /// # Panics
     /// If the network has such inputs already.
     #[track_caller]
-    pub fn with_conditions(&self, classes: Option<usize>, known: bool) -> Unet {
+    pub fn with_conditions(&self, classes: Option<usize>, known: bool, rng: &mut impl Rng) -> Unet {
         let mut unet = self.clone();
         if let Some(rows) = classes {
             assert!(self.class_embedding.is_none(), "with_conditions: the network knows classes");
             unet.config.num_class_embeds = Some(rows);
-            unet.class_embedding = Some(ClassEmbedding::new(rows, 4 * self.config.block_out_channels[0]));
+            unet.class_embedding =
+                Some(ClassEmbedding::new(rows, 4 * self.config.block_out_channels[0], rng));
         }
         if known {
             assert!(!self.config.sees_known(), "with_conditions: the network sees known pixels");

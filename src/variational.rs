@@ -4,6 +4,10 @@
 //! mapped to 1..=1000. Bits/dim are VDM's: x at the middle of its level, a softmax decoder, all T steps in the sum; they are
 //! not to be mixed with those of [`elbo`](crate::diffusion::elbo()).
 
+mod context;
+
+pub use context::{Context, Drawn};
+
 use crate::checkpoint::{self, Precision, Tensors};
 use crate::diffusion::{
     Denoiser, Estimate, Gamma, Level, Noise, Path, Transition, diffusion_term, level_value, posterior,
@@ -12,9 +16,9 @@ use crate::diffusion::{
 use crate::error::{Error, Fault, Result};
 use crate::params::params;
 use crate::rng::stream;
-use crate::tensor::Batch;
+use crate::tensor::{Batch, Tensor2};
 use crate::unet::{Unet, UnetConfig};
-use ndarray::{Array1, Array2, Array4, Axis, Zip};
+use ndarray::{Array1, Array2, Array3, Array4, ArrayView3, Axis, Zip};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::f64::consts::LN_2;
@@ -26,11 +30,13 @@ pub struct Variational {
     pub unet: Unet,
     /// γ(t), one path for all pixels or one for each
     pub gamma: Gamma,
+    /// what makes γ of each image its own
+    pub context: Option<Context>,
     /// T
     pub steps: usize,
 }
 
-params!(Variational { unet, gamma });
+params!(Variational { unet, gamma, context });
 
 /// What a file says of it beside its numbers.
 #[derive(Serialize, Deserialize)]
@@ -41,6 +47,9 @@ struct Header {
     paths: usize,
     steps: usize,
     rate: f64,
+    /// numbers of the context's z; 0 is no context
+    #[serde(default)]
+    latent: usize,
 }
 
 /// The terms of the bound of some images, bits per dimension.
@@ -52,12 +61,25 @@ pub struct VariationalBound {
     pub diffusion: Array2<f64>,
     /// KL(q(z_1|x) ‖ N(0, I)) of each image, `[N]`
     pub prior: Array1<f64>,
+    /// KL(q(z|x) ‖ N(0, I)) of the context's z, `[N]`; 0 without one
+    pub context: Array1<f64>,
 }
 
 impl VariationalBound {
     /// The whole bound of each image, `[N]`.
     pub fn total(&self) -> Array1<f64> {
-        &self.reconstruction + &self.prior + &self.diffusion.sum_axis(Axis(1))
+        &self.reconstruction + &self.prior + &self.diffusion.sum_axis(Axis(1)) + &self.context
+    }
+
+    /// Its terms and their sum by their names.
+    pub fn named(&self) -> [(&'static str, Array1<f64>); 5] {
+        [
+            ("-log p(x|z_0)", self.reconstruction.clone()),
+            ("Σ KL of steps", self.diffusion.sum_axis(Axis(1))),
+            ("KL of z_1", self.prior.clone()),
+            ("KL of context", self.context.clone()),
+            ("L", self.total()),
+        ]
     }
 
     /// Its mean, with a standard error over images.
@@ -85,25 +107,34 @@ impl Variational {
         let (h, w) = config.image_size();
         let paths = if per_pixel { h * w * config.image_channels() } else { 1 };
         let gamma = Gamma::new(path, Variational::ENDS, steps, paths);
-        Variational { unet: Unet::new(config, &mut stream(seed, u64::MAX)), gamma, steps }
+        let unet = Unet::new(config, &mut stream(seed, u64::MAX));
+        Variational { unet, gamma, context: None, steps }
     }
 
-    /// γ at i/T for every pixel of an image, `[H, W, C]` of `shape`.
-    pub fn gamma_at(&self, i: usize, [h, w, c]: [usize; 3]) -> ndarray::Array3<f64> {
-        let gamma = self.gamma.at(i as f64 / self.steps as f64);
-        match gamma.len() {
-            1 => ndarray::Array3::from_elem((h, w, c), gamma[0]),
-            _ => gamma.into_shape_with_order((h, w, c)).expect("a path for each pixel"),
+    /// With a context of `latent` numbers.
+    ///
+    /// # Panics
+    /// If γ has no numbers that it could move.
+    #[track_caller]
+    pub fn with_context(self, latent: usize, seed: u64) -> Variational {
+        assert!(!self.gamma.numbers.is_empty(), "Variational: a context for a path without numbers");
+        let ((h, w), c) = (self.unet.config.image_size(), self.unet.config.image_channels());
+        let numbers = self.gamma.numbers.len();
+        let context = Context::new(h * w * c, latent, numbers, &mut stream(seed, u64::MAX - 1));
+        Variational { context: Some(context), ..self }
+    }
+
+    /// The z of images, if there is a context; `noise(latent)` draws `[N, 1, 1, latent]`.
+    pub(crate) fn draw_context(&self, x: &Batch, noise: impl FnOnce(usize) -> Batch) -> Option<Drawn> {
+        self.context.as_ref().map(|context| context.draw(x, noise(context.latent())))
+    }
+
+    /// The γ of all images, or of each.
+    pub(crate) fn paths(&self, drawn: Option<&Drawn>) -> Paths<'_> {
+        match drawn {
+            None => Paths::Shared(&self.gamma),
+            Some(drawn) => Paths::Own(drawn.gammas(&self.gamma)),
         }
-    }
-
-    /// The same for images at steps of their own, `[N, H, W, C]`.
-    pub fn gammas(&self, i: &[usize], shape: [usize; 3]) -> Batch {
-        let distinct: BTreeSet<usize> = i.iter().copied().collect();
-        let at: BTreeMap<usize, _> = distinct.into_iter().map(|i| (i, self.gamma_at(i, shape))).collect();
-        let mut gammas = Batch::zeros((i.len(), shape[0], shape[1], shape[2]));
-        gammas.outer_iter_mut().zip(i).for_each(|(mut image, i)| image.assign(&at[i]));
-        gammas
     }
 
     /// What the network is told of an image's γ: 1 + 999 (mean γ − γ_0)/(γ_1 − γ_0), rounded.
@@ -122,22 +153,31 @@ impl Variational {
         let (n, h, w, c) = levels.dim();
         let (x, shape, bits) = (level_values(levels), [h, w, c], (h * w * c) as f64 * LN_2);
         let draw = |i: usize| noise.batch([n, h, w, c], &vec![i; n]);
+        let drawn = self.draw_context(&x, |latent| self.noise_of_z(noise, [n, latent]));
+        let paths = self.paths(drawn.as_ref());
+        let gammas = |i: usize| paths.at(&vec![i; n], self.steps, shape);
         let mut diffusion = Array2::zeros((n, self.steps));
         for i in 1..=self.steps {
-            let (gamma_t, gamma_s) = (self.gammas(&vec![i; n], shape), self.gammas(&vec![i - 1; n], shape));
+            let (gamma_t, gamma_s) = (gammas(i), gammas(i - 1));
             let eps = draw(i);
             let z = noisy(&x, &eps, &gamma_t);
             let eps_hat = self.unet.predict(&z, &self.network_time(&gamma_t));
             let term = diffusion_term(&eps, &eps_hat, &gamma_t, &gamma_s, 1.0);
             diffusion.column_mut(i - 1).assign(&(term.nats / bits));
         }
-        let (gamma_0, gamma_1) = (self.gammas(&vec![0; n], shape), self.gammas(&vec![self.steps; n], shape));
+        let (gamma_0, gamma_1) = (gammas(0), gammas(self.steps));
         let rescaled = &x + &(&gamma_0.mapv(|g| (0.5 * g).exp()) * &draw(0));
         VariationalBound {
             reconstruction: reconstruction_term(&rescaled, &gamma_0, levels).nats / bits,
             diffusion,
             prior: prior_term(&x, &gamma_1).nats / bits,
+            context: drawn.map_or_else(|| Array1::zeros(n), |drawn| drawn.kl() / bits),
         }
+    }
+
+    /// Of a step that no chain has.
+    fn noise_of_z(&self, noise: &Noise, [n, latent]: [usize; 2]) -> Batch {
+        noise.batch([n, 1, 1, latent], &vec![self.steps + 1; n])
     }
 
     /// Samples: z_1 ~ N(0, I), then T steps of p(z_s|z_t) = q(z_s|z_t, x̂), x̂ clipped to [−1, 1]; the last x̂ is the image.
@@ -147,11 +187,14 @@ impl Variational {
     pub fn sample(&self, n: usize, noise: &Noise) -> Batch {
         let ((h, w), c) = (self.unet.config.image_size(), self.unet.config.image_channels());
         let shape = [n, h, w, c];
+        let paths = self.context.as_ref().map_or(Paths::Shared(&self.gamma), |context| {
+            Paths::Own(context.prior(&self.gamma, &self.noise_of_z(noise, [n, context.latent()])))
+        });
+        let gammas = |i: usize| paths.at(&vec![i; n], self.steps, [h, w, c]);
         let mut z = noise.batch(shape, &vec![0; n]);
         let mut x_hat = z.clone();
         for i in (1..=self.steps).rev() {
-            let (gamma_t, gamma_s) =
-                (self.gammas(&vec![i; n], [h, w, c]), self.gammas(&vec![i - 1; n], [h, w, c]));
+            let (gamma_t, gamma_s) = (gammas(i), gammas(i - 1));
             let eps_hat = self.unet.predict(&z, &self.network_time(&gamma_t));
             Zip::from(&mut x_hat).and(&z).and(&eps_hat).and(&gamma_t).for_each(|x, z, eps, &gamma| {
                 let level = Level::from_gamma(gamma);
@@ -177,6 +220,7 @@ impl Variational {
             paths: self.gamma.numbers.nrows(),
             steps: self.steps,
             rate: self.gamma.rate,
+            latent: self.context.as_ref().map_or(0, Context::latent),
         };
         let mut file = Tensors::default();
         file.metadata.insert(HEADER.into(), serde_json::to_string(&header).expect("plain values"));
@@ -209,11 +253,63 @@ impl Variational {
         let config = UnetConfig::from_json(&header.unet)?;
         let gamma = header.gamma(&config)?;
         checkpoint::enough(&config, &file)?;
-        let mut model =
-            Variational { unet: Unet::new(&config, &mut stream(0, 0)), gamma, steps: header.steps };
+        let unet = Unet::new(&config, &mut stream(0, 0));
+        let mut model = Variational { unet, gamma, context: None, steps: header.steps };
+        if header.latent > 0 {
+            checkpoint::enough_for(header.latent as f64 * model.gamma.numbers.len() as f64, &file)?;
+            model = model.with_context(header.latent, 0);
+        }
         checkpoint::fill(&mut model, "", &mut file.tensors)?;
         checkpoint::nothing_left(&file.tensors)?;
         Ok(model)
+    }
+}
+
+/// The γ of all images, or of each.
+pub(crate) enum Paths<'a> {
+    Shared(&'a Gamma),
+    Own(Vec<Gamma>),
+}
+
+impl Paths<'_> {
+    /// γ at i/T of images at steps of their own, `[N, H, W, C]`.
+    pub(crate) fn at(&self, i: &[usize], steps: usize, [h, w, c]: [usize; 3]) -> Batch {
+        let map = |gamma: &Gamma, i: usize| {
+            let gamma = gamma.at(i as f64 / steps as f64);
+            match gamma.len() {
+                1 => Array3::from_elem((h, w, c), gamma[0]),
+                _ => gamma.into_shape_with_order((h, w, c)).expect("a path for each pixel"),
+            }
+        };
+        let mut gammas = Batch::zeros((i.len(), h, w, c));
+        match self {
+            Paths::Shared(gamma) => {
+                let distinct: BTreeSet<usize> = i.iter().copied().collect();
+                let at: BTreeMap<usize, _> = distinct.into_iter().map(|i| (i, map(gamma, i))).collect();
+                gammas.outer_iter_mut().zip(i).for_each(|(mut image, i)| image.assign(&at[i]));
+            }
+            Paths::Own(all) => {
+                let each = gammas.outer_iter_mut().zip(i).zip(all);
+                each.for_each(|((mut image, &i), gamma)| image.assign(&map(gamma, i)));
+            }
+        }
+        gammas
+    }
+
+    /// Adds the gradient of image n's γ at i/T to its numbers' in `grads`, which are as many as the paths.
+    ///
+    /// # Shapes
+    /// `d_gamma` `[H, W, C]`.
+    pub(crate) fn backward(&self, n: usize, t: f64, d_gamma: ArrayView3<f64>, grads: &mut [Gamma]) {
+        let (gamma, grad) = match self {
+            Paths::Shared(gamma) => (*gamma, &mut grads[0]),
+            Paths::Own(all) => (&all[n], &mut grads[n]),
+        };
+        let d = match gamma.numbers.nrows() {
+            1 => Array1::from_elem(1, d_gamma.sum()),
+            _ => d_gamma.iter().copied().collect(),
+        };
+        gamma.backward(t, &d, grad);
     }
 }
 
@@ -233,6 +329,14 @@ impl Header {
 
 /// The key of the header in a file's metadata.
 const HEADER: &str = "ddpm_variational";
+
+/// Images, or moments, as rows of a layer's input.
+fn values(x: &Batch) -> Tensor2 {
+    let n = x.dim().0;
+    let x = x.mapv(|v| v as f32);
+    let columns = x.len() / n.max(1);
+    x.into_shape_with_order((n, columns)).expect("a fresh array")
+}
 
 /// z = α x + σ ε.
 pub(crate) fn noisy(x: &Batch, eps: &Batch, gamma: &Batch) -> Batch {

@@ -2,6 +2,7 @@
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
+use ddpm::checkpoint::Shipped;
 use std::io::BufRead;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -65,6 +66,9 @@ fn every_command_explains_itself_with_an_example() {
         let help = succeeds(dir.path(), &[command, "--help"]);
         assert!(help.contains("Example") && help.contains(&format!("ddpm {command}")), "{help}");
         assert!(help.contains("--threads"), "{help}");
+        for shipped in Shipped::all().filter(|_| help.contains("--model <DIR|NAME>")) {
+            assert!(help.contains(shipped.name), "{command}: {}", shipped.name);
+        }
     }
 }
 
@@ -691,6 +695,7 @@ fn noise_levels_are_trained() {
         "--path polynomial --per-pixel --out pixels",
         "--path monotone --out net",
         "--path linear --out line",
+        "--path polynomial --per-pixel --context 3 --out context",
     ] {
         let all = [
             words("noise --data pictures --size 8 --widths 8,16 --groups 4 --batch 8 --T 5 --steps 2"),
@@ -700,7 +705,17 @@ fn noise_levels_are_trained() {
         succeeds(at, &all);
     }
     succeeds(at, &words("noise --resume --steps 3 --out knots"));
+    succeeds(at, &words("noise --resume --steps 3 --out context"));
     assert!(at.join("pixels/model/variational.safetensors").exists());
+    let bound = std::fs::read_to_string(at.join("context/bound.csv")).unwrap();
+    assert!(bound.starts_with("image,reconstruction,diffusion,prior,context\n0,"), "{bound}");
+    let gamma = std::fs::read_to_string(at.join("pixels/gamma.csv")).unwrap();
+    assert_eq!((gamma.lines().count(), gamma.lines().next().unwrap().split(',').count()), (8 * 8 * 3, 3));
+    fails(
+        at,
+        &words("noise --data pictures --size 8 --path linear --context 3 --out x"),
+        "context: expected a path",
+    );
     fails(
         at,
         &words("noise --steps 3 --out knots"),

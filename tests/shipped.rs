@@ -35,9 +35,13 @@ fn the_program_carries_the_folders() {
         assert_eq!(inside.unet.slices(), outside.unet.slices(), "{}", shipped.name);
         assert_eq!(inside.unet.config, outside.unet.config);
         assert_eq!(inside.reverse, outside.reverse);
+        let [a, b] = [&inside, &outside].map(|model| model.autoencoder.as_ref().map(|model| model.slices()));
+        assert_eq!(a, b, "{}", shipped.name);
         assert_eq!(shipped.log, std::fs::read(folder.join("loss.csv")).unwrap());
-        let bytes = std::fs::metadata(folder.join(WEIGHTS)).unwrap().len();
-        let of_ideas = ["told", "gaussian", "weather"].contains(&shipped.name);
+        let parts = [WEIGHTS.to_string(), format!("unet/{WEIGHTS}"), format!("vae/{WEIGHTS}")];
+        let bytes: u64 =
+            parts.iter().filter_map(|part| Some(std::fs::metadata(folder.join(part)).ok()?.len())).sum();
+        let of_ideas = ["told", "latents", "gaussian", "weather"].contains(&shipped.name);
         if of_ideas { ideas += bytes } else { total += bytes }
     }
     let classifier = include_bytes!("../assets/fashion-mnist-classifier/classifier.safetensors").len() as u64;

@@ -1,7 +1,7 @@
 //! An autoencoder, from diffusers' folder and into one.
 
 use super::checksum;
-use super::file::{Precision, Tensors, write};
+use super::file::{Precision, Tensors, parse, write};
 use super::folder::{CONFIG, WEIGHTS, tensors, text, weights};
 use super::layout::{add, fill, nothing_left, rename_old_keys};
 use super::pretrained::{changed, enough_for};
@@ -23,14 +23,29 @@ pub fn load_autoencoder(dir: impl AsRef<Path>) -> Result<(AutoencoderKl, Vec<Str
     let dir = dir.as_ref();
     let (path, weights) = (dir.join(CONFIG), weights(dir)?);
     let config = AutoencoderConfig::from_json(&text(&path)?).map_err(Fault::at(&path))?;
-    let mut file = tensors(&weights)?;
+    let file = tensors(&weights)?;
     let warning = changed(SAVED_CONFIG, &config.to_json(), &path, &file.metadata);
-    enough_for(config.parameters(), &file).map_err(Fault::at(&weights))?;
-    let mut model = AutoencoderKl::new(&config, &mut stream(0, 0));
-    rename_old_keys(&mut file.tensors);
-    fill(&mut model, "", &mut file.tensors).map_err(Fault::at(&weights))?;
-    nothing_left(&file.tensors).map_err(Fault::at(&weights))?;
+    let model = filled(&config, file).map_err(Fault::at(&weights))?;
     Ok((model, warning.into_iter().collect()))
+}
+
+/// The same from the contents of the two files.
+///
+/// # Errors
+/// As [`load_autoencoder`].
+pub fn parse_autoencoder(config: &str, weights: &[u8]) -> Result<AutoencoderKl> {
+    let config = AutoencoderConfig::from_json(config).map_err(Fault::at(CONFIG))?;
+    parse(weights).and_then(|file| filled(&config, file)).map_err(Fault::at(WEIGHTS))
+}
+
+/// The model of a configuration with the weights of a file.
+fn filled(config: &AutoencoderConfig, mut file: Tensors) -> Result<AutoencoderKl, Fault> {
+    enough_for(config.parameters(), &file)?;
+    let mut model = AutoencoderKl::new(config, &mut stream(0, 0));
+    rename_old_keys(&mut file.tensors);
+    fill(&mut model, "", &mut file.tensors)?;
+    nothing_left(&file.tensors)?;
+    Ok(model)
 }
 
 /// Writes a folder that diffusers' `AutoencoderKL.from_pretrained` opens.

@@ -1,6 +1,6 @@
 //! The networks that come with the crate, so that every figure is made without a training or a download.
 
-use super::{ABOUT, About, Pretrained, parse_pretrained};
+use super::{ABOUT, About, Pretrained, parse_autoencoder, parse_pretrained};
 use crate::error::{Fault, Result};
 
 /// A network inside the program: the contents of a folder as [`load_pretrained`](super::load_pretrained) reads it, and
@@ -18,21 +18,28 @@ pub struct Shipped {
     weights: &'static [u8],
     /// about.json, if there is one
     about: Option<&'static str>,
+    /// of a network of latents: its autoencoder's configuration and weights
+    autoencoder: Option<(&'static str, &'static [u8])>,
 }
 
+/// `shipped!(name, folder)`; `, unet: "/unet"` if the network lies in a part of the folder; then the other fields.
 macro_rules! shipped {
     ($name:literal, $folder:literal) => {
-        shipped!($name, $folder, None)
+        shipped!($name, $folder, unet: "", about: None, autoencoder: None)
     };
-    ($name:literal, $folder:literal, $about:expr) => {
+    ($name:literal, $folder:literal, about: $about:expr) => {
+        shipped!($name, $folder, unet: "", about: $about, autoencoder: None)
+    };
+    ($name:literal, $folder:literal, unet: $unet:literal, about: $about:expr, autoencoder: $autoencoder:expr) => {
         Shipped {
             name: $name,
             folder: $folder,
             log: include_bytes!(concat!("../../", $folder, "/loss.csv")),
-            config: include_str!(concat!("../../", $folder, "/config.json")),
-            scheduler: include_str!(concat!("../../", $folder, "/scheduler_config.json")),
-            weights: include_bytes!(concat!("../../", $folder, "/diffusion_pytorch_model.safetensors")),
+            config: include_str!(concat!("../../", $folder, $unet, "/config.json")),
+            scheduler: include_str!(concat!("../../", $folder, $unet, "/scheduler_config.json")),
+            weights: include_bytes!(concat!("../../", $folder, $unet, "/diffusion_pytorch_model.safetensors")),
             about: $about,
+            autoencoder: $autoencoder,
         }
     };
 }
@@ -58,21 +65,33 @@ pub static ABLATION: [Shipped; 7] = [
 pub static TOLD: Shipped = shipped!(
     "told",
     "assets/fashion-mnist-told",
-    Some(include_str!("../../assets/fashion-mnist-told/about.json"))
+    about: Some(include_str!("../../assets/fashion-mnist-told/about.json"))
 );
 
 /// Windows of a Gaussian process, of which everything is known.
 pub static GAUSSIAN_PROCESS: Shipped = shipped!(
     "gaussian",
     "assets/series/gaussian",
-    Some(include_str!("../../assets/series/gaussian/about.json"))
+    about: Some(include_str!("../../assets/series/gaussian/about.json"))
 );
 
 /// The weather of Seattle.
 pub static WEATHER: Shipped = shipped!(
     "weather",
     "assets/series/weather",
-    Some(include_str!("../../assets/series/weather/about.json"))
+    about: Some(include_str!("../../assets/series/weather/about.json"))
+);
+
+/// Fashion-MNIST as latents of 7×7×4, with their autoencoder.
+pub static LATENTS: Shipped = shipped!(
+    "latents",
+    "assets/fashion-mnist-latent",
+    unet: "/unet",
+    about: None,
+    autoencoder: Some((
+        include_str!("../../assets/fashion-mnist-latent/vae/config.json"),
+        include_bytes!("../../assets/fashion-mnist-latent/vae/diffusion_pytorch_model.safetensors"),
+    ))
 );
 
 impl Shipped {
@@ -84,12 +103,14 @@ impl Shipped {
         let mut model = parse_pretrained(self.config, Some(self.scheduler), self.weights)?;
         let about = self.about.map(|text| About::parse(text, &model.unet.config)).transpose();
         model.about = about.map_err(Fault::at(ABOUT))?.unwrap_or_default();
+        let parse = |(config, weights)| parse_autoencoder(config, weights);
+        model.autoencoder = self.autoencoder.map(parse).transpose()?;
         Ok(model)
     }
 
     /// Every network that comes with the crate.
     pub fn all() -> impl Iterator<Item = &'static Shipped> {
-        [&GARMENTS, &PAINTINGS, &TOLD, &GAUSSIAN_PROCESS, &WEATHER].into_iter().chain(&ABLATION)
+        [&GARMENTS, &PAINTINGS, &TOLD, &LATENTS, &GAUSSIAN_PROCESS, &WEATHER].into_iter().chain(&ABLATION)
     }
 }
 

@@ -6,8 +6,8 @@ use super::tables;
 use anyhow::Result;
 use ddpm::checkpoint::Pretrained;
 use ddpm::diffusion::{
-    Decomposition, Elbo, ElboOptions, Estimate, Noise, Query, Reverse, Variance, Watched, elbo_variants,
-    rate_distortion,
+    Decomposition, Elbo, ElboOptions, Estimate, Noise, Query, Reverse, Variance, Watched, bits_per_dim,
+    elbo_variants, rate_distortion,
 };
 use ddpm::figures::elbo::{ElboTerms, Term};
 use ddpm::figures::{self, Figure};
@@ -78,17 +78,19 @@ pub(super) fn write_all(out: &Path, data: &str, variants: &[Reverse], bounds: &[
 
 /// The four panels of the decomposition.
 pub(super) fn decomposition(variants: &[Reverse], bounds: &[Elbo]) -> Figure {
-    let terms: Vec<ElboTerms> = variants.iter().zip(bounds).map(|(v, b)| figure_terms(v, b)).collect();
+    let terms: Vec<ElboTerms> =
+        variants.iter().zip(bounds).map(|(v, b)| figure_terms(variance_name(v), b, b.dims)).collect();
     figures::elbo::decomposition(&terms)
 }
 
-fn figure_terms(reverse: &Reverse, bound: &Elbo) -> ElboTerms {
+/// The terms under a name, in bits for each of `dims` numbers, if those are others than the bound's own.
+pub(super) fn figure_terms(name: &str, bound: &Elbo, dims: usize) -> ElboTerms {
     let term = |t: usize, nats: Array1<f64>| {
-        let Estimate { mean, std_error } = bound.mean_bits_per_dim(nats);
+        let Estimate { mean, std_error } = Estimate::of(&nats.mapv(|nats| bits_per_dim(nats, dims)));
         Term { t, mean, std_error }
     };
     ElboTerms {
-        name: variance_name(reverse).into(),
+        name: name.into(),
         L_T: term(bound.T, bound.L_T.clone()),
         L_t_minus_1: (2..=bound.T).map(|t| term(t, bound.L.column(t - 1).to_owned())).collect(),
         L_0: term(1, bound.L_0().to_owned()),

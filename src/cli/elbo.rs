@@ -98,30 +98,7 @@ impl ElboCommand {
         images: &Images,
         time_steps: TimeSteps,
     ) -> Result<()> {
-        let others: Vec<usize> = (self.images..images.len()).take(256).collect();
-        if others.is_empty() {
-            note!(
-                "warning: {}: no images are left for the decoder's variance; it is that of the images themselves",
-                images.name
-            );
-        }
-        let chosen = if others.is_empty() { (0..self.images).collect() } else { others };
-        let noise = Noise::seed(self.seed);
-        let variance = decoder_variance(autoencoder, &images.batch(&chosen), &noise);
-        let images = images.first(self.images);
-        let options = ElboOptions { time_steps, ..ElboOptions::default() };
-        let pairs = self.images * time_steps.per_image(model.reverse.schedule.T());
-        let progress = Progress::new(format!("the bound of {} images", self.images), pairs);
-        let watched = Watched { model: &model.unet, before: |query: &Query| progress.steps(query.t.len()) };
-        let bound = latent_bound(
-            autoencoder,
-            (&watched, &model.reverse),
-            &as_batch(&images),
-            variance,
-            &options,
-            &noise,
-        );
-        progress.finish();
+        let (bound, variance) = latent((model, autoencoder), images, self.images, time_steps, self.seed);
         show!("{}, {} images, bits/dim ± standard error over images", images.name, self.images);
         let terms = latent_terms(&bound);
         for (name, estimate) in &terms {
@@ -133,6 +110,36 @@ impl ElboCommand {
         let value = json!({ "images": self.images, "decoder_variance": variance, "terms": terms.collect::<Map<_, _>>() });
         save_json(&self.out.join("elbo.json"), &value)
     }
+}
+
+/// The bound of a latent model on the first `n` images, and its decoder's variance, which is measured on others.
+pub(super) fn latent(
+    (model, autoencoder): (&Pretrained, &AutoencoderKl),
+    images: &Images,
+    n: usize,
+    time_steps: TimeSteps,
+    seed: u64,
+) -> (LatentBound, f64) {
+    let others: Vec<usize> = (n..images.len()).take(256).collect();
+    if others.is_empty() {
+        note!(
+            "warning: {}: no images are left for the decoder's variance; it is that of the images themselves",
+            images.name
+        );
+    }
+    let chosen = if others.is_empty() { (0..n).collect() } else { others };
+    let noise = Noise::seed(seed);
+    let variance = decoder_variance(autoencoder, &images.batch(&chosen), &noise);
+    let images = as_batch(&images.first(n));
+    let options = ElboOptions { time_steps, ..ElboOptions::default() };
+    let progress = Progress::new(
+        format!("the bound of {n} images"),
+        n * time_steps.per_image(model.reverse.schedule.T()),
+    );
+    let watched = Watched { model: &model.unet, before: |query: &Query| progress.steps(query.t.len()) };
+    let bound = latent_bound(autoencoder, (&watched, &model.reverse), &images, variance, &options, &noise);
+    progress.finish();
+    (bound, variance)
 }
 
 /// The terms of a latent model's bound, in the order of its formula, and their sum.

@@ -8,7 +8,7 @@ use super::sample::few_enough;
 use crate::cli::say::show;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
-use ddpm::checkpoint::Pretrained;
+use ddpm::checkpoint::{Pretrained, TOLD, WEATHER};
 use ddpm::data::{Scale, Series, fashion_mnist_test, to_u8};
 use ddpm::diffusion::{
     Conditioned, Given, Jumps, Known, Noise, Query, Watched, paste, repaint, respace, sample,
@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 /// replacing the known pixels at every step, and by climbing the chain again and again (RePaint): slower, and worse.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  ddpm impute --image 7 --half lower --n 8 --out halves.png\n  ddpm impute --model garments --image shoe.png --mask mask.png --steps 100\n  ddpm impute --model weather --series gaps.csv --out filled.csv --plot filled.svg"
+    after_help = "Examples:\n  ddpm impute --image 7 --half lower --n 8 --out halves.png\n  ddpm impute --model garments --image shoe.png --mask mask.png --steps 100\n  ddpm impute --series gaps.csv --out filled.csv --plot filled.svg"
 )]
 pub(super) struct Impute {
     #[command(flatten)]
@@ -99,7 +99,7 @@ impl Impute {
     fn picture(&self) -> Result<()> {
         let out = self.out.clone().unwrap_or("imputed.png".into());
         Figure::check_path(&out)?;
-        let model = self.model.load()?;
+        let model = self.model.load_or(&TOLD)?;
         if model.about.series.is_some() {
             bail!(Error::argument("--model", "a network of pictures", "one of series"));
         }
@@ -201,7 +201,7 @@ impl Impute {
         let out = self.out.clone().unwrap_or("imputed.csv".into());
         check_file(&out)?;
         self.plot.iter().try_for_each(Figure::check_path)?;
-        let model = self.model.load()?;
+        let model = self.model.load_or(&WEATHER)?;
         let Some(scale) = &model.about.series else {
             bail!(Error::argument(
                 "--model",

@@ -11,10 +11,12 @@ use std::path::{Path, PathBuf};
 /// The network, and how its reverse process is read.
 #[derive(Args)]
 pub(super) struct ModelArgs {
-    /// A folder of a run, or of a model or pipeline of diffusers; or a shipped network: garments, paintings, mu_learned,
-    /// mu_fixed, mu_mse, eps_learned, eps_fixed, eps_simple, eps_hybrid
-    #[arg(long, value_name = "DIR|NAME", visible_alias = "pretrained", default_value = "garments")]
-    pub model: PathBuf,
+    /// A folder of a run, or of a model or pipeline of diffusers; or a shipped network: garments, paintings, told (garments,
+    /// which knows their classes and is shown known pixels), latents (garments, behind an autoencoder), gaussian and weather
+    /// (series), mu_learned, mu_fixed, mu_mse, eps_learned, eps_fixed, eps_simple, eps_hybrid [default: garments; to fill in
+    /// what is missing: told, weather]
+    #[arg(long, value_name = "DIR|NAME", visible_alias = "pretrained")]
+    model: Option<PathBuf>,
 
     /// Variance of the reverse process [default: the network's own]
     #[arg(long)]
@@ -26,12 +28,18 @@ pub(super) struct ModelArgs {
 }
 
 impl ModelArgs {
-    /// Loads the network.
+    /// Loads the network, that of garments if none was named.
     pub(super) fn load(&self) -> Result<Pretrained> {
-        let named = Shipped::all().find(|shipped| Path::new(shipped.name) == self.model);
+        self.load_or(&checkpoint::GARMENTS)
+    }
+
+    /// Loads the network.
+    pub(super) fn load_or(&self, default: &Shipped) -> Result<Pretrained> {
+        let path = self.model.as_deref().unwrap_or(Path::new(default.name));
+        let named = Shipped::all().find(|shipped| Path::new(shipped.name) == path);
         let mut model = match named {
             Some(shipped) => shipped.load()?,
-            None => load(&self.model).context("--model")?,
+            None => load(path).context("--model")?,
         };
         if let Some(variance) = self.variance {
             if variance.is_learned() != model.reverse.variance.is_learned() {

@@ -20,7 +20,7 @@ use std::path::PathBuf;
 /// Draw samples (Algorithm 2, or DDIM)
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  ddpm sample --n 16 --out samples.png\n  ddpm sample --ddim 50 --eta 0\n  ddpm sample --n 8 --steps-out denoising.png\n  ddpm sample --model garments_by_class --class sneaker --guidance 1"
+    after_help = "Examples:\n  ddpm sample --n 16 --out samples.png\n  ddpm sample --ddim 50 --eta 0\n  ddpm sample --n 8 --steps-out denoising.png\n  ddpm sample --model told --class sneaker --guidance 1"
 )]
 pub(super) struct Sample {
     #[command(flatten)]
@@ -163,7 +163,9 @@ pub(super) fn fast(model: &Pretrained, wish: &Wish, steps: usize, eta: f64) -> B
     let ([h, w, c], n) = (image_shape(model), wish.n);
     let progress = Progress::new(format!("{n} samples, DDIM"), steps);
     let watched = Watched { model: &model.unet, before: |_: &Query| progress.step("") };
-    let ddim = Ddim { eta, spacing: Spacing::of(&model.reverse.schedule), ..Ddim::new(steps) };
+    // guided ε̃ goes beyond any image: with x̂_0 clipped and ε̃ as it is, a step would lead away from the class
+    let rederive_eps = model.unet.config.num_class_embeds.is_some();
+    let ddim = Ddim { eta, spacing: Spacing::of(&model.reverse.schedule), rederive_eps, ..Ddim::new(steps) };
     let asked = Conditioned { model: &Guided { model: &watched, w: wish.w }, given: wish.given.clone() };
     let x0 = ddim_sample(&asked, &model.reverse, &ddim, [n, h, w, c], &Noise::seed(wish.seed));
     progress.finish();

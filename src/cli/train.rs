@@ -14,6 +14,7 @@ use ddpm::checkpoint::{Classes, Precision, Pretrained};
 use ddpm::data::{Examples, MaskKind};
 use ddpm::diffusion::{Loss, Pairing, Prediction, Reverse, Schedule, ScheduleKind, Times, Variance};
 use ddpm::optim::AdamOptions;
+use ddpm::rng::stream;
 use ddpm::train::{
     Beyond, DataKind, DataRecord, Denoising, Event, Run, RunOptions, RunRecord, TrainOptions, Trainer,
 };
@@ -281,7 +282,7 @@ impl Train {
             Some(Pretrained { unet, reverse, .. }) => {
                 options.check(&reverse)?;
                 fits(&unet.config, &data)?;
-                Trainer::from_weights(self.ideas.added_to(unet, rows)?, reverse, options)
+                Trainer::from_weights(self.ideas.added_to(unet, rows, self.seed)?, reverse, options)
             }
             None => {
                 let (config, reverse) = self.shape(data.examples.shape(), rows)?;
@@ -528,7 +529,7 @@ impl IdeaArgs {
     }
 
     /// A network that was trained without what it is to learn now, ready to learn it.
-    fn added_to(&self, unet: Unet, rows: Option<usize>) -> Result<Unet> {
+    fn added_to(&self, unet: Unet, rows: Option<usize>, seed: u64) -> Result<Unet> {
         let rows = match (unet.config.num_class_embeds, rows) {
             (Some(has), Some(rows)) if has != rows => {
                 bail!(Error::argument("--data", format!("{} classes, as --init has", has - 1), rows - 1))
@@ -544,7 +545,7 @@ impl IdeaArgs {
                 "one with it"
             ));
         }
-        Ok(unet.with_conditions(rows, masks))
+        Ok(unet.with_conditions(rows, masks, &mut stream(seed, u64::MAX)))
     }
 }
 

@@ -72,8 +72,25 @@ pub fn decomposition(models: &[ElboTerms]) -> Figure {
         let inside = page.inside(style::MARGIN);
         let cell = |i: usize| inside.cell((2, 2), (i / 2, i % 2), 2.0 * style::MARGIN);
         charts.iter().enumerate().try_for_each(|(i, chart)| chart.draw(page, cell(i)))?;
-        draw_totals(page, cell(3), &models)
+        draw_bars(page, cell(3), &models.iter().map(Bar::of).collect::<Vec<_>>())
     })
+}
+
+/// Two bars on one scale: the bound of a model of pixels, and that of a model of latents z of the same pixels,
+///
+/// −log p(x) ≤ −E log p(x|z) + E log q(z|x) + \[L_0 + Σ L_{t−1} + L_T\](z).
+///
+/// `latents` are the terms of the prior on z with the means of −log p(x|z) and log q(z|x), in bits per dimension of x.
+/// log q(z|x) and L_0 are densities of z whose units cancel; with the first steps they are one part of the bar.
+///
+/// ```
+/// use ddpm::figures::elbo::{ElboTerms, Term, side_by_side};
+/// let terms = ElboTerms { name: "pixels".into(), L_0: Term { t: 1, mean: 1.9, std_error: 0.1 }, ..Default::default() };
+/// assert_eq!(side_by_side(&terms, (&terms, [2.0, 0.3])).size(), (1100, 420));
+/// ```
+pub fn side_by_side(pixels: &ElboTerms, (latents, ends): (&ElboTerms, [f64; 2])) -> Figure {
+    let bars = [Bar::of(pixels), Bar::of_latents(latents, ends)];
+    Figure::new(1100, 420, move |page| draw_bars(page, page.inside(style::MARGIN), &bars))
 }
 
 /// L_{t−1} of every step, with L_0 and L_T at their places; bands are ±1 standard error.
@@ -159,21 +176,63 @@ fn parts(model: &ElboTerms) -> Vec<(String, f64, Rgb)> {
     parts
 }
 
+/// A bound taken apart: its name, the sum in words, the parts.
+struct Bar {
+    name: String,
+    sum: String,
+    parts: Vec<(String, f64, Rgb)>,
+}
+
+impl Bar {
+    fn of(model: &ElboTerms) -> Bar {
+        Bar { name: model.name.clone(), sum: sum_in_words(model), parts: parts(model) }
+    }
+
+    /// With −log p(x|z) and log q(z|x) before the terms of the prior on z.
+    ///
+    /// log q(z|x) and L_0 are densities in units that cancel, and the first steps are finer than q(z|x) is: what they cost,
+    /// L_0 gives back. They are one part, of so many terms that it is not negative.
+    fn of_latents(prior: &ElboTerms, [reconstruction, posterior]: [f64; 2]) -> Bar {
+        let mut parts = parts(prior);
+        let mut density = ("log q(z|x)".to_string(), posterior, style::SERIES[3]);
+        loop {
+            let (name, value, _) = parts.remove(0);
+            density = (format!("{}, {name}", density.0), density.1 + value, density.2);
+            if density.1 >= 0.0 || parts.len() == 1 {
+                break;
+            }
+        }
+        let all = [("−log p(x|z)".into(), reconstruction, style::SERIES[4]), density];
+        parts.splice(0..0, all);
+        let total = reconstruction + posterior + prior.total();
+        let [x, q, first, sum, last, total] =
+            [reconstruction, posterior, prior.L_0.mean, prior.sum(), prior.L_T.mean, total].map(bits);
+        let sum = format!(
+            "−log p(x|z) {x} + log q(z|x) {q} + L_{{0}} {first} + Σ L_{{t−1}} {sum} + L_{{T}} {last} = {total}"
+        );
+        Bar { name: prior.name.clone(), sum, parts }
+    }
+
+    fn length(&self) -> f64 {
+        self.parts.iter().map(|(_, value, _)| value).sum()
+    }
+}
+
 /// One stacked bar per model: above it the sum, below it how Σ L_{t−1} spreads over the decades of t.
-fn draw_totals(page: &Page<'_>, rect: Rect, models: &[ElboTerms]) -> Result<()> {
+fn draw_bars(page: &Page<'_>, rect: Rect, bars: &[Bar]) -> Result<()> {
     let em = f64::from(style::TICK);
     let kind = Type::new(style::LABEL, style::INK, HPos::Left, VPos::Top);
     page.text("The bound and its parts, bits/dim", (rect.left, rect.top), kind)?;
     let kind = Type { em: style::TICK, ..kind };
-    let longest = models.iter().map(ElboTerms::total).fold(f64::MIN_POSITIVE, f64::max);
-    let room = ((rect.height() - 2.5 * em) / models.len() as f64).min(12.0 * em);
-    let widest = models.iter().map(|model| text::width(&model.name, style::TICK)).fold(0.0, f64::max);
-    for (row, model) in models.iter().enumerate() {
+    let longest = bars.iter().map(Bar::length).fold(f64::MIN_POSITIVE, f64::max);
+    let room = ((rect.height() - 2.5 * em) / bars.len() as f64).min(12.0 * em);
+    let widest = bars.iter().map(|bar| text::width(&bar.name, style::TICK)).fold(0.0, f64::max);
+    for (row, bar) in bars.iter().enumerate() {
         let top = rect.top + 2.5 * em + row as f64 * room;
-        page.text(&model.name, (rect.left, top), kind)?;
-        page.text(&sum_in_words(model), (rect.left + widest + 1.5 * em, top), kind)?;
-        let bar = Rect { top: top + 1.3 * em, bottom: top + 0.7 * room - 1.3 * em, ..rect };
-        draw_parts(page, bar, &parts(model), longest)?;
+        page.text(&bar.name, (rect.left, top), kind)?;
+        page.text(&bar.sum, (rect.left + widest + 1.5 * em, top), kind)?;
+        let place = Rect { top: top + 1.3 * em, bottom: top + 0.7 * room - 1.3 * em, ..rect };
+        draw_parts(page, place, &bar.parts, longest)?;
     }
     Ok(())
 }
@@ -236,6 +295,23 @@ mod tests {
             ..Default::default()
         };
         assert_eq!((terms.sum(), terms.total()), (0.75, 2.875));
+    }
+
+    /// The parts of a model of latents add up to its bound, and none is negative though L_0 is.
+    #[test]
+    fn the_parts_of_latents() {
+        let term = |t, mean| Term { t, mean, std_error: 0.0 };
+        let prior = ElboTerms {
+            L_0: term(1, -1.0),
+            L_t_minus_1: (2..=20).map(|t| term(t, 0.125)).collect(),
+            L_T: term(20, 0.5),
+            ..Default::default()
+        };
+        let bar = Bar::of_latents(&prior, [2.0, 0.25]);
+        let names: Vec<&str> = bar.parts.iter().map(|(name, ..)| name.as_str()).collect();
+        assert_eq!(names, ["−log p(x|z)", "log q(z|x), L_{0}, t = 2…10", "t = 11…20", "L_{T}"]);
+        assert_eq!(bar.parts.iter().map(|part| part.1).collect::<Vec<_>>(), [2.0, 0.375, 1.25, 0.5]);
+        assert_eq!(bar.length(), 2.25 + prior.total());
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! How the network is told a class: a table with a row for each.
 
 use crate::params::params;
+use crate::rng::normal;
 use crate::tensor::Tensor2;
 use ndarray::Zip;
+use ndarray_rand::rand::Rng;
 
 /// `y_n = E[c_n]`, rows of a table.
 ///
@@ -22,14 +24,21 @@ pub struct ClassEmbedding {
 params!(ClassEmbedding { weight });
 
 impl ClassEmbedding {
-    /// A table of zeros: every class begins as no news, and gets its own gradient.
+    /// A table of draws from N(0, 1), as PyTorch begins, but for ∅, the last row: it is zero, so that a network that gets
+    /// such a table is without a class what it was before.
+    ///
+    /// From a table of zeros the classes part too slowly: what little a class changes in the loss drowns in the noise of
+    /// the gradient, and Adam's steps cancel.
     ///
     /// ```
-    /// use ddpm::nn::ClassEmbedding;
-    /// assert_eq!(ClassEmbedding::new(11, 64).weight.dim(), (11, 64));
+    /// use ddpm::{nn::ClassEmbedding, rng::stream};
+    /// let table = ClassEmbedding::new(11, 64, &mut stream(1, 0));
+    /// assert_eq!((table.weight.dim(), table.infer(&[None]).sum()), ((11, 64), 0.0));
     /// ```
-    pub fn new(classes: usize, width: usize) -> ClassEmbedding {
-        ClassEmbedding { weight: Tensor2::zeros((classes, width)) }
+    pub fn new(classes: usize, width: usize, rng: &mut impl Rng) -> ClassEmbedding {
+        let mut weight: Tensor2 = normal((classes, width), rng);
+        weight.row_mut(classes - 1).fill(0.0);
+        ClassEmbedding { weight }
     }
 
     /// # Shapes
@@ -40,9 +49,8 @@ impl ClassEmbedding {
     ///
     /// ```
     /// use ddpm::nn::ClassEmbedding;
-    /// let mut table = ClassEmbedding::new(3, 2);
-    /// table.weight.row_mut(2).fill(5.0); // the last row is no class
-    /// assert_eq!(table.infer(&[Some(0), None]), ndarray::array![[0.0, 0.0], [5.0, 5.0]]);
+    /// let table = ClassEmbedding { weight: ndarray::array![[1.0, 2.0], [3.0, 4.0], [5.0, 5.0]] };
+    /// assert_eq!(table.infer(&[Some(0), None]), ndarray::array![[1.0, 2.0], [5.0, 5.0]]); // the last row is no class
     /// ```
     #[track_caller]
     pub fn infer(&self, classes: &[Option<usize>]) -> Tensor2 {
@@ -59,8 +67,8 @@ impl ClassEmbedding {
     /// N classes as in [`infer`](ClassEmbedding::infer), `dy` `[N, width]`.
     ///
     /// ```
-    /// use ddpm::{nn::ClassEmbedding, params::Params, tensor::Tensor2};
-    /// let table = ClassEmbedding::new(3, 1);
+    /// use ddpm::{nn::ClassEmbedding, params::Params, rng::stream, tensor::Tensor2};
+    /// let table = ClassEmbedding::new(3, 1, &mut stream(1, 0));
     /// let mut grad = table.zeros_like();
     /// table.backward(&[Some(0), Some(0)], &Tensor2::ones((2, 1)), &mut grad);
     /// assert_eq!(grad.weight, ndarray::array![[2.0], [0.0], [0.0]]);
@@ -102,6 +110,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "class embedding: class 4 of a table of 4")]
     fn a_class_without_a_row() {
-        ClassEmbedding::new(4, 2).infer(&[Some(4)]);
+        ClassEmbedding::new(4, 2, &mut stream(1, 0)).infer(&[Some(4)]);
     }
 }

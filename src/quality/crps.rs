@@ -110,8 +110,12 @@ pub fn quantiles<const N: usize>(samples: ArrayView1<f64>, levels: [f64; N]) -> 
     levels.map(|level| quantile(&sorted, level))
 }
 
-/// How many of the entries lie between the quantiles (1 − share)/2 and (1 + share)/2 of their samples: a share, which a
-/// right forecast has near `share`.
+/// How many of the entries lie in the middle `share` of their samples: `share` on average for a right forecast.
+///
+/// One more draw from the law of n samples takes each of the n + 1 places among them alike. So an entry that so many
+/// samples lie below stands for the stretch \[below, below + 1\]/(n + 1) of probability (with ties for all of
+/// theirs), and counts by the part of it that lies between (1 ± share)/2. That is exact for any n; between their
+/// [`quantiles`] a draw falls less often (between those of 24 samples and 0.9 in 83 of 100).
 ///
 /// # Shapes
 /// As [`crps_csdi`].
@@ -119,13 +123,17 @@ pub fn quantiles<const N: usize>(samples: ArrayView1<f64>, levels: [f64; N]) -> 
 /// ```
 /// use ndarray::array;
 /// let samples = array![[0.0, 0.0], [1.0, 1.0]];
-/// assert_eq!(ddpm::quality::coverage(samples.view(), array![0.5, 2.0].view(), 0.9), 0.5);
+/// let covered = ddpm::quality::coverage(samples.view(), array![0.5, 2.0].view(), 0.5);
+/// assert!((covered - (1.0 + 0.25) / 2.0).abs() < 1e-12); // the middle third, and a quarter of the last one
 /// ```
 #[track_caller]
 pub fn coverage(samples: ArrayView2<f64>, y: ArrayView1<f64>, share: f64) -> f64 {
+    let places = (samples.nrows() + 1) as f64;
     let inside = |(samples, &y): (ArrayView1<f64>, &f64)| {
-        let [low, high] = quantiles(samples, [(1.0 - share) / 2.0, (1.0 + share) / 2.0]);
-        f64::from(u8::from(low <= y && y <= high))
+        let below = samples.iter().filter(|&&x| x < y).count() as f64 / places;
+        let through = (samples.iter().filter(|&&x| x <= y).count() + 1) as f64 / places;
+        let (low, high) = ((1.0 - share) / 2.0, (1.0 + share) / 2.0);
+        (through.min(high) - below.max(low)).max(0.0) / (through - below)
     };
     samples.axis_iter(Axis(1)).zip(y).map(inside).sum::<f64>() / y.len() as f64
 }
@@ -146,8 +154,11 @@ mod tests {
 
     #[test]
     fn a_right_interval_holds_its_share() {
-        let samples: ndarray::Array2<f64> = normal((500, 2000), &mut stream(1, 0));
-        let y: Array1<f64> = normal(2000, &mut stream(1, 1));
-        assert!((coverage(samples.view(), y.view(), 0.9) - 0.9).abs() < 0.02);
+        let y: Array1<f64> = normal(20_000, &mut stream(1, 1));
+        for n in [19, 24, 100] {
+            let samples: ndarray::Array2<f64> = normal((n, y.len()), &mut stream(1, 0));
+            let share = coverage(samples.view(), y.view(), 0.9);
+            assert!((share - 0.9).abs() < 0.007, "{n} samples: {share}"); // three standard errors
+        }
     }
 }

@@ -1,12 +1,14 @@
 //! Assignment, guidance, RePaint and imputation against the reference files of the four ideas.
 
 use crate::common::{golden_files, near};
+use ddpm::data::{MaskKind, forecast_condition, random_condition};
 use ddpm::diffusion::oracle::GaussianField;
 use ddpm::diffusion::{
-    Conditioned, Denoiser, Given, Jumps, Known, Noise, NoisyBatch, Query, Reverse, Schedule, Variance,
-    assignment, masked_loss, nearest_noise, paste, repaint_steps,
+    Conditioned, Ddim, Denoiser, Given, Jumps, Known, Noise, NoisyBatch, Query, Reverse, Schedule, Variance,
+    assignment, ddim_step, masked_loss, nearest_noise, paste, repaint_steps,
 };
 use ddpm::quality::{crps, crps_csdi, crps_normal, csdi_levels};
+use ddpm::rng::stream;
 use ddpm::tensor::Batch;
 use ndarray::{Array1, Array2, Array3, ArrayD, Axis, Ix3, Ix4, s};
 
@@ -99,6 +101,31 @@ fn repaint_chain() {
             near(&format!("x after pair {i}"), step, x);
         }
         near("pasted", &paste(steps.last().unwrap(), &known), &file.array("chain/x_pasted"));
+    }
+}
+
+/// Which entries are the condition, by each of CSDI's rules.
+#[test]
+fn masks() {
+    for file in golden_files("imputation") {
+        let all = |name: &str| file.array(&format!("mask/{name}")).into_dimensionality::<Ix3>().unwrap();
+        let one = |name: &str, i: usize| all(name).index_axis_move(Axis(0), i);
+        let ratios = file.vec("mask/ratio");
+        let horizon = file.indices("mask/forecast_horizon")[0];
+        for (i, &ratio) in ratios.iter().enumerate() {
+            let before = (i + ratios.len() - 1) % ratios.len();
+            let (observed, other) = (one("observed", i), one("observed", before));
+            let historical = MaskKind::Historical.condition(&observed, &other, &mut stream(1, 0));
+            let conditions = [
+                ("random", random_condition(&observed, &one("uniform", i), ratio)),
+                ("historical", historical),
+                ("forecast", forecast_condition(&observed, horizon)),
+            ];
+            for (rule, condition) in conditions {
+                assert_eq!(condition, one(&format!("{rule}_condition"), i), "{rule}");
+                assert_eq!(&observed - &condition, one(&format!("{rule}_target"), i), "{rule}");
+            }
+        }
     }
 }
 
@@ -301,8 +328,11 @@ fn guidance_of_gaussians() {
                 }
             }
         }
-        // moments of the chain, exactly: x ↦ a x + b at each step
-        let reverse = reverse(&file.vec("betas"));
+        // moments of both chains
+        let (reverse, ddim) = (reverse(&file.vec("betas")), Ddim::new(10));
+        let mut times: Vec<usize> =
+            file.indices("ddim/times").into_iter().map(|t| t + 1).chain([0]).collect();
+        times.sort_unstable_by(|a, b| b.cmp(a));
         for (k, &w) in w.iter().enumerate() {
             for d in 0..mean.len() {
                 let guided = |x: &Batch, t: &[usize]| {
@@ -310,19 +340,32 @@ fn guidance_of_gaussians() {
                         (1.0 + w) * eps(x, t[0], mean_c[d], var_c[d]) - w * eps(x, t[0], mean[d], var[d])
                     })
                 };
-                let (mut m, mut v) = (0.0, 1.0);
-                for t in (1..=schedule.T()).rev() {
-                    let at = |x: f64, z: f64| {
-                        let one = |x| Batch::from_elem((1, 1, 1, 1), x);
-                        reverse.p_sample(&guided, &one(x), &[t], &one(z)).x_prev[[0, 0, 0, 0]]
-                    };
-                    let (b, a, sigma) =
-                        (at(0.0, 0.0), at(1.0, 0.0) - at(0.0, 0.0), at(0.0, 1.0) - at(0.0, 0.0));
-                    (m, v) = (a * m + b, a * a * v + sigma * sigma);
-                }
-                near("mean", [&m], [&file.matrix("ddpm/mean")[[k, d]]]);
-                near("variance", [&v], [&file.matrix("ddpm/var")[[k, d]]]);
+                let steps = (1..=schedule.T()).rev();
+                let law = moments(steps.map(|t| affine(|x, z| reverse.p_sample(&guided, x, &[t], z).x_prev)));
+                near(
+                    "mean, variance",
+                    &law,
+                    [&file.matrix("ddpm/mean")[[k, d]], &file.matrix("ddpm/var")[[k, d]]],
+                );
+                let jumps = times.windows(2).map(|pair| {
+                    affine(|x, z| ddim_step(&guided, &reverse, &ddim, x, pair[0], pair[1], z).x_prev)
+                });
+                let law = moments(jumps);
+                near("of DDIM", &law, [&file.matrix("ddim/mean")[[k, d]], &file.matrix("ddim/var")[[k, d]]]);
             }
         }
     }
+}
+
+/// a, b, σ of a step x ↦ a x + b + σ z of one number.
+fn affine(step: impl Fn(&Batch, &Batch) -> Batch) -> [f64; 3] {
+    let one = |x| Batch::from_elem((1, 1, 1, 1), x);
+    let at = |x, z| step(&one(x), &one(z))[[0, 0, 0, 0]];
+    let b = at(0.0, 0.0);
+    [at(1.0, 0.0) - b, b, at(0.0, 1.0) - b]
+}
+
+/// Mean and variance after such steps from N(0, 1).
+fn moments(steps: impl Iterator<Item = [f64; 3]>) -> [f64; 2] {
+    steps.fold([0.0, 1.0], |[mean, variance], [a, b, sigma]| [a * mean + b, a * a * variance + sigma * sigma])
 }

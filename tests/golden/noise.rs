@@ -54,7 +54,7 @@ fn the_polynomial() {
         // the same path with c itself: its raw number is that of softplus
         let c = file.vec("poly/c");
         let (gamma, slope) = (file.matrix("poly/gamma"), file.matrix("poly/slope"));
-        let mut grads = [vec![0.0; c.len()], vec![0.0; c.len()]];
+        let mut grads = [(); 3].map(|()| vec![0.0; c.len()]);
         for (i, &t) in times.iter().enumerate() {
             for d in 0..a.len() {
                 // (a, b, c) and (−a, −b, −c) are one path
@@ -62,11 +62,16 @@ fn the_polynomial() {
                 let raw = (sign * c[d] - 1e-3).exp_m1().ln();
                 let point = pinned(Path::Polynomial, &[sign * a[d], sign * b[d], raw], ends, t);
                 near("γ of c", [&point.gamma, &point.slope], [&gamma[[i, d]], &slope[[i, d]]]);
-                (0..2).for_each(|k| grads[k][d] += sign * cotangent[[i, d]] * point.gradient[k]);
+                let [da, db, d_raw] = *point.gradient else { panic!("three numbers") };
+                let dc = d_raw * (1.0 + (-raw).exp()); // d softplus = sigmoid
+                for (grad, of) in grads.iter_mut().zip([da, db, dc]) {
+                    grad[d] += sign * cotangent[[i, d]] * of;
+                }
             }
         }
         near("a", &grads[0], &file.vec("poly/grad_gamma/a"));
         near("b", &grads[1], &file.vec("poly/grad_gamma/b"));
+        near("c", &grads[2], &file.vec("poly/grad_gamma/c"));
     }
 }
 

@@ -7,13 +7,13 @@ use crate::cli::model::variance_name;
 use crate::cli::say::show;
 use anyhow::Result;
 use ddpm::checkpoint::{GARMENTS, PAINTINGS, Shipped};
-use ddpm::diffusion::{ElboOptions, Schedule, ScheduleKind, rate_distortion};
+use ddpm::diffusion::{Elbo, ElboOptions, Reverse, Schedule, ScheduleKind, rate_distortion};
 use ddpm::figures::{self, LossCurve, ScheduleCurve};
 use ddpm::train::shipped_log;
 use serde::Serialize;
 
 /// Test images on which every one of the T terms is evaluated.
-const IMAGES: usize = 32;
+pub(super) const IMAGES: usize = 32;
 
 /// Table 4 of the paper, on CIFAR10: T − t + 1, rate in bits/dim, RMSE on [0, 255].
 const TABLE_4: [(usize, f64, f64); 10] = [
@@ -38,18 +38,28 @@ struct Table4Row {
     paper_cifar10_rmse: f64,
 }
 
+impl Studio {
+    /// The bounds of the garments, with each choice of σ².
+    pub(super) fn bounds(&self) -> &(Vec<Reverse>, Vec<Elbo>) {
+        self.bounds.get_or_init(|| {
+            let model = &self.garments.model;
+            let (variants, images) = (variants(&model.reverse), as_batch(&garments(IMAGES)));
+            let bounds = evaluate(model, &variants, &images, &ElboOptions::default(), self.seed);
+            (variants, bounds)
+        })
+    }
+}
+
 /// The bound on test images with σ² = β and β̃, its weights, and the curves of Fig. 5.
 pub(super) fn decomposition(studio: &Studio) -> Result<()> {
-    let model = &studio.garments.model;
     let images = garments(IMAGES);
-    let variants = variants(&model.reverse);
-    let bounds = evaluate(model, &variants, &as_batch(&images), &ElboOptions::default(), studio.seed);
-    show!("{}\n", table(&images.name, &variants, &bounds));
+    let (variants, bounds) = studio.bounds();
+    show!("{}\n", table(&images.name, variants, bounds));
     let weights: Vec<_> = variants.iter().map(|v| (variance_name(v), weights(v))).collect();
     let weights: Vec<(&str, &[(usize, f64)])> =
         weights.iter().map(|(name, w)| (*name, w.as_slice())).collect();
     studio.save("weights.png", &figures::elbo::weights(&weights))?;
-    write_all(&studio.out, &images.name, &variants, &bounds)?;
+    write_all(&studio.out, &images.name, variants, bounds)?;
 
     let points = rate_distortion(&bounds[0]);
     let row = |(reverse_time, rate, rmse)| {

@@ -1,5 +1,6 @@
 //! Classifier-free guidance: what w does to accuracy, distance and diversity (Ho & Salimans 2022).
 
+use super::real::Real;
 use super::studio::Studio;
 use crate::cli::sample::{Wish, fast};
 use crate::cli::say::show;
@@ -8,12 +9,12 @@ use ddpm::checkpoint;
 use ddpm::data::{FASHION_MNIST_CLASSES, to_u8};
 use ddpm::diffusion::{Estimate, Given};
 use ddpm::figures::{Chart, Grid};
-use ddpm::quality::{Judgement, Moments, frechet_distance};
+use ddpm::quality::Judgement;
 use ddpm::tensor::Batch;
 use ndarray::{Array1, Axis, s};
 use serde::Serialize;
 
-/// The w that are compared; 0 is the class alone.
+/// The w that are compared; 0 is the class alone, −1 none.
 const W: [f64; 6] = [-1.0, 0.0, 0.5, 1.0, 2.0, 4.0];
 /// Steps of DDIM.
 const STEPS: usize = 20;
@@ -30,6 +31,14 @@ struct Row {
     diversity_error: f64,
 }
 
+#[derive(Serialize)]
+struct ClassRow {
+    class: &'static str,
+    w: f64,
+    images: usize,
+    accuracy: f64,
+}
+
 /// `per_class` samples of each class for every w, from the same noises.
 pub(super) fn guidance(studio: &Studio) -> Result<()> {
     let model = checkpoint::TOLD.load()?;
@@ -38,13 +47,18 @@ pub(super) fn guidance(studio: &Studio) -> Result<()> {
     let asked: Vec<usize> = (0..n * classes).map(|i| i % classes).collect();
     let real = Real::new(n * classes, &judge.test);
     show!("{} test images against the others: {:.2}", n * classes, real.floor);
-    let (mut rows, mut shown) = (Vec::new(), Vec::new());
+    let (mut rows, mut of_classes, mut shown) = (Vec::new(), Vec::new(), Vec::new());
     for w in W {
         let given = if w == -1.0 { Given::default() } else { Given::classes(&asked) };
         let x0 = fast(&model, &Wish { given, w, ..Wish::new(asked.len(), studio.seed) }, STEPS, 0.0);
         let images = to_u8(&x0);
         let judgement = judge.classifier.judge(&images);
         rows.push(row(w, &asked, &x0, &judgement, &real));
+        of_classes.extend(FASHION_MNIST_CLASSES.iter().enumerate().map(|(class, name)| {
+            let members = judgement.classes().into_iter().skip(class).step_by(classes);
+            let right = members.filter(|&seen| seen == class).count();
+            ClassRow { class: name, w, images: n, accuracy: right as f64 / n as f64 }
+        }));
         shown.push(x0.slice(s![..classes, .., .., ..]).to_owned());
     }
     for r in &rows {
@@ -59,6 +73,11 @@ pub(super) fn guidance(studio: &Studio) -> Result<()> {
             r.diversity_error
         );
     }
+    for name in FASHION_MNIST_CLASSES {
+        let of_class = of_classes.iter().filter(|row| row.class == name);
+        show!("{name:12}{}", of_class.map(|row| format!("{:7.2}", row.accuracy)).collect::<String>());
+    }
+    studio.save_csv("guidance_classes.csv", of_classes)?;
     let views: Vec<_> = shown.iter().map(|x| x.view()).collect();
     let grid = Grid::new(&to_u8(&ndarray::concatenate(Axis(0), &views).expect("one shape")), classes)
         .scale(2)
@@ -69,44 +88,19 @@ pub(super) fn guidance(studio: &Studio) -> Result<()> {
     studio.save_csv("guidance.csv", rows)
 }
 
-/// Real images, to be compared with as many samples.
-struct Real {
-    moments: Moments,
-    floor: f64,
-}
-
-impl Real {
-    /// The distance of the first `n` real images from the others is the floor.
-    fn new(n: usize, test: &Judgement) -> Real {
-        let (first, others) = test.features.view().split_at(Axis(0), n);
-        let moments = Moments::of(&others.to_owned());
-        let floor = frechet_distance(&Moments::of(&first.to_owned()), &moments);
-        Real { moments, floor }
-    }
-}
-
 fn row(w: f64, asked: &[usize], x0: &Batch, judgement: &Judgement, real: &Real) -> Row {
     let right =
         judgement.classes().into_iter().zip(asked).map(|(seen, &asked)| f64::from(u8::from(seen == asked)));
     let accuracy = Estimate::of(&right.collect::<Array1<f64>>());
-    let distance = |rows: &[usize]| {
-        frechet_distance(&Moments::of(&judgement.features.select(Axis(0), rows)), &real.moments)
-    };
-    let all: Vec<usize> = (0..asked.len()).collect();
-    // eight parts, each without an eighth: the jackknife
-    let parts: Vec<f64> = (0..8)
-        .map(|part| distance(&all.iter().copied().filter(|i| i % 8 != part).collect::<Vec<_>>()))
-        .collect();
-    let mean = parts.iter().sum::<f64>() / 8.0;
-    let frechet_error = (7.0 / 8.0 * parts.iter().map(|p| (p - mean).powi(2)).sum::<f64>()).sqrt();
+    let frechet = real.distance(&judgement.features);
     let diversity = Estimate::of(&spreads(asked, x0));
     Row {
         w,
         images: asked.len(),
         accuracy: accuracy.mean,
         accuracy_error: accuracy.std_error,
-        frechet: distance(&all),
-        frechet_error,
+        frechet: frechet.mean,
+        frechet_error: frechet.std_error,
         diversity: diversity.mean,
         diversity_error: diversity.std_error,
     }
@@ -136,21 +130,35 @@ fn curves(rows: &[Row], real: &Real) -> ddpm::figures::Figure {
     let told: Vec<&Row> = rows.iter().filter(|row| row.w >= 0.0).collect();
     let column = |value: fn(&Row) -> f64| told.iter().map(|row| value(row)).collect::<Vec<f64>>();
     let w = column(|row| row.w);
-    let panel = |name: &str, y: fn(&Row) -> f64, error: fn(&Row) -> f64| {
+    let panel = |name: &str, y: fn(&Row) -> f64, error: fn(&Row) -> f64, of_test_images: Option<f64>| {
         let (y, error) = (column(y), column(error));
         let [low, high] =
             [-1.0, 1.0].map(|sign| y.iter().zip(&error).map(|(y, e)| y + sign * e).collect::<Vec<_>>());
-        Chart::new("w", name).line("samples", &w, &y).marks(&w, &y).bars(&w, &low, &high)
+        let ends = low.iter().chain(&high).chain(&of_test_images);
+        let [least, most] =
+            [f64::min, f64::max].map(|pick| ends.clone().copied().reduce(pick).expect("rows"));
+        let room = 0.05 * (most - least);
+        let mut chart = Chart::new("w", name).y_range(least - room, most + room);
+        chart = chart.line("samples", &w, &y).marks(&w, &y).bars(&w, &low, &high);
+        match of_test_images {
+            Some(value) => chart.reference("test images", &[0.0, 4.0], &[value; 2]),
+            None => chart,
+        }
     };
     let charts = vec![
-        panel("classifier sees the class asked for, %", |r| 100.0 * r.accuracy, |r| 100.0 * r.accuracy_error)
-            .reference("test images", &[0.0, 4.0], &[92.1; 2]),
-        panel("Fréchet distance in the classifier's features", |r| r.frechet, |r| r.frechet_error).reference(
-            "test images",
-            &[0.0, 4.0],
-            &[real.floor; 2],
+        panel(
+            "classifier sees the class asked for, %",
+            |r| 100.0 * r.accuracy,
+            |r| 100.0 * r.accuracy_error,
+            Some(92.1),
         ),
-        panel("mean distance within a class", |r| r.diversity, |r| r.diversity_error),
+        panel(
+            "Fréchet distance in the classifier's features",
+            |r| r.frechet,
+            |r| r.frechet_error,
+            Some(real.floor),
+        ),
+        panel("mean distance within a class", |r| r.diversity, |r| r.diversity_error, None),
     ];
     Chart::panels(charts, 3, (480, 440))
 }

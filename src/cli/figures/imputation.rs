@@ -11,7 +11,7 @@ use ddpm::diffusion::{
     respace, sample,
 };
 use ddpm::figures::{Chart, Grid};
-use ddpm::quality::{coverage, crps, crps_csdi, quantiles};
+use ddpm::quality::{coverage, crps, crps_csdi, nearest, quantiles};
 use ddpm::rng::{normal, stream};
 use ddpm::tensor::Batch;
 use nalgebra::DMatrix;
@@ -23,8 +23,8 @@ const LENGTH: usize = 24;
 const REACH: f64 = 3.0;
 const NUGGET: f64 = 0.01;
 /// How many series, and how often each is filled in.
-const SERIES: usize = 12;
-const SAMPLES: usize = 24;
+const SERIES: usize = 48;
+const SAMPLES: usize = 19;
 /// RePaint's jumps in the table.
 const JUMPS: Jumps = Jumps { jump: 5, resamples: 4 };
 const REPLACE: Jumps = Jumps { jump: 1, resamples: 1 };
@@ -206,7 +206,7 @@ const HALVED: [usize; 4] = [1, 7, 12, 13];
 pub(super) fn garments(studio: &Studio) -> Result<()> {
     let told = checkpoint::TOLD.load()?;
     let images = fashion_mnist_test().batch(&HALVED);
-    let mask = Batch::from_shape_fn((1, 28, 28, 1), |(_, y, _, _)| f64::from(u8::from(y < 14)));
+    let mask = upper(1);
     let (mut rows, mut labels) = (Vec::new(), Vec::new());
     for image in images.outer_iter() {
         let image = image.insert_axis(Axis(0)).to_owned();
@@ -227,6 +227,107 @@ pub(super) fn garments(studio: &Studio) -> Result<()> {
     let columns = ["image", "known"].into_iter().map(String::from).chain((1..=8).map(|n| n.to_string()));
     let grid = Grid::new(&to_u8(&all), 10).scale(2).column_labels(columns).row_labels(labels);
     studio.save("imputation_garments.png", &grid.figure())
+}
+
+/// Test images of the table of halves, and the steps in which each half is drawn `per_class` times.
+const MEASURED: usize = 12;
+const SHORT: usize = 25;
+
+#[derive(Serialize)]
+struct HalfRow {
+    method: &'static str,
+    /// of the hidden half's grey levels, 0 to 255: of the median of what was drawn
+    rmse: f64,
+    rmse_error: f64,
+    /// mean |difference| of the two rows that meet, over that of the images themselves
+    seam: f64,
+    seam_error: f64,
+}
+
+/// How near the drawn halves are to the true ones, and how well they fit the known ones.
+pub(super) fn halves(studio: &Studio) -> Result<()> {
+    let told = checkpoint::TOLD.load()?;
+    let test = fashion_mnist_test();
+    let images = test.batch(&(0..MEASURED).collect::<Vec<_>>());
+    let each: Vec<usize> = (0..MEASURED * studio.per_class).map(|n| n / studio.per_class).collect();
+    let known = Known { values: images.clone(), mask: upper(MEASURED) }.rows(&each);
+    let (noise, shape) = (Noise::seed(studio.seed), [each.len(), 28, 28, 1]);
+    let (short, reverse) = respace(&told.unet, &told.reverse, SHORT);
+    let shown =
+        sample(&Conditioned { model: &short, given: Given::known(known.clone()) }, &reverse, shape, &noise);
+    let (plain, reverse) = respace(&studio.garments.model.unet, &studio.garments.model.reverse, SHORT);
+    let led = repaint(&plain, &reverse, &known, REPLACE, &noise);
+    let others = test.batch(&(MEASURED..test.len()).collect::<Vec<_>>());
+    let rows = vec![
+        half_row("shown what is known (CSDI)", &images, &paste(&shown, &known)),
+        half_row("replacement", &images, &led),
+        half_row(
+            "mean of the ten images with the nearest upper half",
+            &images,
+            &neighbours(&images, &others),
+        ),
+    ];
+    for r in &rows {
+        show!(
+            "{:52} RMSE {:.1} ± {:.1}, seam {:.2} ± {:.2}",
+            r.method,
+            r.rmse,
+            r.rmse_error,
+            r.seam,
+            r.seam_error
+        );
+    }
+    studio.save_csv("imputation_garments.csv", rows)
+}
+
+/// 1 in the upper half.
+fn upper(n: usize) -> Batch {
+    Batch::from_shape_fn((n, 28, 28, 1), |(_, y, _, _)| f64::from(u8::from(y < 14)))
+}
+
+/// The errors are over images; `drawn` has as many for each image.
+fn half_row(method: &'static str, images: &Batch, drawn: &Batch) -> HalfRow {
+    let times = drawn.len_of(Axis(0)) / MEASURED;
+    let of_image = |n: usize| {
+        let (x, own) =
+            (images.index_axis(Axis(0), n), drawn.slice(s![n * times..(n + 1) * times, .., .., 0]));
+        let squared = |(y, x_at): (usize, usize)| {
+            let [median] = quantiles(own.slice(s![.., y, x_at]), [0.5]);
+            (127.5 * (median - x[[y, x_at, 0]])).powi(2)
+        };
+        let hidden = (14..28).flat_map(|y| (0..28).map(move |x| (y, x)));
+        let step = |image: ndarray::ArrayView2<f64>| (&image.row(13) - &image.row(14)).mapv(f64::abs).sum();
+        let seam = own.outer_iter().map(step).sum::<f64>() / times as f64;
+        [(hidden.map(squared).sum::<f64>() / 392.0).sqrt(), seam, step(x.index_axis(Axis(2), 0))]
+    };
+    let found: Vec<[f64; 3]> = (0..MEASURED).map(of_image).collect();
+    let rmse = Estimate::of(&found.iter().map(|f| f[0]).collect::<Array1<f64>>());
+    let true_step = found.iter().map(|f| f[2]).sum::<f64>() / MEASURED as f64;
+    let seam = Estimate::of(&found.iter().map(|f| f[1] / true_step).collect::<Array1<f64>>());
+    HalfRow {
+        method,
+        rmse: rmse.mean,
+        rmse_error: rmse.std_error,
+        seam: seam.mean,
+        seam_error: seam.std_error,
+    }
+}
+
+/// What a look into a book of pictures would say.
+fn neighbours(images: &Batch, others: &Batch) -> Batch {
+    let upper_half = |x: &Batch| {
+        let rows = x.slice(s![.., ..14, .., 0]).mapv(|x| x as f32);
+        let n = rows.len_of(Axis(0));
+        rows.to_shape((n, 14 * 28)).expect("images of one size").into_owned()
+    };
+    let mut means = images.clone();
+    for (mut mean, found) in means.outer_iter_mut().zip(nearest(&upper_half(images), &upper_half(others), 10))
+    {
+        let rows: Vec<usize> = found.iter().map(|neighbour| neighbour.index).collect();
+        let average = others.select(Axis(0), &rows).mean_axis(Axis(0)).expect("ten");
+        mean.slice_mut(s![14.., .., ..]).assign(&average.slice(s![14.., .., ..]));
+    }
+    means
 }
 
 /// The lower half grey.
@@ -372,7 +473,7 @@ fn bands(
         };
         let ((known_x, known_y), (hidden_x, hidden_y)) = (values(1.0), values(0.0));
         Chart::new("day", columns[j].as_str())
-            .line("median", &days, &at(0))
+            .line("median, and the middle nine in ten", &days, &at(0))
             .band(&days, &at(1), &at(2))
             .points("known", &known_x, &known_y)
             .points("hidden", &hidden_x, &hidden_y)

@@ -5,11 +5,13 @@ mod bound;
 mod chains;
 mod guidance;
 mod imputation;
+mod latent;
 mod latents;
 mod likelihood;
 mod neighbours;
 mod noise;
 mod quality;
+mod real;
 mod studio;
 
 pub(super) use neighbours::Excerpt;
@@ -41,7 +43,7 @@ pub(super) struct Figures {
     #[arg(long, default_value_t = 1)]
     seed: u64,
 
-    /// Samples of each class in the figure of guidance
+    /// Samples of each class in the figure of guidance, and of each half garment in the table of imputation
     #[arg(long, default_value_t = 12, value_parser = whole(2..=1000))]
     per_class: usize,
 }
@@ -79,6 +81,8 @@ enum Name {
     Guidance,
     /// what is missing in series and garments, filled in (CSDI, RePaint)
     Imputation,
+    /// a diffusion model behind an autoencoder: samples, cost, and its bound term by term
+    Latent,
     /// noise levels that are learned, in worlds of Gaussians (VDM, MuLAN)
     Noise,
 }
@@ -102,7 +106,9 @@ impl Name {
             Name::Guidance => guidance::guidance(studio),
             Name::Imputation => imputation::gaussian_process(studio)
                 .and_then(|()| imputation::garments(studio))
+                .and_then(|()| imputation::halves(studio))
                 .and_then(|()| imputation::weather(studio)),
+            Name::Latent => latent::samples(studio).and_then(|()| latent::bound(studio)),
             Name::Noise => noise::schedules(studio).and_then(|()| noise::path_independence(studio)),
         }
     }

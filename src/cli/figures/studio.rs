@@ -5,7 +5,7 @@ use crate::cli::tables;
 use anyhow::Result;
 use ddpm::checkpoint::{self, Pretrained, Shipped};
 use ddpm::data::{self, Dataset, Images};
-use ddpm::diffusion::Snapshot;
+use ddpm::diffusion::{Elbo, Reverse, Snapshot};
 use ddpm::figures::{Figure, Gif};
 use ddpm::quality::{Classifier, Judgement, Moments, frechet_distance};
 use ddpm::tensor::Batch;
@@ -25,11 +25,13 @@ pub(super) const JUDGED: usize = 64;
 pub(super) struct Studio {
     pub(super) out: PathBuf,
     pub(super) seed: u64,
-    /// samples of each class, where classes are compared
+    /// samples of each class, where classes are compared, and of each half that is filled in
     pub(super) per_class: usize,
     pub(super) garments: Subject,
     pub(super) paintings: Subject,
     judge: OnceCell<Judge>,
+    /// of the garments: variants of the reverse process, and their bounds
+    pub(super) bounds: OnceCell<(Vec<Reverse>, Vec<Elbo>)>,
 }
 
 /// A data set's network and its samples.
@@ -103,6 +105,7 @@ impl Studio {
             garments: Subject::new("", &checkpoint::GARMENTS, JUDGED)?,
             paintings: Subject::new("paintings_", &checkpoint::PAINTINGS, 25)?,
             judge: OnceCell::new(),
+            bounds: OnceCell::new(),
         })
     }
 
