@@ -21,6 +21,7 @@ const STEPS: usize = 20;
 
 #[derive(Serialize)]
 struct Row {
+    network: &'static str,
     w: f64,
     images: usize,
     accuracy: f64,
@@ -47,13 +48,17 @@ pub(super) fn guidance(studio: &Studio) -> Result<()> {
     let asked: Vec<usize> = (0..n * classes).map(|i| i % classes).collect();
     let real = Real::new(n * classes, &judge.test);
     show!("{} test images against the others: {:.2}", n * classes, real.floor);
-    let (mut rows, mut of_classes, mut shown) = (Vec::new(), Vec::new(), Vec::new());
+    // what the network was before it knew classes
+    let before = fast(&studio.garments.model, &Wish::new(asked.len(), studio.seed), STEPS, 0.0);
+    let judgement = judge.classifier.judge(&to_u8(&before));
+    let mut rows = vec![row((checkpoint::GARMENTS.name, -1.0), &asked, &before, &judgement, &real)];
+    let (mut of_classes, mut shown) = (Vec::new(), Vec::new());
     for w in W {
         let given = if w == -1.0 { Given::default() } else { Given::classes(&asked) };
         let x0 = fast(&model, &Wish { given, w, ..Wish::new(asked.len(), studio.seed) }, STEPS, 0.0);
         let images = to_u8(&x0);
         let judgement = judge.classifier.judge(&images);
-        rows.push(row(w, &asked, &x0, &judgement, &real));
+        rows.push(row((checkpoint::TOLD.name, w), &asked, &x0, &judgement, &real));
         of_classes.extend(FASHION_MNIST_CLASSES.iter().enumerate().map(|(class, name)| {
             let members = judgement.classes().into_iter().skip(class).step_by(classes);
             let right = members.filter(|&seen| seen == class).count();
@@ -63,7 +68,8 @@ pub(super) fn guidance(studio: &Studio) -> Result<()> {
     }
     for r in &rows {
         show!(
-            "w = {:4}: accuracy {:.3} ± {:.3}, distance {:.2} ± {:.2}, diversity {:.2} ± {:.2}",
+            "{:8} w = {:4}: accuracy {:.3} ± {:.3}, distance {:.2} ± {:.2}, diversity {:.2} ± {:.2}",
+            r.network,
             r.w,
             r.accuracy,
             r.accuracy_error,
@@ -88,13 +94,20 @@ pub(super) fn guidance(studio: &Studio) -> Result<()> {
     studio.save_csv("guidance.csv", rows)
 }
 
-fn row(w: f64, asked: &[usize], x0: &Batch, judgement: &Judgement, real: &Real) -> Row {
+fn row(
+    (network, w): (&'static str, f64),
+    asked: &[usize],
+    x0: &Batch,
+    judgement: &Judgement,
+    real: &Real,
+) -> Row {
     let right =
         judgement.classes().into_iter().zip(asked).map(|(seen, &asked)| f64::from(u8::from(seen == asked)));
     let accuracy = Estimate::of(&right.collect::<Array1<f64>>());
     let frechet = real.distance(&judgement.features);
     let diversity = Estimate::of(&spreads(asked, x0));
     Row {
+        network,
         w,
         images: asked.len(),
         accuracy: accuracy.mean,
@@ -152,12 +165,7 @@ fn curves(rows: &[Row], real: &Real) -> ddpm::figures::Figure {
             |r| 100.0 * r.accuracy_error,
             Some(92.1),
         ),
-        panel(
-            "Fréchet distance in the classifier's features",
-            |r| r.frechet,
-            |r| r.frechet_error,
-            Some(real.floor),
-        ),
+        panel("Fréchet distance", |r| r.frechet, |r| r.frechet_error, Some(real.floor)),
         panel("mean distance within a class", |r| r.diversity, |r| r.diversity_error, None),
     ];
     Chart::panels(charts, 3, (480, 440))

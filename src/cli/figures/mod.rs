@@ -4,12 +4,14 @@ mod ablation;
 mod bound;
 mod chains;
 mod guidance;
+mod immiscible;
 mod imputation;
 mod latent;
 mod latents;
 mod likelihood;
 mod neighbours;
 mod noise;
+mod noise_garments;
 mod quality;
 mod real;
 mod studio;
@@ -81,9 +83,11 @@ enum Name {
     Guidance,
     /// what is missing in series and garments, filled in (CSDI, RePaint)
     Imputation,
+    /// which noise meets which image, and what it does (immiscible diffusion)
+    Immiscible,
     /// a diffusion model behind an autoencoder: samples, cost, and its bound term by term
     Latent,
-    /// noise levels that are learned, in worlds of Gaussians (VDM, MuLAN)
+    /// noise levels that are learned, in worlds of Gaussians and on garments (VDM, MuLAN)
     Noise,
 }
 
@@ -108,8 +112,11 @@ impl Name {
                 .and_then(|()| imputation::garments(studio))
                 .and_then(|()| imputation::halves(studio))
                 .and_then(|()| imputation::weather(studio)),
+            Name::Immiscible => immiscible::immiscible(studio),
             Name::Latent => latent::samples(studio).and_then(|()| latent::bound(studio)),
-            Name::Noise => noise::schedules(studio).and_then(|()| noise::path_independence(studio)),
+            Name::Noise => noise::schedules(studio)
+                .and_then(|()| noise::path_independence(studio))
+                .and_then(|()| noise_garments::garments(studio)),
         }
     }
 }
