@@ -256,7 +256,13 @@ impl Variational {
         let unet = Unet::new(&config, &mut stream(0, 0));
         let mut model = Variational { unet, gamma, context: None, steps: header.steps };
         if header.latent > 0 {
-            checkpoint::enough_for(header.latent as f64 * model.gamma.numbers.len() as f64, &file)?;
+            let numbers = model.gamma.numbers.len();
+            if numbers == 0 {
+                return Err(Fault::format("a path with numbers that a context can move", header.path));
+            }
+            let (h, w) = config.image_size();
+            let of_each = 2 * h * w * config.image_channels() + numbers; // encoder and decoder
+            checkpoint::enough_for(header.latent as f64 * of_each as f64, &file)?;
             model = model.with_context(header.latent, 0);
         }
         checkpoint::fill(&mut model, "", &mut file.tensors)?;

@@ -80,7 +80,7 @@ pub fn decoder_variance(coder: &impl Coder, images: &Batch, noise: &Noise) -> f6
 
 /// Evaluates it: one z for each image, and for each t one noise.
 ///
-/// z has the noise of step T + 1, which the prior's terms don't use.
+/// z has the noise of a step that no chain has, which the prior's terms don't use.
 ///
 /// # Shapes
 /// `images` `[N, H, W, C]`, grey levels k/127.5 − 1; the denoiser's data are u = s z `[N, h, w, c]`.

@@ -303,6 +303,35 @@ mod tests {
         assert_eq!(moved.sample(2, &noise).dim(), (2, 4, 4, 1));
     }
 
+    /// A file is not trusted: a context needs numbers that it can move, and weights of its own.
+    #[test]
+    fn a_context_that_cannot_be_is_an_error() {
+        let model = objective(false, 0).model(&UnetConfig::paper(4, 1, &[4, 8], 1, 2));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("v.safetensors");
+        model.save(&path, Precision::F32).unwrap();
+        let says = |changes: &[(&str, &str)]| {
+            let mut file = checkpoint::read(&path).unwrap();
+            let header = file.metadata.get_mut("ddpm_variational").unwrap();
+            for (old, new) in changes {
+                assert!(header.contains(old), "{header}");
+                *header = header.replace(old, new);
+            }
+            let changed = folder.path().join("changed.safetensors");
+            checkpoint::write(&changed, &file, Precision::F32).unwrap();
+            Variational::load(&changed).unwrap_err().to_string()
+        };
+        let line = says(&[("\"latent\":0", "\"latent\":3"), ("polynomial", "linear")]);
+        assert!(
+            line.ends_with("expected a path with numbers that a context can move, found linear"),
+            "{line}"
+        );
+        let large = says(&[("\"latent\":0", "\"latent\":1000000000000")]);
+        assert!(large.contains("numbers, as configured"), "{large}");
+        let absent = says(&[("\"latent\":0", "\"latent\":1")]);
+        assert!(absent.contains("context."), "{absent}");
+    }
+
     #[test]
     fn what_cannot_be() {
         let wrong: [(VariationalTraining, &str); 4] = [
