@@ -22,15 +22,21 @@ pub struct Shipped {
     autoencoder: Option<(&'static str, &'static [u8])>,
 }
 
-/// `shipped!(name, folder)`; `, unet: "/unet"` if the network lies in a part of the folder; then the other fields.
+/// `shipped!(name, folder)`; then `about` if there is an about.json, `vae` if the folder is a pipeline with an autoencoder.
 macro_rules! shipped {
     ($name:literal, $folder:literal) => {
-        shipped!($name, $folder, unet: "", about: None, autoencoder: None)
+        shipped!($name, $folder, unet: "", None, None)
     };
-    ($name:literal, $folder:literal, about: $about:expr) => {
-        shipped!($name, $folder, unet: "", about: $about, autoencoder: None)
+    ($name:literal, $folder:literal, about) => {
+        shipped!($name, $folder, unet: "", Some(include_str!(concat!("../../", $folder, "/about.json"))), None)
     };
-    ($name:literal, $folder:literal, unet: $unet:literal, about: $about:expr, autoencoder: $autoencoder:expr) => {
+    ($name:literal, $folder:literal, vae) => {
+        shipped!($name, $folder, unet: "/unet", None, Some((
+            include_str!(concat!("../../", $folder, "/vae/config.json")),
+            include_bytes!(concat!("../../", $folder, "/vae/diffusion_pytorch_model.safetensors")),
+        )))
+    };
+    ($name:literal, $folder:literal, unet: $unet:literal, $about:expr, $autoencoder:expr) => {
         Shipped {
             name: $name,
             folder: $folder,
@@ -62,37 +68,16 @@ pub static ABLATION: [Shipped; 7] = [
 ];
 
 /// Fashion-MNIST once more: a network that knows the ten classes, and is shown known pixels.
-pub static TOLD: Shipped = shipped!(
-    "told",
-    "assets/fashion-mnist-told",
-    about: Some(include_str!("../../assets/fashion-mnist-told/about.json"))
-);
+pub static TOLD: Shipped = shipped!("told", "assets/fashion-mnist-told", about);
 
 /// Windows of a Gaussian process, of which everything is known.
-pub static GAUSSIAN_PROCESS: Shipped = shipped!(
-    "gaussian",
-    "assets/series/gaussian",
-    about: Some(include_str!("../../assets/series/gaussian/about.json"))
-);
+pub static GAUSSIAN_PROCESS: Shipped = shipped!("gaussian", "assets/series/gaussian", about);
 
 /// The weather of Seattle.
-pub static WEATHER: Shipped = shipped!(
-    "weather",
-    "assets/series/weather",
-    about: Some(include_str!("../../assets/series/weather/about.json"))
-);
+pub static WEATHER: Shipped = shipped!("weather", "assets/series/weather", about);
 
 /// Fashion-MNIST as latents of 7×7×4, with their autoencoder.
-pub static LATENTS: Shipped = shipped!(
-    "latents",
-    "assets/fashion-mnist-latent",
-    unet: "/unet",
-    about: None,
-    autoencoder: Some((
-        include_str!("../../assets/fashion-mnist-latent/vae/config.json"),
-        include_bytes!("../../assets/fashion-mnist-latent/vae/diffusion_pytorch_model.safetensors"),
-    ))
-);
+pub static LATENTS: Shipped = shipped!("latents", "assets/fashion-mnist-latent", vae);
 
 impl Shipped {
     /// The network.

@@ -9,7 +9,6 @@ use ddpm::Fault;
 use ddpm::autoencoder::{AutoencoderConfig, AutoencoderKl};
 use ddpm::checkpoint;
 use ddpm::data::Examples;
-use ddpm::optim::AdamOptions;
 use ddpm::rng::stream;
 use ddpm::train::{Autoencoding, RunOptions, Training};
 use std::path::PathBuf;
@@ -109,14 +108,7 @@ impl Autoencode {
             ..AutoencoderConfig::new(h, c, &self.widths, self.groups)
         };
         config.check().map_err(Fault::at("--widths, --layers, --groups, --latent"))?;
-        let adam = AdamOptions {
-            lr: self.lr,
-            warmup: self.warmup,
-            clip: 1.0,
-            ema_decay: 0.999,
-            ema_warmup: true,
-            ..AdamOptions::default()
-        };
+        let adam = runs::adam(self.lr, self.warmup, 1.0);
         let objective = Autoencoding { batch: self.batch, seed: self.seed, beta: self.beta, adam };
         objective.check()?;
         let model = AutoencoderKl::new(&config, &mut stream(self.seed, u64::MAX));

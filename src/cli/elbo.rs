@@ -99,11 +99,7 @@ impl ElboCommand {
         time_steps: TimeSteps,
     ) -> Result<()> {
         let (bound, variance) = latent((model, autoencoder), images, self.images, time_steps, self.seed);
-        show!("{}, {} images, bits/dim ± standard error over images", images.name, self.images);
-        let terms = latent_terms(&bound);
-        for (name, estimate) in &terms {
-            show!("{name:24}{:>10.4} ± {:.1e}", estimate.mean, estimate.std_error);
-        }
+        let terms = latent_terms(&images.name, &bound);
         let terms = terms
             .into_iter()
             .map(|(name, e)| (name.to_string(), json!({ "bits_per_dim": e.mean, "std_error": e.std_error })));
@@ -142,15 +138,20 @@ pub(super) fn latent(
     (bound, variance)
 }
 
-/// The terms of a latent model's bound, in the order of its formula, and their sum.
-pub(super) fn latent_terms(bound: &LatentBound) -> Vec<(&'static str, Estimate)> {
+/// The terms of a latent model's bound, in the order of its formula, and their sum; prints them.
+pub(super) fn latent_terms(data: &str, bound: &LatentBound) -> [(&'static str, Estimate); 6] {
     let prior = &bound.prior;
-    vec![
+    let terms = [
         ("-log p(x|z)", bound.estimate(&bound.reconstruction)),
         ("log q(z|x)", bound.estimate(&bound.posterior)),
         ("L_T of z", bound.estimate(&prior.L_T)),
         ("Σ L_t-1 of z", bound.estimate(&prior.sum_L_t_minus_1())),
         ("L_0 of z", bound.estimate(&prior.L_0().to_owned())),
         ("L", bound.bits_per_dim()),
-    ]
+    ];
+    show!("{data}, {} images, bits/dim ± standard error over images", bound.reconstruction.len());
+    for (name, Estimate { mean, std_error }) in &terms {
+        show!("{name:24}{mean:>10.4} ± {std_error:.1e}");
+    }
+    terms
 }

@@ -174,27 +174,8 @@ impl Impute {
         if steps > T {
             bail!(Error::argument("--steps", format!("1 to {T}"), steps));
         }
-        let (_, h, w, c) = known.values.dim();
-        let known = known.rows(&vec![0; self.n]);
         let jumps = Jumps { jump: self.jump, resamples: self.resample };
-        let sees = model.unet.config.sees_known();
-        let total = if sees {
-            steps
-        } else {
-            jumps.levels(steps).windows(2).filter(|pair| pair[1] < pair[0]).count()
-        };
-        let progress = Progress::new(format!("{} imputations", self.n), total);
-        let watched = Watched { model: &model.unet, before: |_: &Query| progress.step("") };
-        let (short, reverse) = respace(&watched, &model.reverse, steps);
-        let noise = Noise::seed(self.seed);
-        let filled = if sees {
-            let asked = Conditioned { model: &short, given: Given::known(known.clone()) };
-            paste(&sample(&asked, &reverse, [self.n, h, w, c], &noise), &known)
-        } else {
-            repaint(&short, &reverse, &known, jumps, &noise)
-        };
-        progress.finish();
-        Ok(filled)
+        Ok(filled(model, &known.rows(&vec![0; self.n]), (steps, jumps), self.seed))
     }
 
     fn series(&self, path: &Path) -> Result<()> {
@@ -261,6 +242,25 @@ impl Impute {
         }
         Ok(filled)
     }
+}
+
+/// What is missing, in so many steps: shown what is known if the network has learned to see it, else by RePaint.
+pub(super) fn filled(model: &Pretrained, known: &Known, (steps, jumps): (usize, Jumps), seed: u64) -> Batch {
+    let (n, h, w, c) = known.values.dim();
+    let sees = model.unet.config.sees_known();
+    let total = if sees { steps } else { jumps.reverse_steps(steps) };
+    let progress = Progress::new(format!("{n} imputations"), total);
+    let watched = Watched { model: &model.unet, before: |_: &Query| progress.step("") };
+    let (short, reverse) = respace(&watched, &model.reverse, steps);
+    let noise = Noise::seed(seed);
+    let filled = if sees {
+        let asked = Conditioned { model: &short, given: Given::known(known.clone()) };
+        paste(&sample(&asked, &reverse, [n, h, w, c], &noise), known)
+    } else {
+        repaint(&short, &reverse, known, jumps, &noise)
+    };
+    progress.finish();
+    filled
 }
 
 /// A file's pixels, `[H, W, channels]`.

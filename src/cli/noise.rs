@@ -10,7 +10,6 @@ use clap::Args;
 use ddpm::Fault;
 use ddpm::data::{fashion_mnist_test, to_u8};
 use ddpm::diffusion::{Estimate, Noise, Path};
-use ddpm::optim::AdamOptions;
 use ddpm::rng::Domain;
 use ddpm::train::{RunOptions, Training, VariationalTraining};
 use ddpm::unet::UnetConfig;
@@ -159,14 +158,7 @@ impl NoiseLevels {
         let mut config = UnetConfig::paper(h, c, &self.widths, self.layers, self.groups);
         config.sample_size = Some((h, w));
         config.check().map_err(Fault::at("--widths, --layers, --groups, --size"))?;
-        let adam = AdamOptions {
-            lr: self.lr,
-            warmup: self.warmup,
-            clip: 0.0,
-            ema_decay: 0.999,
-            ema_warmup: true,
-            ..AdamOptions::default()
-        };
+        let adam = runs::adam(self.lr, self.warmup, 0.0);
         let objective = VariationalTraining {
             batch: self.batch,
             seed: self.seed,

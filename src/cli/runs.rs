@@ -10,6 +10,7 @@ use clap::Args;
 use ddpm::Error;
 use ddpm::checkpoint::Precision;
 use ddpm::data::Examples;
+use ddpm::optim::AdamOptions;
 use ddpm::params::Params;
 use ddpm::train::{DataKind, Event, Run, RunOptions, RunRecord, Saved, Training};
 use std::path::PathBuf;
@@ -84,6 +85,11 @@ impl<O: Saved> Started<O> {
             self.run.options.model().display()
         );
     }
+}
+
+/// Adam whose average suits a short run.
+pub(super) fn adam(lr: f64, warmup: u64, clip: f64) -> AdamOptions {
+    AdamOptions { lr, warmup, clip, ema_decay: 0.999, ema_warmup: true, ..AdamOptions::default() }
 }
 
 /// A flag that a termination, the end of the session or Ctrl-C raises.

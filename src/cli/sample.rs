@@ -163,7 +163,7 @@ pub(super) fn fast(model: &Pretrained, wish: &Wish, steps: usize, eta: f64) -> B
     let ([h, w, c], n) = (image_shape(model), wish.n);
     let progress = Progress::new(format!("{n} samples, DDIM"), steps);
     let watched = Watched { model: &model.unet, before: |_: &Query| progress.step("") };
-    // guided ε̃ goes beyond any image: with x̂_0 clipped and ε̃ as it is, a step would lead away from the class
+    // for a guided network; without guidance too, so that w alone makes a difference
     let rederive_eps = model.unet.config.num_class_embeds.is_some();
     let ddim = Ddim { eta, spacing: Spacing::of(&model.reverse.schedule), rederive_eps, ..Ddim::new(steps) };
     let asked = Conditioned { model: &Guided { model: &watched, w: wish.w }, given: wish.given.clone() };

@@ -40,7 +40,8 @@ pub struct Ddim {
     pub eta: f64,
     /// whether the ε̂ of a step is computed again from the clipped x̂_0 (improved-diffusion; diffusers'
     /// `use_clipped_model_output`). Without it (diffusers' default) ε̂ stays as the network said it. No
-    /// difference when `reverse.clip` is off.
+    /// difference when `reverse.clip` is off. With [`Guided`](super::Guided) it is needed: ε̃ goes beyond any image, and with x̂_0
+    /// clipped and ε̃ as it is a step leads away from the class.
     pub rederive_eps: bool,
     /// which steps
     pub spacing: Spacing,

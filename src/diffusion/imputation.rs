@@ -106,6 +106,18 @@ impl Jumps {
         }
         levels
     }
+
+    /// How often a chain of T asks the model: T + B j.
+    ///
+    /// ```
+    /// use ddpm::diffusion::Jumps;
+    /// assert_eq!(Jumps { jump: 10, resamples: 10 }.reverse_steps(250), 2410); // the paper's setting
+    /// ```
+    #[allow(non_snake_case)] // T is the paper's name
+    #[track_caller]
+    pub fn reverse_steps(&self, T: usize) -> usize {
+        self.levels(T).windows(2).filter(|pair| pair[1] < pair[0]).count()
+    }
 }
 
 /// Fills in images with a model that knows no conditions: see the module's text.

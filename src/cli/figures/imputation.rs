@@ -1,6 +1,7 @@
 //! Filling in what is missing: series of a Gaussian process, where everything is known; garments; a year of weather.
 
 use super::studio::Studio;
+use crate::cli::impute::filled;
 use crate::cli::say::show;
 use anyhow::Result;
 use ddpm::checkpoint::{self, Pretrained};
@@ -8,7 +9,7 @@ use ddpm::data::{Scale, Windows, fashion_mnist_test, seattle_weather, to_u8};
 use ddpm::diffusion::oracle::GaussianField;
 use ddpm::diffusion::{
     Conditioned, Denoiser, Estimate, Given, Jumps, Known, Noise, Reverse, Schedule, Variance, paste, repaint,
-    respace, sample,
+    sample,
 };
 use ddpm::figures::{Chart, Grid};
 use ddpm::quality::{coverage, crps, crps_csdi, nearest, quantiles};
@@ -64,12 +65,9 @@ pub(super) fn gaussian_process(studio: &Studio) -> Result<()> {
         row("none", "exact posterior", &exact, 0),
         row("none", "without what is known", &truth.prior(&covariance, studio.seed), 0),
     ];
-    let (known, networks) = (
-        truth.known(None),
-        [("perfect", &field as &dyn Denoiser, None), ("trained", &trained.unet, Some(&scale))],
-    );
+    let networks = [("perfect", &field as &dyn Denoiser, None), ("trained", &trained.unet, Some(&scale))];
     for (name, network, scale) in networks {
-        let known = if scale.is_some() { truth.known(scale) } else { known.clone() };
+        let known = truth.known(scale);
         let units = |x: Batch| scale.map_or(x.clone(), |scale| x.mapv(|x| scale.quantity(0, x)));
         let given = Given::known(known.clone());
         let shape = known.values.shape().try_into().expect("four axes");
@@ -77,8 +75,7 @@ pub(super) fn gaussian_process(studio: &Studio) -> Result<()> {
         rows.push(row(name, "shown what is known (CSDI)", &units(told), 50));
         for (method, jumps) in [("replacement", REPLACE), ("replacement with jumps (RePaint)", JUMPS)] {
             let filled = repaint(network, &reverse, &known, jumps, &noise);
-            let evaluations = jumps.levels(50).windows(2).filter(|pair| pair[1] < pair[0]).count();
-            rows.push(row(name, method, &units(filled), evaluations));
+            rows.push(row(name, method, &units(filled), jumps.reverse_steps(50)));
         }
     }
     for r in &rows {
@@ -211,13 +208,9 @@ pub(super) fn garments(studio: &Studio) -> Result<()> {
     for image in images.outer_iter() {
         let image = image.insert_axis(Axis(0)).to_owned();
         let known = Known { values: image.clone(), mask: mask.clone() }.rows(&[0; 8]);
-        let (short, reverse) = respace(&told.unet, &told.reverse, 50);
-        let given = Given::known(known.clone());
-        let noise = Noise::seed(studio.seed);
-        let shown = sample(&Conditioned { model: &short, given }, &reverse, [8, 28, 28, 1], &noise);
-        let (plain, reverse) = respace(&studio.garments.model.unet, &studio.garments.model.reverse, 50);
-        let led = repaint(&plain, &reverse, &known, Jumps { jump: 5, resamples: 2 }, &noise);
-        for (name, drawn) in [("shown", paste(&shown, &known)), ("RePaint", led)] {
+        let way = (50, Jumps { jump: 5, resamples: 2 });
+        for (name, model) in [("shown", &told), ("RePaint", &studio.garments.model)] {
+            let drawn = filled(model, &known, way, studio.seed);
             rows.push(concatenate![Axis(0), image, half(&image), drawn]);
             labels.push(name);
         }
@@ -251,16 +244,11 @@ pub(super) fn halves(studio: &Studio) -> Result<()> {
     let images = test.batch(&(0..MEASURED).collect::<Vec<_>>());
     let each: Vec<usize> = (0..MEASURED * studio.per_class).map(|n| n / studio.per_class).collect();
     let known = Known { values: images.clone(), mask: upper(MEASURED) }.rows(&each);
-    let (noise, shape) = (Noise::seed(studio.seed), [each.len(), 28, 28, 1]);
-    let (short, reverse) = respace(&told.unet, &told.reverse, SHORT);
-    let shown =
-        sample(&Conditioned { model: &short, given: Given::known(known.clone()) }, &reverse, shape, &noise);
-    let (plain, reverse) = respace(&studio.garments.model.unet, &studio.garments.model.reverse, SHORT);
-    let led = repaint(&plain, &reverse, &known, REPLACE, &noise);
+    let drawn = |model| filled(model, &known, (SHORT, REPLACE), studio.seed);
     let others = test.batch(&(MEASURED..test.len()).collect::<Vec<_>>());
     let rows = vec![
-        half_row("shown what is known (CSDI)", &images, &paste(&shown, &known)),
-        half_row("replacement", &images, &led),
+        half_row("shown what is known (CSDI)", &images, &drawn(&told)),
+        half_row("replacement", &images, &drawn(&studio.garments.model)),
         half_row(
             "mean of the ten images with the nearest upper half",
             &images,

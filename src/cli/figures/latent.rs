@@ -2,7 +2,7 @@
 
 use super::bound::IMAGES;
 use super::real::Real;
-use super::studio::{Studio, garments};
+use super::studio::Studio;
 use crate::cli::bound::figure_terms;
 use crate::cli::elbo::{latent, latent_terms};
 use crate::cli::sample::{Wish, fast};
@@ -93,13 +93,9 @@ struct Term {
 pub(super) fn bound(studio: &Studio) -> Result<()> {
     let model = checkpoint::LATENTS.load()?;
     let autoencoder = model.autoencoder.as_ref().expect("a model of latents");
-    let images = garments(2 * IMAGES + 256);
+    let images = fashion_mnist_test();
     let (bound, _) = latent((&model, autoencoder), &images, IMAGES, TimeSteps::All, studio.seed);
-    let terms = latent_terms(&bound);
-    show!("{} test images, bits/dim ± standard error over images", IMAGES);
-    for (name, e) in &terms {
-        show!("{name:24}{:>10.4} ± {:.1e}", e.mean, e.std_error);
-    }
+    let terms = latent_terms(&images.name, &bound);
     let (_, pixels) = studio.bounds();
     let [pixels, prior] = [("pixels", &pixels[0]), ("latents", &bound.prior)]
         .map(|(name, elbo)| figure_terms(name, elbo, bound.dims));
