@@ -162,6 +162,9 @@ fn a_run_begins_with_given_weights_and_holds_pictures_out() {
         &[&elbo[..], &["3", "--holdout", "17"]].concat(),
         "--holdout: expected 2 to 16, of 16 pictures, found 17",
     );
+    let whole = succeeds(at, &[&elbo[..], &["3", "--whole"]].concat());
+    assert!(whole.starts_with("pictures, 3 images"), "{whole}");
+    fails(at, &[&elbo[..], &["3", "--whole=0"]].concat(), "0 is not in 1..=100");
     let small = ["train", "--data", "pictures", "--size", "4", "--init", "first/model", "--out", "third"];
     fails(at, &small, "--data: expected images of 8x8x3, found images of 4x4x3 in pictures");
     let wide = ["train", "--data", "pictures", "--init", "first/model", "--widths", "8"];
@@ -388,6 +391,7 @@ fn a_resumed_run_remembers_what_makes_it() {
         ("--variance", "learned", "--variance: expected beta, as the run began, found learned"),
         ("--size", "16", "--size: expected 8, as the run began, found 16"),
         ("--holdout", "4", "--holdout: expected 5, as the run began, found 4"),
+        ("--whole", "90", "--whole: expected crops, as the run began, found 90"),
     ] {
         fails(at, &with(&[argument, value]), message);
     }

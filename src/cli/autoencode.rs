@@ -1,6 +1,6 @@
 //! `ddpm autoencode`: trains the autoencoder of a latent diffusion model.
 
-use super::data::ImageSize;
+use super::data::{Cut, ImageSize};
 use super::numbers::{counting, factor, positive, whole};
 use super::runs::{self, RunArgs, Started};
 use anyhow::Result;
@@ -40,6 +40,10 @@ pub(super) struct Autoencode {
     /// Side of the crops from a folder of pictures, or height and width, 48x64
     #[arg(long, default_value_t = ImageSize([64, 64]), conflicts_with = "resume")]
     size: ImageSize,
+
+    /// Whole pictures instead of crops at three scales: each example holds at least so many percent of the shorter side
+    #[arg(long, value_name = "PERCENT", num_args = 0..=1, default_missing_value = "85", value_parser = clap::value_parser!(u8).range(1..=100), conflicts_with = "resume")]
+    whole: Option<u8>,
 
     /// Hold out every so manyth picture of a folder
     #[arg(long, value_name = "EVERY", value_parser = whole(2..), conflicts_with = "resume")]
@@ -99,7 +103,10 @@ impl Autoencode {
 
     fn fresh(&self, options: RunOptions) -> Result<Started<Autoencoding>> {
         let run = runs::new_run(options)?;
-        let origin = runs::pictures(self.data.clone(), self.size.0, self.holdout);
+        let origin = runs::pictures(
+            self.data.clone(),
+            Cut { size: self.size.0, whole: self.whole, holdout: self.holdout },
+        );
         let material = origin.load(3)?;
         let [h, _, c] = material.examples.shape();
         let config = AutoencoderConfig {

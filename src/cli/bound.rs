@@ -61,8 +61,15 @@ pub(super) fn table(data: &str, variants: &[Reverse], bounds: &[Elbo]) -> String
     lines.join("\n")
 }
 
-/// CSV, JSON and figures into a folder.
-pub(super) fn write_all(out: &Path, data: &str, variants: &[Reverse], bounds: &[Elbo]) -> Result<()> {
+/// CSV, JSON and figures into a folder; `references` are lines of distortion over T − t + 1 that the network is to be seen
+/// against.
+pub(super) fn write_all(
+    out: &Path,
+    data: &str,
+    variants: &[Reverse],
+    bounds: &[Elbo],
+    references: &[(&str, &[(f64, f64)])],
+) -> Result<()> {
     tables::save_csv(&out.join("elbo.csv"), variants.iter().zip(bounds).flat_map(|(v, b)| term_rows(v, b)))?;
     save_json(&out.join("elbo.json"), data, variants, bounds)?;
     let all_t = bounds[0].t.ncols() == bounds[0].T;
@@ -73,7 +80,7 @@ pub(super) fn write_all(out: &Path, data: &str, variants: &[Reverse], bounds: &[
     let rows = variants.iter().zip(bounds).flat_map(|(v, b)| rate_rows(v, b));
     tables::save_csv(&out.join("rate_distortion.csv"), rows)?;
     // one curve: the choices of σ² differ by less than a line's width
-    Ok(rate_figure(&variants[0], &bounds[0]).save(out.join("rate_distortion.png"))?)
+    Ok(rate_figure(&bounds[0], references).save(out.join("rate_distortion.png"))?)
 }
 
 /// The four panels of the decomposition.
@@ -98,8 +105,8 @@ pub(super) fn figure_terms(name: &str, bound: &Elbo, dims: usize) -> ElboTerms {
 }
 
 /// Fig. 5.
-fn rate_figure(reverse: &Reverse, bound: &Elbo) -> Figure {
-    figures::rate_distortion(&[(variance_name(reverse), &rate_points(bound))])
+fn rate_figure(bound: &Elbo, references: &[(&str, &[(f64, f64)])]) -> Figure {
+    figures::rate_distortion_beside(&[("the network", &rate_points(bound))], references)
 }
 
 fn rate_points(bound: &Elbo) -> Vec<figures::RatePoint> {

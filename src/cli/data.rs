@@ -1,14 +1,16 @@
 //! Which images: what several commands share about data.
 
+use super::numbers::whole;
 use super::progress::Progress;
 use super::say::note;
 use anyhow::{Context, Result, bail};
+use clap::Args;
 use ddpm::Error;
 use ddpm::checkpoint::Pretrained;
-use ddpm::data::{self, Dataset, FolderOptions, Images, Split};
+use ddpm::data::{self, Dataset, FolderOptions, Framing, Images, Split};
 use ddpm::tensor::Batch;
 use std::fmt::{Display, Formatter};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
@@ -36,20 +38,42 @@ impl Display for ImageSize {
     }
 }
 
+/// How examples are cut from a folder of pictures, and which are left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cut {
+    pub size: [usize; 2],
+    /// an example holds at least so many percent of its picture's side; none is crops at three octaves
+    pub whole: Option<u8>,
+    /// every so manyth picture is held out
+    pub holdout: Option<usize>,
+}
+
+impl Cut {
+    /// Crops at three octaves of all pictures.
+    pub(super) fn crops(size: [usize; 2]) -> Cut {
+        Cut { size, whole: None, holdout: None }
+    }
+}
+
 /// Fashion-MNIST, a folder of IDX files, or a folder of pictures without those that are held out.
 pub(super) fn training_data(
     folder: Option<&Path>,
-    size: [usize; 2],
+    cut: &Cut,
     channels: usize,
-    holdout: Option<usize>,
     labels: bool,
 ) -> Result<Dataset> {
     match folder {
-        Some(dir) if !data::idx::is_idx_folder(dir).context("--data")? => match holdout {
-            Some(every) => Ok(split(pictures(dir, size, channels, labels)?, every)?.0),
-            None => pictures(dir, size, channels, labels),
-        },
-        _ if holdout.is_some() => {
+        Some(dir) if !data::idx::is_idx_folder(dir).context("--data")? => {
+            let all = pictures(dir, cut, channels, labels)?;
+            Ok(match cut.holdout {
+                Some(every) => split(all, every)?.0,
+                None => all,
+            })
+        }
+        _ if cut.whole.is_some() => {
+            bail!(Error::argument("--whole", "a folder of pictures", "IDX files, whose images are whole"))
+        }
+        _ if cut.holdout.is_some() => {
             bail!(Error::argument("--holdout", "a folder of pictures", "IDX files, which have a test set"))
         }
         _ => {
@@ -65,39 +89,56 @@ pub(super) fn training_data(
     }
 }
 
-/// Test images, in their order: Fashion-MNIST's, or those of a folder.
-///
-/// With `holdout`, only the pictures that `ddpm train --holdout` leaves out. Of a folder of pictures there are no more
-/// than `count`, spread evenly; of the others all.
-pub(super) fn test_data(
-    folder: Option<&Path>,
+/// Which images a model is tried on.
+#[derive(Args)]
+pub(super) struct TestArgs {
+    /// IDX files or pictures to take them from [default: the shipped Fashion-MNIST test set]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+
+    /// Of a folder of pictures, only those that `ddpm train --holdout` leaves out
+    #[arg(long, value_name = "EVERY", requires = "data", value_parser = whole(2..))]
     holdout: Option<usize>,
-    model: &Pretrained,
-    count: usize,
-) -> Result<Images> {
-    let [h, w, c] = model.picture_shape();
-    let images = match folder {
-        None => data::fashion_mnist_test(),
-        Some(dir) if data::idx::is_idx_folder(dir).context("--data")? => {
-            data::fashion_mnist(Some(dir), Split::Test).context("--data")?
+
+    /// Whole pictures instead of crops at three scales: each example holds at least so many percent of the shorter side
+    #[arg(long, value_name = "PERCENT", num_args = 0..=1, default_missing_value = "85", value_parser = clap::value_parser!(u8).range(1..=100), requires = "data")]
+    whole: Option<u8>,
+}
+
+impl TestArgs {
+    /// In their order: those of Fashion-MNIST's test set, or of a folder; of a folder of pictures no more than `count`, spread
+    /// evenly.
+    pub(super) fn images(&self, model: &Pretrained, count: usize) -> Result<Images> {
+        let [h, w, c] = model.picture_shape();
+        let images = match self.data.as_deref() {
+            None => data::fashion_mnist_test(),
+            Some(dir) if data::idx::is_idx_folder(dir).context("--data")? => {
+                data::fashion_mnist(Some(dir), Split::Test).context("--data")?
+            }
+            Some(dir) => {
+                let cut = Cut { size: [h, w], whole: self.whole, holdout: self.holdout };
+                let all = pictures(dir, &cut, c, false)?;
+                let all = match self.holdout {
+                    Some(every) => split(all, every)?.1,
+                    None => all,
+                };
+                all.fixed(count)
+            }
+        };
+        if images.shape() != [h, w, c] {
+            let [fh, fw, fc] = images.shape();
+            let found = format!("images of {fh}x{fw}x{fc} in {}", images.name);
+            bail!(Error::argument("--data", format!("images of {h}x{w}x{c}"), found));
         }
-        Some(dir) => match holdout {
-            Some(every) => split(pictures(dir, [h, w], c, false)?, every)?.1.fixed(count),
-            None => pictures(dir, [h, w], c, false)?.fixed(count),
-        },
-    };
-    if images.shape() != [h, w, c] {
-        let [fh, fw, fc] = images.shape();
-        let found = format!("images of {fh}x{fw}x{fc} in {}", images.name);
-        bail!(Error::argument("--data", format!("images of {h}x{w}x{c}"), found));
+        Ok(images)
     }
-    Ok(images)
 }
 
 /// A folder of pictures as crops; says on the way what could be used.
-fn pictures(dir: &Path, size: [usize; 2], channels: usize, labels: bool) -> Result<Dataset> {
+pub(super) fn pictures(dir: &Path, cut: &Cut, channels: usize, labels: bool) -> Result<Dataset> {
     let cache = dirs::cache_dir().map(|folder| folder.join("ddpm/pictures"));
-    let options = FolderOptions { size, channels, labels, cache, ..FolderOptions::new(32) };
+    let framing = cut.whole.map_or(FolderOptions::new(32).framing, Framing::Whole);
+    let options = FolderOptions { size: cut.size, channels, framing, labels, cache };
     let progress = Mutex::new(Progress::new(format!("reading {}", dir.display()), 0));
     let watch = |done, total| progress.lock().unwrap_or_else(PoisonError::into_inner).of(done, total);
     let loaded = data::load_folder_watched(dir, &options, &watch);

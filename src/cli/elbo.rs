@@ -1,9 +1,9 @@
 //! `ddpm elbo`: the bound, term by term, and the rate–distortion curve.
 
 use super::bound::{evaluate, table, variants, write_all};
-use super::data::{as_batch, test_data};
+use super::data::{TestArgs, as_batch};
 use super::model::ModelArgs;
-use super::numbers::{counting, whole};
+use super::numbers::counting;
 use super::progress::Progress;
 use super::tables::save_json;
 use crate::cli::say::{note, show};
@@ -29,13 +29,8 @@ pub(super) struct ElboCommand {
     #[command(flatten)]
     model: ModelArgs,
 
-    /// IDX files or pictures to evaluate [default: the shipped Fashion-MNIST test set]
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-
-    /// Of a folder of pictures, only those that `ddpm train --holdout` leaves out
-    #[arg(long, value_name = "EVERY", requires = "data", value_parser = whole(2..))]
-    holdout: Option<usize>,
+    #[command(flatten)]
+    data: TestArgs,
 
     /// How many images, from the first on
     #[arg(long, default_value_t = 64, value_parser = counting())]
@@ -70,7 +65,7 @@ impl ElboCommand {
                 bail!(Error::argument("--times", format!("1 to {} of the steps 2..={T}", T - 1), count,));
             }
         };
-        let images = test_data(self.data.as_deref(), self.holdout, &model, self.images)?;
+        let images = self.data.images(&model, self.images)?;
         if self.images > images.len() {
             bail!(Error::argument("--images", format!("1 to {} images", images.len()), self.images));
         }
@@ -85,7 +80,7 @@ impl ElboCommand {
         };
         let options = ElboOptions { time_steps, decoder: self.decoder, ..ElboOptions::default() };
         let bounds = evaluate(&model, &variants, &as_batch(&images), &options, self.seed);
-        write_all(&self.out, &images.name, &variants, &bounds)?;
+        write_all(&self.out, &images.name, &variants, &bounds, &[])?;
         show!("{}", table(&images.name, &variants, &bounds));
         Ok(())
     }

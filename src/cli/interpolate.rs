@@ -1,6 +1,6 @@
 //! `ddpm interpolate`: two images, mixed at several depths of the chain (Figs. 8 and 9).
 
-use super::data::{as_batch, test_data};
+use super::data::{TestArgs, as_batch};
 use super::model::ModelArgs;
 use super::progress::Progress;
 use crate::cli::say::show;
@@ -24,9 +24,8 @@ pub(super) struct Interpolate {
     #[command(flatten)]
     model: ModelArgs,
 
-    /// IDX files or pictures to take the images from [default: the shipped test set]
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    data: TestArgs,
 
     /// Number of the first image
     #[arg(long, default_value_t = PAIR.0)]
@@ -65,7 +64,7 @@ impl Interpolate {
             bail!(Error::argument("--depths", "at least one depth", "none"));
         }
         let count = self.a.max(self.b).saturating_add(1);
-        let images = test_data(self.data.as_deref(), None, &model, count)?;
+        let images = self.data.images(&model, count)?;
         for (name, number) in [("--a", self.a), ("--b", self.b)] {
             if number >= images.len() {
                 bail!(Error::argument(name, format!("0 to {}", images.len() - 1), number));

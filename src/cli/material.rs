@@ -1,6 +1,6 @@
 //! What a training is made of: pictures or a series, from where, and how a checkpoint remembers them.
 
-use super::data::training_data;
+use super::data::{Cut, training_data};
 use crate::cli::say::note;
 use anyhow::{Context, Result, bail};
 use ddpm::Error;
@@ -18,9 +18,8 @@ pub(super) struct Origin {
     pub kind: DataKind,
     /// a folder, or the file of a series; none is Fashion-MNIST
     pub path: Option<PathBuf>,
-    /// of an example: of a series, its columns and rows
-    pub size: [usize; 2],
-    pub holdout: Option<usize>,
+    /// of a series, the size is its columns and rows
+    pub cut: Cut,
     pub flip: bool,
     pub classes: bool,
     /// of latents: the folder of their autoencoder
@@ -62,8 +61,7 @@ impl Origin {
         Origin {
             kind: record.kind,
             path: record.folder.as_ref().map(PathBuf::from),
-            size: [h, w],
-            holdout: record.holdout,
+            cut: Cut { size: [h, w], whole: record.whole, holdout: record.holdout },
             flip: record.flip,
             classes,
             autoencoder: record.autoencoder.as_ref().map(PathBuf::from),
@@ -99,8 +97,7 @@ impl Origin {
     }
 
     fn pictures(&self, channels: usize) -> Result<Material> {
-        let mut data: Dataset =
-            training_data(self.path.as_deref(), self.size, channels, self.holdout, self.classes)?;
+        let mut data: Dataset = training_data(self.path.as_deref(), &self.cut, channels, self.classes)?;
         data.flip = self.flip;
         Ok(Material {
             count: data.len(),
@@ -120,10 +117,10 @@ impl Origin {
             _ => Series::read_csv(path).context("--series")?,
         };
         let rows = series.values.nrows();
-        let series = series.rows(0..rows - self.holdout.map_or(0, |every| rows / every));
+        let series = series.rows(0..rows - self.cut.holdout.map_or(0, |every| rows / every));
         let scale = series.scale();
-        let windows = Windows::new(&series, &scale, self.size[1]).map_err(|_| {
-            Error::argument("--length", format!("at most {} rows", series.values.nrows()), self.size[1])
+        let windows = Windows::new(&series, &scale, self.cut.size[1]).map_err(|_| {
+            Error::argument("--length", format!("at most {} rows", series.values.nrows()), self.cut.size[1])
         })?;
         Ok(Material {
             count: windows.count(),
@@ -158,7 +155,8 @@ impl Origin {
             kind: self.kind,
             folder: self.path.as_ref().map(|path| absolute(path).to_string_lossy().into_owned()),
             shape: self.shape(material),
-            holdout: self.holdout,
+            holdout: self.cut.holdout,
+            whole: self.cut.whole,
             autoencoder: self.autoencoder.as_ref().map(|path| absolute(path).to_string_lossy().into_owned()),
             flip: self.flip,
             pictures: material.count,

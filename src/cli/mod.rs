@@ -17,6 +17,7 @@ mod model;
 mod noise;
 mod numbers;
 mod progress;
+mod quality;
 mod runs;
 mod sample;
 mod say;
@@ -54,6 +55,7 @@ enum Command {
     Train(train::Train),
     Autoencode(autoencode::Autoencode),
     Noise(noise::NoiseLevels),
+    Quality(quality::Quality),
     Lab(lab::Lab),
     Learn(learn::Learn),
     // no texts below: they would hide the long ones of the arguments
@@ -108,6 +110,7 @@ fn dispatch(arguments: Arguments, matches: &ArgMatches) -> Result<()> {
         Command::Interpolate(command) => command.run(),
         Command::Impute(command) => command.run(),
         Command::Info(command) => command.run(),
+        Command::Quality(command) => command.run(),
         Command::Classifier(command) => command.run(),
         Command::Excerpt(command) => command.run(),
         Command::Bench(command) => command.run(),

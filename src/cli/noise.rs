@@ -1,6 +1,6 @@
 //! `ddpm noise`: trains a network together with its noise levels.
 
-use super::data::ImageSize;
+use super::data::{Cut, ImageSize};
 use super::numbers::{counting, factor, positive, whole};
 use super::runs::{self, RunArgs, Started};
 use super::say::show;
@@ -152,7 +152,7 @@ impl NoiseLevels {
 
     fn fresh(&self, options: RunOptions) -> Result<Started<VariationalTraining>> {
         let run = runs::new_run(options)?;
-        let origin = runs::pictures(self.data.clone(), self.size.0, None);
+        let origin = runs::pictures(self.data.clone(), Cut::crops(self.size.0));
         let material = origin.load(3)?;
         let [h, w, c] = material.examples.shape();
         let mut config = UnetConfig::paper(h, c, &self.widths, self.layers, self.groups);

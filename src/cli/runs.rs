@@ -1,5 +1,6 @@
 //! What the commands that train have in common: the folder of a run, and the loop around it.
 
+use super::data::Cut;
 use super::material::{Material, Origin};
 use super::numbers::time;
 use super::progress::Progress;
@@ -131,7 +132,7 @@ pub(super) fn resumed<O: Saved>(options: RunOptions, channels: fn(&O::Model) -> 
 }
 
 /// Pictures from a folder, mirrored at random, without labels.
-pub(super) fn pictures(path: Option<PathBuf>, size: [usize; 2], holdout: Option<usize>) -> Origin {
+pub(super) fn pictures(path: Option<PathBuf>, cut: Cut) -> Origin {
     let (kind, autoencoder) = (DataKind::Pictures, None);
-    Origin { kind, path, size, holdout, flip: true, classes: false, autoencoder }
+    Origin { kind, path, cut, flip: true, classes: false, autoencoder }
 }

@@ -1,6 +1,6 @@
 //! `ddpm train`.
 
-use super::data::ImageSize;
+use super::data::{Cut, ImageSize};
 use super::material::{Material, Origin};
 use super::model;
 use super::numbers::{counting, not_negative, positive, rate, time, whole};
@@ -77,6 +77,10 @@ pub(super) struct Train {
     /// Don't mirror images
     #[arg(long)]
     no_flip: bool,
+
+    /// Whole pictures instead of crops at three scales: each example holds at least so many percent of the shorter side
+    #[arg(long, value_name = "PERCENT", num_args = 0..=1, default_missing_value = "85", value_parser = clap::value_parser!(u8).range(1..=100))]
+    whole: Option<u8>,
 
     /// Hold out every so manyth picture of a folder, for `ddpm elbo --holdout`
     #[arg(long, value_name = "EVERY", value_parser = whole(2..))]
@@ -247,8 +251,7 @@ impl Train {
         Origin {
             kind,
             path,
-            size,
-            holdout: self.holdout,
+            cut: Cut { size, whole: self.whole, holdout: self.holdout },
             flip: !self.no_flip,
             classes: self.ideas.classes,
             autoencoder: self.latents.clone(),
@@ -325,7 +328,8 @@ impl Train {
             None => {
                 let size = config.sample_size.map_or(self.network.size.0, |(h, w)| [h, w]);
                 let size = if given("size") { self.network.size.0 } else { size };
-                Origin { size, classes, ..self.origin() }
+                let origin = self.origin();
+                Origin { cut: Cut { size, ..origin.cut }, classes, ..origin }
             }
         };
         let data = origin.load(config.image_channels())?;
@@ -337,7 +341,7 @@ impl Train {
                 "warning: {}: does not say which pictures it was trained on; it goes on with {}, {}, {}",
                 path.display(),
                 data.examples.name(),
-                origin.holdout.map_or("all of them".into(), |every| format!("every {every}th held out")),
+                origin.cut.holdout.map_or("all of them".into(), |every| format!("every {every}th held out")),
                 if origin.flip { "mirrored at random" } else { "not mirrored" },
             ),
         }
@@ -386,10 +390,12 @@ impl Train {
     fn same_pictures(&self, before: &DataRecord, given: &dyn Fn(&str) -> bool) -> Result<()> {
         let [h, w, _] = before.shape;
         let every = |holdout: Option<usize>| holdout.map_or("none".into(), |every| every.to_string());
+        let percent = |whole: Option<u8>| whole.map_or("crops".into(), |percent| percent.to_string());
         let flips = |flip: bool| if flip { "mirrored images" } else { "no mirrored images" }.to_string();
         let pairs = [
             ("size", self.network.size.to_string(), ImageSize([h, w]).to_string()),
             ("holdout", every(self.holdout), every(before.holdout)),
+            ("whole", percent(self.whole), percent(before.whole)),
             ("no_flip", flips(!self.no_flip), flips(before.flip)),
         ];
         let anew = given("data");

@@ -3,7 +3,8 @@
 //! A crop of 32 pixels out of a large painting is a patch of paint; the whole painting shrunk to 32 pixels is a
 //! composition. So a picture is kept at *octaves*: shrunk until it just covers `size`, 2·`size`, 4·`size`, … pixels,
 //! never enlarged. At the first the crop holds nearly the whole picture, at each further one a quarter of the area.
-//! That also bounds the memory of a folder of photographs.
+//! That also bounds the memory of a folder of photographs. Or, for compositions alone, pictures are *whole*: shrunk to
+//! `size` and to each size a little above it, of which the crop still holds a given part.
 
 mod cache;
 mod jpeg;
@@ -33,6 +34,31 @@ const LARGE: u64 = 4_000_000;
 /// A file of more bytes takes so long to decode that the result is worth keeping.
 const SLOW: u64 = 512 << 10;
 
+/// At which scales a picture is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// So many: shrunk to cover the example's size, twice that, four times, …, as far as the picture reaches.
+    Octaves(u32),
+    /// Shrunk to the example's size and pixel by pixel to larger ones, as long as the example holds so many percent of the
+    /// picture's shorter side (or of the longer one, if the example is the flatter of the two).
+    Whole(u8),
+}
+
+impl Framing {
+    /// The sizes that a picture is shrunk to cover, smallest first, for examples of `[rows, columns]`.
+    fn sizes(self, [rows, columns]: [usize; 2]) -> Vec<[usize; 2]> {
+        match self {
+            Framing::Octaves(count) => {
+                (0..count.min(16)).map(|octave| [rows << octave, columns << octave]).collect()
+            }
+            Framing::Whole(percent) => {
+                let largest = rows * 100 / usize::from(percent);
+                (rows..=largest).map(|side| [side, (columns * side).div_ceil(rows)]).collect()
+            }
+        }
+    }
+}
+
 /// How a folder's pictures become examples.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FolderOptions {
@@ -40,8 +66,8 @@ pub struct FolderOptions {
     pub size: [usize; 2],
     /// 1: grey, 3: RGB.
     pub channels: usize,
-    /// The number of scales: shrunk to cover `size`, 2·`size`, 4·`size`, …, as far as the picture reaches.
-    pub octaves: u32,
+    /// The scales a picture is kept at.
+    pub framing: Framing,
     /// Whether the name of the sub-folder a picture is in is its class.
     pub labels: bool,
     /// A folder for pictures that took long to decode: the next time they come from there, if they have not changed.
@@ -51,21 +77,25 @@ pub struct FolderOptions {
 impl FolderOptions {
     /// RGB crops of `size`×`size` at three octaves, without a cache.
     pub fn new(size: usize) -> Self {
-        FolderOptions { size: [size, size], channels: 3, octaves: 3, labels: false, cache: None }
+        let framing = Framing::Octaves(3);
+        FolderOptions { size: [size, size], channels: 3, framing, labels: false, cache: None }
     }
 
     fn check(&self) -> Result<()> {
-        let FolderOptions { size, channels, octaves, .. } = self;
+        let FolderOptions { size, channels, framing, .. } = self;
         if let Some(side) = size.iter().find(|side| !(1..=MAX_SIDE as usize).contains(side)) {
             return Err(Error::argument("size", format!("1..={MAX_SIDE}"), side));
         }
         if ![1, 3].contains(channels) {
             return Err(Error::argument("channels", "1 or 3", channels));
         }
-        if *octaves == 0 {
-            return Err(Error::argument("octaves", "at least 1", octaves));
+        match framing {
+            Framing::Octaves(0) => Err(Error::argument("octaves", "at least 1", 0)),
+            Framing::Whole(percent) if !(1..=100).contains(percent) => {
+                Err(Error::argument("whole", "1 to 100 percent", percent))
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -300,7 +330,7 @@ fn load(
     if metadata.len() > MAX_FILE {
         return Err(Unusable(Reason::TooLarge, format!("{} bytes, more than {MAX_FILE}", metadata.len())));
     }
-    let asked = format!("{:?} {} {}", options.size, options.channels, options.octaves);
+    let asked = format!("{:?} {} {:?}", options.size, options.channels, options.framing);
     let cache = cache.filter(|_| metadata.len() > SLOW);
     let cache = cache.and_then(|cache| Some((cache, Cache::key(path, &metadata, &asked)?)));
     if let Some(scales) = cache.as_ref().and_then(|(cache, key)| cache.get(key)) {
@@ -365,8 +395,8 @@ pub(super) fn decode(bytes: &[u8], options: &FolderOptions) -> Result<DynamicIma
 
 /// Twice the longer side of the largest scale that is kept.
 fn twice_the_largest(options: &FolderOptions) -> u32 {
-    let side = options.size[0].max(options.size[1]) as u32;
-    1u32.checked_shl(options.octaves).map_or(u32::MAX, |factor| side.saturating_mul(factor))
+    let largest = options.framing.sizes(options.size).into_iter().flatten().max().unwrap_or(0);
+    u32::try_from(2 * largest).unwrap_or(u32::MAX)
 }
 
 fn on_white(picture: &DynamicImage) -> DynamicImage {
@@ -381,14 +411,14 @@ fn on_white(picture: &DynamicImage) -> DynamicImage {
     rgba.into()
 }
 
-/// The picture at its octaves, coarsest first, `[H, W, channels]` each.
+/// The picture at its scales, coarsest first, `[H, W, channels]` each.
 pub(super) fn scales(picture: &DynamicImage, options: &FolderOptions) -> Result<Vec<Array3<u8>>, Unusable> {
     let (w, h) = (picture.width() as usize, picture.height() as usize);
     let [rows, columns] = options.size;
     if h < rows || w < columns {
         return Err(Unusable(Reason::TooSmall, format!("{w}x{h} pixels, crops are {columns}x{rows}")));
     }
-    let sizes = (0..options.octaves.min(usize::BITS)).map(|octave| options.size.map(|side| side << octave));
+    let sizes = options.framing.sizes(options.size).into_iter();
     let covered = sizes.take_while(|&[rows, columns]| rows <= h && columns <= w);
     Ok(covered.map(|size| shrink(picture, size)).collect())
 }

@@ -26,7 +26,7 @@ pub mod toy;
 
 pub use dataset::{Dataset, Example};
 pub use examples::{Drawn, Examples};
-pub use folder::{FolderOptions, LoadReport, Reason, Skipped, load_folder, load_folder_watched};
+pub use folder::{FolderOptions, Framing, LoadReport, Reason, Skipped, load_folder, load_folder_watched};
 pub use idx::{Split, fashion_mnist};
 pub use masks::{MaskKind, forecast_condition, random_condition};
 pub use series::{Scale, Series, Windows};

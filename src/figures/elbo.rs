@@ -48,7 +48,7 @@ impl ElboTerms {
     }
 }
 
-/// Four panels: the terms over log t and over t, their running sum, and the total taken apart.
+/// Four panels: the terms over log t, what each costs there, their running sum, and the total taken apart.
 ///
 /// ```
 /// use ddpm::figures::elbo::{ElboTerms, Term, decomposition};
@@ -66,7 +66,7 @@ impl ElboTerms {
 #[track_caller]
 pub fn decomposition(models: &[ElboTerms]) -> Figure {
     assert!(!models.is_empty(), "elbo::decomposition: no terms");
-    let charts = [terms(models, Scale::Log), terms(models, Scale::Linear), cumulative(models)];
+    let charts = [terms(models, Scale::Log), costs(models), cumulative(models)];
     let models = models.to_vec();
     Figure::new(1500, 1180, move |page| {
         let inside = page.inside(style::MARGIN);
@@ -112,6 +112,21 @@ pub fn terms(models: &[ElboTerms], t_scale: Scale) -> Chart {
                 chart = chart.note(name, t, end.mean);
             }
         }
+    }
+    chart
+}
+
+/// t·L_{t−1} over log t: equal areas are equal bits, since Σ L_{t−1} ≈ ∫ t L_{t−1} d log t. Bands are ±1 standard error.
+pub fn costs(models: &[ElboTerms]) -> Chart {
+    let mut chart = Chart::new("t", "t · L_{t−1}, bits/dim").title("Equal areas are equal bits");
+    chart = chart.scales(Scale::Log, Scale::Linear);
+    for model in models {
+        let times_t =
+            |value: fn(&Term) -> f64| curve(&model.L_t_minus_1, move |term| term.t as f64 * value(term)).1;
+        let t = curve(&model.L_t_minus_1, |term| term.mean).0;
+        let (lower, upper) =
+            (times_t(|term| term.mean - term.std_error), times_t(|term| term.mean + term.std_error));
+        chart = chart.line(&model.name, &t, &times_t(|term| term.mean)).band(&t, &lower, &upper);
     }
     chart
 }

@@ -3,8 +3,7 @@
 use super::grid::enlarged_rgb;
 use crate::files::write_atomically;
 use crate::{Error, Result};
-use image::codecs::gif::{GifEncoder, Repeat};
-use image::{Delay, DynamicImage, Frame, RgbImage};
+use gif::{Encoder, EncodingError, Frame, Repeat};
 use ndarray::{Array3, Array4};
 use std::path::Path;
 use std::time::Duration;
@@ -45,25 +44,38 @@ impl Gif {
         self
     }
 
-    /// The animation as a GIF file.
+    /// The animation as a GIF file. Grey frames keep every level, with one palette for all, black first (there are readers that
+    /// take any grey palette for this one); of RGB each frame has the 256 colours that suit it best.
     ///
     /// # Errors
     /// If a frame is larger than the 65,535 pixels a side that the format allows.
     pub fn to_gif(&self) -> Result<Vec<u8>> {
-        let failed = |e: image::ImageError| Error::Figure(e.to_string());
+        let failed = |e: EncodingError| Error::Figure(e.to_string());
+        let (h, w, channels) = self.frames[0].dim();
+        let [w, h] = [w, h].map(|side| u16::try_from(side * self.scale));
+        let (Ok(w), Ok(h)) = (w, h) else {
+            return Err(Error::Figure(format!("a GIF of more than {} pixels a side", u16::MAX)));
+        };
+        let greys: Vec<u8> = (0..=255).flat_map(|level| [level; 3]).collect();
+        let palette = if channels == 1 { &greys[..] } else { &[] };
         let mut bytes = Vec::new();
-        let mut encoder = GifEncoder::new(&mut bytes);
+        let mut encoder = Encoder::new(&mut bytes, w, h, palette).map_err(failed)?;
         encoder.set_repeat(Repeat::Infinite).map_err(failed)?;
         for (i, frame) in self.frames.iter().enumerate() {
-            let (h, w, _) = frame.dim();
-            let (w, h) = ((w * self.scale) as u32, (h * self.scale) as u32);
-            let rgb = RgbImage::from_raw(w, h, enlarged_rgb(frame.view(), self.scale))
-                .expect("three bytes a pixel");
+            let rgb = enlarged_rgb(frame.view(), self.scale);
+            let mut frame = match channels {
+                1 => Frame {
+                    width: w,
+                    height: h,
+                    buffer: rgb.into_iter().step_by(3).collect(),
+                    ..Frame::default()
+                },
+                _ => Frame::from_rgb_speed(w, h, &rgb, 1),
+            };
             let last = i + 1 == self.frames.len();
             let delay = self.delay + Duration::from_secs(if last { 2 } else { 0 });
-            let rgba = DynamicImage::ImageRgb8(rgb).into_rgba8();
-            let frame = Frame::from_parts(rgba, 0, 0, Delay::from_saturating_duration(delay));
-            encoder.encode_frame(frame).map_err(failed)?;
+            frame.delay = u16::try_from(delay.as_millis() / 10).unwrap_or(u16::MAX);
+            encoder.write_frame(&frame).map_err(failed)?;
         }
         drop(encoder);
         Ok(bytes)

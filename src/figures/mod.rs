@@ -51,7 +51,7 @@ pub use gif::Gif;
 pub use graphical_model::graphical_model;
 pub use grid::{Grid, tile};
 pub use loss_curve::{LossCurve, loss_curves};
-pub use rate_distortion::{RatePoint, rate_distortion};
+pub use rate_distortion::{RatePoint, rate_distortion, rate_distortion_beside};
 pub use schedule::{ScheduleCurve, schedules};
 
 use crate::files::{check_file, write_atomically};

@@ -106,7 +106,7 @@ fn examples() -> Vec<(&'static str, Figure, &'static [&'static str])> {
     };
     let model_images = concatenate![Axis(0), garments(1), garments(3)];
     vec![
-        ("elbo", decomposition(&terms()), &["bits/dim", "Every term", " = ", "Added up"]),
+        ("elbo", decomposition(&terms()), &["bits/dim", "Every term", "Equal areas", " = ", "Added up"]),
         ("elbo_few_steps", decomposition(&terms().iter().map(few).collect::<Vec<_>>()), &["bits/dim"]),
         ("elbo_one", decomposition(&terms()[..1]), &["bits/dim"]),
         (

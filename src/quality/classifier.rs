@@ -15,7 +15,7 @@ use crate::tensor::{Contiguous, Tensor2, Tensor4};
 use crate::threads::Working;
 use crate::unet::GROUP_SIZE;
 use crate::{Fault, Result};
-use ndarray::{Array2, Array4, Axis, concatenate};
+use ndarray::{Array1, Array2, Array4, Axis, concatenate};
 use ndarray_rand::rand::Rng;
 use rayon::prelude::*;
 use std::path::Path;
@@ -214,10 +214,14 @@ impl Judgement {
         count
     }
 
-    /// The probability of the likeliest class, mean over the images.
+    /// The probability of the likeliest class of each image.
+    pub fn confidences(&self) -> Array1<f64> {
+        self.probabilities.map_axis(Axis(1), |row| row.fold(0.0, |a: f64, &b| a.max(b)))
+    }
+
+    /// The same, mean over the images.
     pub fn confidence(&self) -> f64 {
-        let best = self.probabilities.map_axis(Axis(1), |row| row.fold(0.0, |a: f64, &b| a.max(b)));
-        best.mean().unwrap_or(f64::NAN)
+        self.confidences().mean().unwrap_or(f64::NAN)
     }
 
     /// The share of images whose likeliest class is their label.

@@ -41,6 +41,9 @@ pub struct DataRecord {
     pub shape: [usize; 3],
     /// every so manyth picture is held out
     pub holdout: Option<usize>,
+    /// an example holds at least so many percent of its picture's shorter side; `None` is crops at three octaves
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whole: Option<u8>,
     /// of latents: the folder of their autoencoder
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autoencoder: Option<String>,

@@ -311,6 +311,7 @@ fn the_record_of_a_run_survives() {
         folder: Some("pictures".into()),
         shape: [4, 4, 1],
         holdout: Some(5),
+        whole: None,
         flip: false,
         pictures: 5,
         fingerprint: "0123456789abcdef".into(),

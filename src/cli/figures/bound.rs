@@ -7,7 +7,8 @@ use crate::cli::model::variance_name;
 use crate::cli::say::show;
 use anyhow::Result;
 use ddpm::checkpoint::{GARMENTS, PAINTINGS, Shipped};
-use ddpm::diffusion::{Elbo, ElboOptions, Reverse, Schedule, ScheduleKind, rate_distortion};
+use ddpm::data::fashion_mnist_test;
+use ddpm::diffusion::{Elbo, ElboOptions, LinearDenoiser, Reverse, Schedule, ScheduleKind, rate_distortion};
 use ddpm::figures::{self, LossCurve, ScheduleCurve};
 use ddpm::train::shipped_log;
 use serde::Serialize;
@@ -34,6 +35,9 @@ struct Table4Row {
     reverse_time: usize,
     rate_bits_per_dim: f64,
     rmse: f64,
+    /// of the best linear denoiser, and of the mean garment
+    linear_rmse: f64,
+    mean_rmse: f64,
     paper_cifar10_rate_bits_per_dim: f64,
     paper_cifar10_rmse: f64,
 }
@@ -59,7 +63,15 @@ pub(super) fn decomposition(studio: &Studio) -> Result<()> {
     let weights: Vec<(&str, &[(usize, f64)])> =
         weights.iter().map(|(name, w)| (*name, w.as_slice())).collect();
     studio.save("weights.png", &figures::elbo::weights(&weights))?;
-    write_all(&studio.out, &images.name, variants, bounds)?;
+    // what is left to be explained by a network, from the test images that are not evaluated
+    let (schedule, x, test) = (&variants[0].schedule, as_batch(&images), fashion_mnist_test());
+    let linear = LinearDenoiser::fit(&test.batch(&(IMAGES..test.len()).collect::<Vec<_>>()));
+    let T = schedule.T();
+    let at = |t: usize, alpha_bar| ((T - t + 1) as f64, linear.rmse_in_grey_levels(&x, alpha_bar).mean);
+    let curve: Vec<_> = (1..=T).step_by(9).map(|t| at(t, schedule.alpha_bar(t))).collect();
+    let mean = [1, T].map(|t| at(t, 0.0));
+    let references: [(&str, &[(f64, f64)]); 2] = [("best linear denoiser", &curve), ("mean garment", &mean)];
+    write_all(&studio.out, &images.name, variants, bounds, &references)?;
 
     let points = rate_distortion(&bounds[0]);
     let row = |(reverse_time, rate, rmse)| {
@@ -68,6 +80,8 @@ pub(super) fn decomposition(studio: &Studio) -> Result<()> {
             reverse_time,
             rate_bits_per_dim: ours.rate_bits_per_dim.mean,
             rmse: ours.rmse.mean,
+            linear_rmse: linear.rmse_in_grey_levels(&x, schedule.alpha_bar(ours.t)).mean,
+            mean_rmse: linear.rmse_in_grey_levels(&x, 0.0).mean,
             paper_cifar10_rate_bits_per_dim: rate,
             paper_cifar10_rmse: rmse,
         })

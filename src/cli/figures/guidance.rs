@@ -1,27 +1,30 @@
 //! Classifier-free guidance: what w does to accuracy, distance and diversity (Ho & Salimans 2022).
 
 use super::real::Real;
-use super::studio::Studio;
+use super::studio::{Studio, stored};
 use crate::cli::sample::{Wish, fast};
 use crate::cli::say::show;
 use anyhow::Result;
-use ddpm::checkpoint;
+use ddpm::checkpoint::{self, Pretrained};
 use ddpm::data::{FASHION_MNIST_CLASSES, to_u8};
 use ddpm::diffusion::{Estimate, Given};
 use ddpm::figures::{Chart, Grid};
 use ddpm::quality::Judgement;
 use ddpm::tensor::Batch;
-use ndarray::{Array1, Axis, s};
-use serde::Serialize;
+use ndarray::{Array1, Axis};
+use serde::{Deserialize, Serialize};
 
 /// The w that are compared; 0 is the class alone, −1 none.
 const W: [f64; 6] = [-1.0, 0.0, 0.5, 1.0, 2.0, 4.0];
+/// Classes, and samples of each.
+const CLASSES: usize = FASHION_MNIST_CLASSES.len();
+const PER_CLASS: usize = 100;
 /// Steps of DDIM.
 const STEPS: usize = 20;
 
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 struct Row {
-    network: &'static str,
+    network: String,
     w: f64,
     images: usize,
     accuracy: f64,
@@ -32,40 +35,25 @@ struct Row {
     diversity_error: f64,
 }
 
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 struct ClassRow {
-    class: &'static str,
+    class: String,
     w: f64,
     images: usize,
     accuracy: f64,
 }
 
-/// `per_class` samples of each class for every w, from the same noises.
+/// What w does, to a thousand samples; and one of each class to look at, from the same noises for every w.
 pub(super) fn guidance(studio: &Studio) -> Result<()> {
-    let model = checkpoint::TOLD.load()?;
-    let judge = studio.judge()?;
-    let (n, classes) = (studio.per_class, FASHION_MNIST_CLASSES.len());
-    let asked: Vec<usize> = (0..n * classes).map(|i| i % classes).collect();
-    let real = Real::new(n * classes, &judge.test);
-    show!("{} test images against the others: {:.2}", n * classes, real.floor);
-    // what the network was before it knew classes
-    let before = fast(&studio.garments.model, &Wish::new(asked.len(), studio.seed), STEPS, 0.0);
-    let judgement = judge.classifier.judge(&to_u8(&before));
-    let mut rows = vec![row((checkpoint::GARMENTS.name, -1.0), &asked, &before, &judgement, &real)];
-    let (mut of_classes, mut shown) = (Vec::new(), Vec::new());
-    for w in W {
-        let given = if w == -1.0 { Given::default() } else { Given::classes(&asked) };
-        let x0 = fast(&model, &Wish { given, w, ..Wish::new(asked.len(), studio.seed) }, STEPS, 0.0);
-        let images = to_u8(&x0);
-        let judgement = judge.classifier.judge(&images);
-        rows.push(row((checkpoint::TOLD.name, w), &asked, &x0, &judgement, &real));
-        of_classes.extend(FASHION_MNIST_CLASSES.iter().enumerate().map(|(class, name)| {
-            let members = judgement.classes().into_iter().skip(class).step_by(classes);
-            let right = members.filter(|&seen| seen == class).count();
-            ClassRow { class: name, w, images: n, accuracy: right as f64 / n as f64 }
-        }));
-        shown.push(x0.slice(s![..classes, .., .., ..]).to_owned());
-    }
+    let (rows, of_classes): (Vec<Row>, Vec<ClassRow>) = match studio.all {
+        true => tables(studio)?,
+        false => (
+            stored(include_str!("../../../figures/guidance.csv")),
+            stored(include_str!("../../../figures/guidance_classes.csv")),
+        ),
+    };
+    let real = Real::new(PER_CLASS * CLASSES, &studio.judge()?.test);
+    show!("{} test images against the others: {:.2}", PER_CLASS * CLASSES, real.floor);
     for r in &rows {
         show!(
             "{:8} w = {:4}: accuracy {:.3} ± {:.3}, distance {:.2} ± {:.2}, diversity {:.2} ± {:.2}",
@@ -83,31 +71,56 @@ pub(super) fn guidance(studio: &Studio) -> Result<()> {
         let of_class = of_classes.iter().filter(|row| row.class == name);
         show!("{name:12}{}", of_class.map(|row| format!("{:7.2}", row.accuracy)).collect::<String>());
     }
-    studio.save_csv("guidance_classes.csv", of_classes)?;
+    let model = checkpoint::TOLD.load()?;
+    let shown = W.map(|w| asked(studio, &model, &(0..CLASSES).collect::<Vec<_>>(), w));
     let views: Vec<_> = shown.iter().map(|x| x.view()).collect();
-    let grid = Grid::new(&to_u8(&ndarray::concatenate(Axis(0), &views).expect("one shape")), classes)
+    let grid = Grid::new(&to_u8(&ndarray::concatenate(Axis(0), &views)?), CLASSES)
         .scale(2)
         .column_labels(FASHION_MNIST_CLASSES)
         .row_labels(W.map(|w| format!("w = {w}")));
     studio.save("guidance_samples.png", &grid.figure())?;
     studio.save("guidance.png", &curves(&rows, &real))?;
+    studio.save_csv("guidance_classes.csv", of_classes)?;
     studio.save_csv("guidance.csv", rows)
 }
 
-fn row(
-    (network, w): (&'static str, f64),
-    asked: &[usize],
-    x0: &Batch,
-    judgement: &Judgement,
-    real: &Real,
-) -> Row {
+/// A sample of each class in `classes`; of any, if w = −1.
+fn asked(studio: &Studio, model: &Pretrained, classes: &[usize], w: f64) -> Batch {
+    let given = if w == -1.0 { Given::default() } else { Given::classes(classes) };
+    fast(model, &Wish { given, w, ..Wish::new(classes.len(), studio.seed) }, STEPS, 0.0)
+}
+
+/// [`PER_CLASS`] samples of each class for every w; before them those of the network that knows no classes.
+fn tables(studio: &Studio) -> Result<(Vec<Row>, Vec<ClassRow>)> {
+    let (model, judge) = (checkpoint::TOLD.load()?, studio.judge()?);
+    let classes: Vec<usize> = (0..PER_CLASS * CLASSES).map(|i| i % CLASSES).collect();
+    let real = Real::new(classes.len(), &judge.test);
+    let before = asked(studio, &studio.garments.model, &classes, -1.0);
+    let judgement = judge.classifier.judge(&to_u8(&before));
+    let mut rows = vec![row((checkpoint::GARMENTS.name, -1.0), &classes, &before, &judgement, &real)];
+    let mut of_classes = Vec::new();
+    for w in W {
+        let x0 = asked(studio, &model, &classes, w);
+        let judgement = judge.classifier.judge(&to_u8(&x0));
+        rows.push(row((checkpoint::TOLD.name, w), &classes, &x0, &judgement, &real));
+        of_classes.extend(FASHION_MNIST_CLASSES.iter().enumerate().map(|(class, name)| {
+            let members = judgement.classes().into_iter().skip(class).step_by(CLASSES);
+            let right = members.filter(|&seen| seen == class).count();
+            let accuracy = right as f64 / PER_CLASS as f64;
+            ClassRow { class: name.to_string(), w, images: PER_CLASS, accuracy }
+        }));
+    }
+    Ok((rows, of_classes))
+}
+
+fn row((network, w): (&str, f64), asked: &[usize], x0: &Batch, judgement: &Judgement, real: &Real) -> Row {
     let right =
         judgement.classes().into_iter().zip(asked).map(|(seen, &asked)| f64::from(u8::from(seen == asked)));
     let accuracy = Estimate::of(&right.collect::<Array1<f64>>());
     let frechet = real.distance(&judgement.features);
     let diversity = Estimate::of(&spreads(asked, x0));
     Row {
-        network,
+        network: network.into(),
         w,
         images: asked.len(),
         accuracy: accuracy.mean,

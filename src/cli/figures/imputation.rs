@@ -222,8 +222,9 @@ pub(super) fn garments(studio: &Studio) -> Result<()> {
     studio.save("imputation_garments.png", &grid.figure())
 }
 
-/// Test images of the table of halves, and the steps in which each half is drawn `per_class` times.
+/// Test images of the table of halves, how often each half is drawn, and in how many steps.
 const MEASURED: usize = 12;
+const TIMES: usize = 12;
 const SHORT: usize = 25;
 
 #[derive(Serialize)]
@@ -242,7 +243,7 @@ pub(super) fn halves(studio: &Studio) -> Result<()> {
     let told = checkpoint::TOLD.load()?;
     let test = fashion_mnist_test();
     let images = test.batch(&(0..MEASURED).collect::<Vec<_>>());
-    let each: Vec<usize> = (0..MEASURED * studio.per_class).map(|n| n / studio.per_class).collect();
+    let each: Vec<usize> = (0..MEASURED * TIMES).map(|n| n / TIMES).collect();
     let known = Known { values: images.clone(), mask: upper(MEASURED) }.rows(&each);
     let drawn = |model| filled(model, &known, (SHORT, REPLACE), studio.seed);
     let others = test.batch(&(MEASURED..test.len()).collect::<Vec<_>>());

@@ -17,8 +17,8 @@ mod real;
 mod studio;
 
 pub(super) use neighbours::Excerpt;
+pub(super) use real::Real;
 
-use crate::cli::numbers::whole;
 use crate::cli::say::{note, show};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -41,13 +41,13 @@ pub(super) struct Figures {
     #[arg(long, value_delimiter = ',')]
     only: Vec<Name>,
 
+    /// Compute also what takes long, thousands of samples; else it comes from the tables that this wrote the last time
+    #[arg(long)]
+    all: bool,
+
     /// Of everything random
     #[arg(long, default_value_t = 1)]
     seed: u64,
-
-    /// Samples of each class in the figure of guidance, and of each half garment in the table of imputation
-    #[arg(long, default_value_t = 12, value_parser = whole(2..=1000))]
-    per_class: usize,
 }
 
 /// A figure or table by its name, in the order in which they are made.
@@ -125,7 +125,7 @@ impl Figures {
     pub(super) fn run(self) -> Result<()> {
         check_folder(&self.out)?;
         let started = Instant::now();
-        let studio = Studio::new(self.out, self.seed, self.per_class)?;
+        let studio = Studio::new(self.out, self.seed, self.all)?;
         for name in Name::value_variants() {
             if self.only.is_empty() || self.only.contains(name) {
                 let started = Instant::now();

@@ -11,6 +11,7 @@ use ddpm::quality::{Classifier, Judgement, Moments, frechet_distance};
 use ddpm::tensor::Batch;
 use ndarray::{Array4, Axis};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::cell::OnceCell;
 use std::path::PathBuf;
 
@@ -25,8 +26,8 @@ pub(super) const JUDGED: usize = 64;
 pub(super) struct Studio {
     pub(super) out: PathBuf,
     pub(super) seed: u64,
-    /// samples of each class, where classes are compared, and of each half that is filled in
-    pub(super) per_class: usize,
+    /// whether also what takes long is computed
+    pub(super) all: bool,
     pub(super) garments: Subject,
     pub(super) paintings: Subject,
     judge: OnceCell<Judge>,
@@ -97,11 +98,11 @@ impl Judge {
 }
 
 impl Studio {
-    pub(super) fn new(out: PathBuf, seed: u64, per_class: usize) -> Result<Studio> {
+    pub(super) fn new(out: PathBuf, seed: u64, all: bool) -> Result<Studio> {
         Ok(Studio {
             out,
             seed,
-            per_class,
+            all,
             garments: Subject::new("", &checkpoint::GARMENTS, JUDGED)?,
             paintings: Subject::new("paintings_", &checkpoint::PAINTINGS, 25)?,
             judge: OnceCell::new(),
@@ -139,6 +140,12 @@ impl Studio {
     pub(super) fn save_json(&self, name: impl AsRef<str>, value: &serde_json::Value) -> Result<()> {
         tables::save_json(&self.out.join(name.as_ref()), value)
     }
+}
+
+/// The rows of a committed table: what takes too long for the main job is as `ddpm figures --all` last computed it.
+pub(super) fn stored<R: DeserializeOwned>(table: &str) -> Vec<R> {
+    let rows = csv::Reader::from_reader(table.as_bytes()).into_deserialize().collect::<Result<_, _>>();
+    rows.expect("what `ddpm figures --all` wrote")
 }
 
 /// The shipped paintings as crops of the network's size, `(train, held_out)`.

@@ -151,7 +151,8 @@ fn a_large_photograph_is_decoded_at_reduced_size() {
         let exif = b"\xff\xe1\x00\x22Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
         let turned = decode(&[&bytes[..2], exif, &bytes[2..]].concat(), &options).unwrap();
         assert_eq!((turned.width(), turned.height()), (425, 650));
-        let whole = decode(&bytes, &FolderOptions { octaves: 9, ..options.clone() }).unwrap();
+        let whole =
+            decode(&bytes, &FolderOptions { framing: Framing::Octaves(9), ..options.clone() }).unwrap();
         assert_eq!(whole.width(), 2600);
         let [from_reduced, from_whole] = [&reduced, &whole].map(|p| scales(p, &options).unwrap());
         for (a, b) in from_reduced.iter().zip(&from_whole) {
@@ -250,11 +251,17 @@ fn nothing_usable_is_an_error_that_lists_the_reasons() {
 fn bad_arguments_and_folders_are_errors() {
     let folder = folder(&[("x.png", b"")]);
     let with = |size, channels, octaves| {
-        message(folder.path(), &FolderOptions { size, channels, octaves, labels: false, cache: None })
+        let framing = Framing::Octaves(octaves);
+        message(folder.path(), &FolderOptions { size, channels, framing, labels: false, cache: None })
     };
     assert_eq!(with([0, 8], 3, 3), "size: expected 1..=16384, found 0");
     assert_eq!(with([8, 8], 4, 3), "channels: expected 1 or 3, found 4");
     assert_eq!(with([8, 8], 3, 0), "octaves: expected at least 1, found 0");
+    for percent in [0, 101] {
+        let framing = Framing::Whole(percent);
+        let text = message(folder.path(), &FolderOptions { framing, ..FolderOptions::new(8) });
+        assert_eq!(text, format!("whole: expected 1 to 100 percent, found {percent}"));
+    }
     assert!(message(Path::new("/nowhere"), &FolderOptions::new(8)).starts_with("/nowhere: "));
     assert!(message(&folder.path().join("x.png"), &FolderOptions::new(8)).contains("x.png: "));
 }
@@ -281,7 +288,7 @@ fn sixteen_bit_grey_and_transparent_pictures_become_what_is_asked() {
 
 #[test]
 fn a_scale_keeps_the_proportions_and_is_never_enlarged() {
-    let options = FolderOptions { octaves: 9, ..FolderOptions::new(10) };
+    let options = FolderOptions { framing: Framing::Octaves(9), ..FolderOptions::new(10) };
     let scales = scales(&gradient(90, 45), &options).unwrap();
     assert_eq!(
         scales.iter().map(|scale| scale.dim()).collect::<Vec<_>>(),
@@ -289,6 +296,25 @@ fn a_scale_keeps_the_proportions_and_is_never_enlarged() {
     );
     // a shrunk gradient still rises from left to right and from top to bottom
     assert!(scales[0][[0, 0, 0]] < scales[0][[0, 19, 0]] && scales[0][[0, 0, 1]] < scales[0][[9, 0, 1]]);
+}
+
+/// Every example of a whole picture holds at least so much of its shorter side, and the smallest scale all of it.
+#[test]
+fn whole_pictures_are_kept_a_little_larger_than_an_example() {
+    let options =
+        |size, percent| FolderOptions { size, framing: Framing::Whole(percent), ..FolderOptions::new(8) };
+    let dims = |picture: &DynamicImage, options: &FolderOptions| {
+        scales(picture, options)
+            .unwrap()
+            .iter()
+            .map(|scale| (scale.dim().0, scale.dim().1))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(dims(&gradient(90, 45), &options([10, 10], 85)), [(10, 20), (11, 22)]);
+    assert_eq!(dims(&gradient(45, 90), &options([10, 10], 80)), [(20, 10), (22, 11), (24, 12)]);
+    assert_eq!(dims(&gradient(60, 60), &options([10, 20], 80)), [(20, 20), (22, 22), (24, 24)]);
+    assert_eq!(dims(&gradient(11, 11), &options([10, 10], 50)), [(10, 10), (11, 11)], "never enlarged");
+    assert_eq!(dims(&gradient(60, 60), &options([32, 32], 100)), [(32, 32)]);
 }
 
 #[test]
