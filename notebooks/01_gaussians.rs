@@ -59,7 +59,7 @@ fn log_pdf(x: f64, mean: f64, variance: f64) -> f64 {
 check::log_pdf(log_pdf)
 
 // %% [markdown]
-// Until you have written it, the check answers ✗ and *not written yet*. Stuck? Run `check::hint("log_pdf")`, again for the next hint.
+// Until you have written it, the check says *not written yet*, in grey. Stuck? Run `check::hint("log_pdf")`, again for the next hint.
 //
 // ## Samples have the moments they should
 //

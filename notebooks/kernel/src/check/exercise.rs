@@ -16,8 +16,15 @@ const THREAD: &str = "check";
 type Run<F> = Box<dyn Fn(F) -> Value + Send + Sync>;
 type Test = Box<dyn Fn(&Value) -> Result<(), String> + Send + Sync>;
 
+enum Tolerance {
+    /// as a share of the numbers compared
+    Single,
+    /// × max(1, |expected|)
+    Absolute(f64),
+}
+
 enum Expected {
-    Close(Value, f64),
+    Close(Value, Tolerance),
     Holds(String, Test),
 }
 
@@ -33,13 +40,23 @@ pub struct Exercise<F> {
     task: String,
     cases: Vec<Case<F>>,
     mistakes: Vec<(&'static str, F)>,
+    trivial: Vec<F>,
     hints: Vec<&'static str>,
 }
+
+/// What a function gave for each case: a value, or the message of its panic.
+type Outcomes = Vec<Result<Value, String>>;
+
+/// Single precision is no mistake: a right answer computed in f32 differs by so much, as a share of the numbers compared.
+const SINGLE: f64 = 2e-6;
+/// A wrong answer is that of a known mistake if they differ by less than so large a share of what the mistake is off.
+const SAME: f64 = 1e-4;
 
 impl<F: Copy + Send + 'static> Exercise<F> {
     /// An exercise without cases.
     pub fn new(name: &'static str) -> Self {
-        Exercise { name, task: String::new(), cases: Vec::new(), mistakes: Vec::new(), hints: Vec::new() }
+        let (cases, mistakes, trivial, hints) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Exercise { name, task: String::new(), cases, mistakes, trivial, hints }
     }
 
     /// The question in words, for an exercise whose constants come from [`class_constant`](super::class_constant).
@@ -49,7 +66,7 @@ impl<F: Copy + Send + 'static> Exercise<F> {
         self
     }
 
-    /// For this input the function must give `expected`, to a part in 10⁹.
+    /// For this input the function must give `expected`, as exactly as single precision can.
     #[must_use]
     pub fn case<V: Into<Value>>(
         self,
@@ -57,34 +74,43 @@ impl<F: Copy + Send + 'static> Exercise<F> {
         run: impl Fn(F) -> V + Send + Sync + 'static,
         expected: impl Into<Value>,
     ) -> Self {
-        self.case_within(1e-9, input, run, expected)
+        let expected = Expected::Close(expected.into(), Tolerance::Single);
+        self.with(input, run, expected)
     }
 
     /// For this input the function must give `expected` within `tolerance` × max(1, |expected|).
     #[must_use]
     pub fn case_within<V: Into<Value>>(
-        mut self,
+        self,
         tolerance: f64,
         input: impl Into<String>,
         run: impl Fn(F) -> V + Send + Sync + 'static,
         expected: impl Into<Value>,
     ) -> Self {
-        let expected = Expected::Close(expected.into(), tolerance);
-        self.cases.push(Case { input: input.into(), run: Box::new(move |f| run(f).into()), expected });
-        self
+        let expected = Expected::Close(expected.into(), Tolerance::Absolute(tolerance));
+        self.with(input, run, expected)
     }
 
     /// For this input something must be true of what the function gives; `expected` says what, and `test` returns
     /// in words what is true instead.
     #[must_use]
     pub fn holds<V: Into<Value>>(
-        mut self,
+        self,
         input: impl Into<String>,
         run: impl Fn(F) -> V + Send + Sync + 'static,
         expected: impl Into<String>,
         test: impl Fn(&Value) -> Result<(), String> + Send + Sync + 'static,
     ) -> Self {
         let expected = Expected::Holds(expected.into(), Box::new(test));
+        self.with(input, run, expected)
+    }
+
+    fn with<V: Into<Value>>(
+        mut self,
+        input: impl Into<String>,
+        run: impl Fn(F) -> V + Send + Sync + 'static,
+        expected: Expected,
+    ) -> Self {
         self.cases.push(Case { input: input.into(), run: Box::new(move |f| run(f).into()), expected });
         self
     }
@@ -93,6 +119,14 @@ impl<F: Copy + Send + 'static> Exercise<F> {
     #[must_use]
     pub fn mistake(mut self, name: &'static str, wrong: F) -> Self {
         self.mistakes.push((name, wrong));
+        self
+    }
+
+    /// An answer that takes no thought, such as an argument as it came: whoever gives it has no points, whatever cases it passes.
+    /// (A function that gives one number in all cases needs no entry.)
+    #[must_use]
+    pub fn trivial(mut self, answer: F) -> Self {
+        self.trivial.push(answer);
         self
     }
 
@@ -118,33 +152,86 @@ impl<F: Copy + Send + 'static> Exercise<F> {
 
     /// Runs all cases; the first that fails is the one to talk about.
     fn judge(&self, student: F) -> Verdict {
-        let mut failures = self.cases.iter().filter_map(|case| self.failure(case, student));
-        match failures.next() {
-            None => Verdict::passed(self.name, self.cases.len()),
-            Some(first) => {
-                let failed = 1 + failures.count();
-                Verdict::failed(self.name, self.cases.len() - failed, self.cases.len(), first)
+        let outcomes = self.outcomes(student);
+        let wrong: Vec<Option<Failure>> =
+            self.cases.iter().zip(&outcomes).map(|(case, got)| self.failure(case, got)).collect();
+        let passed = wrong.iter().filter(|failure| failure.is_none()).count();
+        let cases = self.cases.len();
+        let Some(first) = wrong.into_iter().flatten().next() else {
+            return Verdict::passed(self.name, cases);
+        };
+        let (cause, trivial) = (self.cause(&outcomes), self.is_trivial(&outcomes));
+        let (passed, cause) = if trivial { (0, cause.or(Some(TRIVIAL))) } else { (passed, cause) };
+        Verdict::failed(self.name, passed, cases, Failure { cause, ..first })
+    }
+
+    fn outcomes(&self, function: F) -> Outcomes {
+        self.cases.iter().map(|case| outcome(case, function)).collect()
+    }
+
+    /// What is wrong with the outcome of a case.
+    fn failure(&self, case: &Case<F>, got: &Result<Value, String>) -> Option<Failure> {
+        match got {
+            Err(message) => Some(Failure::panicked(&case.input, message)),
+            Ok(got) => {
+                let (expected, detail) = wrong(case, got, self.size())?;
+                Some(Failure {
+                    input: case.input.clone(),
+                    expected,
+                    got: format!("{got}{detail}"),
+                    cause: None,
+                })
             }
         }
     }
 
-    fn failure(&self, case: &Case<F>, student: F) -> Option<Failure> {
-        let got = match outcome(case, student) {
-            Err(message) => return Some(Failure::panicked(&case.input, &message)),
-            Ok(got) => got,
-        };
-        let (expected, detail) = wrong(case, &got)?;
-        let cause = self.cause(case, &got);
-        Some(Failure { input: case.input.clone(), expected, got: format!("{got}{detail}"), cause })
+    /// The largest number that a case expects.
+    fn size(&self) -> f64 {
+        let expected = self.cases.iter().filter_map(|case| match &case.expected {
+            Expected::Close(value, _) => Some(value.largest()),
+            Expected::Holds(..) => None,
+        });
+        expected.fold(0.0, f64::max)
     }
 
-    /// The known mistake that gives the same wrong value.
-    fn cause(&self, case: &Case<F>, got: &Value) -> Option<&'static str> {
-        let tolerance = if let Expected::Close(_, tolerance) = case.expected { tolerance } else { 1e-9 };
-        let same = |(_, wrong): &&(&str, F)| {
-            outcome(case, *wrong).is_ok_and(|value| got.is_close(&value, tolerance))
+    /// One number in all cases, though they ask for different ones; or an answer that is listed as trivial.
+    fn is_trivial(&self, outcomes: &Outcomes) -> bool {
+        let mut numbers = outcomes.iter().flatten().flat_map(|value| &value.numbers);
+        let first = numbers.next();
+        let constant =
+            self.cases.len() > 1 && outcomes.iter().all(Result::is_ok) && numbers.all(|x| Some(x) == first);
+        constant
+            || self
+                .trivial
+                .iter()
+                .any(|&answer| self.outcomes(answer).iter().zip(outcomes).all(|pair| is_same(pair, 0.0)))
+    }
+
+    /// The known mistake that gives the same values in *all* cases: one that agrees in the first only explains nothing.
+    fn cause(&self, outcomes: &Outcomes) -> Option<&'static str> {
+        let explains = |wrong: F| {
+            let of_mistake = self.outcomes(wrong);
+            let off = |(case, value): (&Case<F>, &Result<Value, String>)| match (&case.expected, value) {
+                (Expected::Close(expected, _), Ok(value)) => value.distance(expected),
+                _ => 0.0,
+            };
+            let off = self.cases.iter().zip(&of_mistake).map(off).fold(0.0, f64::max);
+            of_mistake.iter().zip(outcomes).all(|pair| is_same(pair, SAME * off))
         };
-        self.mistakes.iter().find(same).map(|(name, _)| *name)
+        self.mistakes.iter().find(|(_, wrong)| explains(*wrong)).map(|(name, _)| *name)
+    }
+}
+
+/// What is said of an answer that takes no thought.
+const TRIVIAL: &str =
+    "the same number in every case, or an argument as it came: that it fits a case is chance";
+
+/// Whether two functions gave the same for a case, but for single precision and for `off`; two panics do.
+fn is_same((a, b): (&Result<Value, String>, &Result<Value, String>), off: f64) -> bool {
+    match (a, b) {
+        (Ok(a), Ok(b)) => a.shape == b.shape && a.differs(b, |b| (SINGLE * b.abs()).max(off)).is_none(),
+        (Err(_), Err(_)) => true,
+        _ => false,
     }
 }
 
@@ -167,10 +254,19 @@ fn outcome<F: Copy>(case: &Case<F>, function: F) -> Result<Value, String> {
     })
 }
 
-/// What was expected, and what else there is to say, unless the value is right.
-fn wrong<F>(case: &Case<F>, got: &Value) -> Option<(String, String)> {
+/// What was expected, and what else there is to say, unless the value is right; `size` is the largest number in all cases.
+fn wrong<F>(case: &Case<F>, got: &Value, size: f64) -> Option<(String, String)> {
     match &case.expected {
-        Expected::Close(expected, tolerance) if !got.is_close(expected, *tolerance) => {
+        Expected::Close(expected, tolerance) => {
+            let largest = if expected.largest() > 0.0 { expected.largest() } else { size };
+            let allowed = |b: f64| match tolerance {
+                Tolerance::Single => (SINGLE * b.abs().max(largest)).max(1e-9 * b.abs().max(1.0)),
+                Tolerance::Absolute(tolerance) => tolerance * b.abs().max(1.0),
+            };
+            let difference = got.differs(expected, allowed);
+            if got.shape == expected.shape && difference.is_none() {
+                return None;
+            }
             let place = |i: usize| {
                 format!(
                     "\n            first difference at index {i}: {} instead of {}",
@@ -179,13 +275,16 @@ fn wrong<F>(case: &Case<F>, got: &Value) -> Option<(String, String)> {
                 )
             };
             let unseen = |&i: &usize| i >= SHOWN && got.shape == expected.shape;
-            let detail = got.first_difference(expected, *tolerance).filter(unseen).map(place);
-            Some((expected.to_string(), detail.unwrap_or_default()))
+            Some((expected.to_string(), difference.filter(unseen).map(place).unwrap_or_default()))
         }
         Expected::Holds(expected, test) => {
-            test(got).err().map(|instead| (expected.clone(), format!("\n            {instead}")))
+            let instead = match () {
+                () if got.numbers.is_empty() => Err("it is empty".to_string()),
+                () if got.numbers.iter().any(|x| x.is_nan()) => Err("there is a NaN in it".to_string()),
+                () => test(got),
+            };
+            instead.err().map(|instead| (expected.clone(), format!("\n            {instead}")))
         }
-        Expected::Close(..) => None,
     }
 }
 
@@ -217,6 +316,8 @@ pub trait Audit {
     fn hints(&self) -> &[&'static str];
     /// The known mistakes by name, each with the verdict on it.
     fn mistakes(&self) -> Vec<(&'static str, Verdict)>;
+    /// The verdicts on answers that take no thought.
+    fn trivial(&self) -> Vec<Verdict>;
 }
 
 impl<F: Copy + Send + 'static> Audit for Exercise<F> {
@@ -234,6 +335,10 @@ impl<F: Copy + Send + 'static> Audit for Exercise<F> {
 
     fn mistakes(&self) -> Vec<(&'static str, Verdict)> {
         self.mistakes.iter().map(|&(name, wrong)| (name, self.judge(wrong))).collect()
+    }
+
+    fn trivial(&self) -> Vec<Verdict> {
+        self.trivial.iter().map(|&answer| self.judge(answer)).collect()
     }
 }
 
@@ -255,6 +360,7 @@ mod tests {
             )
             .mistake("doubled, not squared", |x| 2.0 * x)
             .mistake("the sign is kept", |x| x * x.abs())
+            .trivial(|x| x)
     }
 
     #[test]
@@ -278,7 +384,7 @@ mod tests {
 
     #[test]
     fn an_unknown_mistake_is_shown_without_a_cause() {
-        let verdict = square().check(|x| x);
+        let verdict = square().check(|x| x + 1.0);
         assert_eq!(verdict.score(), 0.0);
         assert!(!verdict.to_string().contains("likely"), "{verdict}");
         assert_eq!(
@@ -286,6 +392,47 @@ mod tests {
             2.0,
             "two of three cases, so two of three points"
         );
+    }
+
+    /// 2 |x| is 2 x in the two cases that tell, but not in the third: whoever wrote it did not forget to square.
+    #[test]
+    fn a_cause_explains_every_case() {
+        assert_eq!(square().check(|x| x.abs() * 2.0).cause(), None);
+        assert_eq!(square().check(|x| x + x).cause(), Some("doubled, not squared"));
+        let single = square().check(|x| f64::from(2.0 * x as f32 * 1.000_000_1));
+        assert_eq!(
+            single.cause(),
+            Some("doubled, not squared"),
+            "in single precision it is the same mistake"
+        );
+    }
+
+    #[test]
+    fn single_precision_is_no_mistake() {
+        let third = || Exercise::<fn(f64) -> f64>::new("third").case("x = 1", |f| f(1.0), 1.0 / 3.0);
+        assert_eq!(third().check(|x| f64::from(x as f32 / 3.0)).score(), 1.0);
+        assert_eq!(third().check(|x| x / 3.0 + 2e-6).score(), 0.0);
+        let small = || Exercise::<fn(f64) -> f64>::new("small").case("x = 1", |f| f(1.0), 1e-5);
+        assert_eq!(small().check(|_| 1.01e-5).score(), 0.0, "relative to what is asked for, not to 1");
+    }
+
+    #[test]
+    fn what_takes_no_thought_has_no_points() {
+        // 4 is right for x = 2 and positive for x = −1; x itself is neither here
+        for answer in [|_| 4.0, |_| 0.0, |x| x] {
+            let verdict = square().check(answer);
+            assert_eq!((verdict.score(), verdict.cause()), (0.0, Some(TRIVIAL)));
+        }
+        let any = Exercise::<fn(f64) -> f64>::new("any").holds(
+            "x = 1",
+            |f| f(1.0),
+            "not negative",
+            |v| {
+                if v.number() < 0.0 { Err("it is".into()) } else { Ok(()) }
+            },
+        );
+        let verdict = any.check(|_| f64::NAN);
+        assert!(verdict.score() == 0.0 && verdict.to_string().contains("NaN"), "{verdict}");
     }
 
     #[test]

@@ -27,6 +27,7 @@ mod define {
     pub(super) fn twice(e: Exercise<Twice>) -> Exercise<Twice> {
         e.case("x = 3", |f| f(3.0), 6.0)
             .case("x = -0.5", |f| f(-0.5), -1.0)
+            .trivial(|x| x)
             .mistake("squared, not doubled", |x| x * x)
             .mistake("2 is added, not multiplied", |x| x + 2.0)
             .hint("Numbers with a decimal point are f64: write 2.0, not 2.")
@@ -68,6 +69,8 @@ mod define {
         let (first, tall) = (image.clone(), array![[0.0, -1.0], [-3.0, 1.0], [0.5, 2.0], [1.0, 1.0]]);
         e.case("[[1, 9, 0], [4, 4, 4], [8, 1, 1]]", move |f| f(&first), image.row(1).to_owned())
             .case("[[0, -1], [-3, 1], [0.5, 2], [1, 1]]", move |f| f(&tall), array![0.5, 2.0])
+            .trivial(|image| image.row(0).to_owned())
+            .trivial(|image| image.row(image.nrows() - 1).to_owned())
             .mistake("a column, not a row", |image| brightest(image.t().to_owned()))
             .mistake("the row with the brightest pixel, not with the largest sum", |image| {
                 let max = |row: usize| image.row(row).fold(f64::NEG_INFINITY, |a, &b| a.max(b));

@@ -36,7 +36,10 @@ mod define {
         .case("x = 1, m = 0, v = 1", |f| f(1.0, 0.0, 1.0), log_normal(1.0, 0.0, 0.0))
         .case("x = 0.3, m = -0.5, v = 0.04", |f| f(0.3, -0.5, 0.04), log_normal(0.3, -0.5, 0.04_f64.ln()))
         .case("x = 40, m = 0, v = 1, where the density itself is 0 in f64", |f| f(40.0, 0.0, 1.0), log_normal(40.0, 0.0, 0.0))
-        .mistake("the density, not its logarithm", |x, m, v| (-(x - m) * (x - m) / (2.0 * v)).exp() / (2.0 * PI * v).sqrt())
+        .trivial(|x, _, _| x)
+            .trivial(|_, m, _| m)
+            .trivial(|_, _, v| v)
+            .mistake("the density, not its logarithm", |x, m, v| (-(x - m) * (x - m) / (2.0 * v)).exp() / (2.0 * PI * v).sqrt())
         .mistake("v used as a standard deviation", |x, m, v| -0.5 * (2.0 * PI).ln() - v.ln() - 0.5 * ((x - m) / v).powi(2))
         .mistake("the 2π is missing", |x, m, v| -0.5 * v.ln() - (x - m) * (x - m) / (2.0 * v))
         .mistake("the logarithm of a density that has become 0", |x, m, v| ((-(x - m) * (x - m) / (2.0 * v)).exp() / (2.0 * PI * v).sqrt()).ln())
@@ -54,12 +57,17 @@ mod define {
                 |f| f(0.1, 0.02, 0.3, 0.05),
                 kl_normal(0.1, 0.02_f64.ln(), 0.3, 0.05_f64.ln()),
             )
+            .trivial(|m1, _, _, _| m1)
+            .trivial(|_, v1, _, _| v1)
+            .trivial(|_, _, m2, _| m2)
+            .trivial(|_, _, _, v2| v2)
             .mistake("the two distributions are swapped", |m1, v1, m2, v2| {
                 kl_normal(m2, v2.ln(), m1, v1.ln())
             })
             .mistake("the −1 is missing, so that KL(p‖p) is not 0", |m1, v1, m2, v2| {
                 0.5 + kl_normal(m1, v1.ln(), m2, v2.ln())
             })
+            .mistake("the ½ in front is missing", |m1, v1, m2, v2| 2.0 * kl_normal(m1, v1.ln(), m2, v2.ln()))
             .mistake("the variances of the mean's term: it is divided by v_2, not v_1", |m1, v1, m2, v2| {
                 0.5 * ((v2 / v1).ln() - 1.0 + v1 / v2 + (m1 - m2) * (m1 - m2) / v1)
             })
@@ -71,6 +79,8 @@ mod define {
         e.case("ln 2 nats, 1 dimension", |f| f(LN_2, 1), 1.0)
             .case("1000 nats, 28×28 pixels", |f| f(1000.0, 784), bits_per_dim(1000.0, 784))
             .case("5000 nats, 32×32 pixels of 3 colours", |f| f(5000.0, 3072), bits_per_dim(5000.0, 3072))
+            .trivial(|nats, _| nats)
+            .trivial(|_, dims| dims as f64)
             .mistake("multiplied by ln 2: one nat is more than one bit", |nats, dims| {
                 nats * LN_2 / dims as f64
             })
@@ -103,6 +113,9 @@ mod define {
             exact(255, 0.9, 0.3),
         )
         .case("the sum over k, m = 0.99, σ = 0.5", move |f| sum(f, 0.99, 0.5), 1.0)
+        .trivial(|k, _, _, _| k as f64)
+        .trivial(|_, m, _, _| m)
+        .trivial(|_, _, s, _| s)
         .mistake(
             "the edge bins are not open: below level 0 and above level 255 something is lost",
             |k, m, s, cdf| {

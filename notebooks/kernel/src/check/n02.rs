@@ -89,7 +89,10 @@ mod define {
             chain(0.8, &[1.0, -2.0, 0.5], |x, i, eps| (1.0 - BETAS[i]).sqrt() * x + BETAS[i].sqrt() * eps))
         .case_within(0.06, "mean and variance of 4,000 walks of 50 steps from 1, β = 0.01", |f| walkers(f).to_vec(),
             vec![0.99_f64.powi(25), 1.0 - 0.99_f64.powi(50)])
-        .mistake("the noise is scaled by β instead of √β", |x0, betas, eps| {
+        .trivial(|x0, _, _| x0)
+            .trivial(|_, betas, _| betas[0])
+            .trivial(|_, _, eps| eps[0])
+            .mistake("the noise is scaled by β instead of √β", |x0, betas, eps| {
             chain(x0, eps, |x, i, eps| (1.0 - betas[i]).sqrt() * x + betas[i] * eps)
         })
         // Φ(ε) is uniform on [0, 1) when ε is normal
@@ -116,7 +119,8 @@ mod define {
         .case("β = [0.3]", |f| f(&[0.3]), vec![1.0, 0.7])
         .case("the paper's 1,000 β", |f| f(&betas(ScheduleKind::Linear, 1000)),
             (0..=1000).map(|t| Schedule::linear(1000).alpha_bar(t)).collect::<Vec<f64>>())
-        .mistake(museum::B8, |betas| {
+        .trivial(<[f64]>::to_vec)
+            .mistake(museum::B8, |betas| {
             std::iter::once(1.0).chain(products(betas)).map(|a| a * (1.0 - betas[0])).collect()
         })
         .mistake(museum::B9, |betas| {
@@ -142,6 +146,9 @@ mod define {
                 |f| f(0.3, 0.8, -2.0),
                 0.8_f64.sqrt() * 0.3 - 2.0 * 0.2_f64.sqrt(),
             )
+            .trivial(|x0, _, _| x0)
+            .trivial(|_, bar, _| bar)
+            .trivial(|_, _, eps| eps)
             .mistake(museum::B5, |x0, bar, eps| bar.sqrt() * x0 + (1.0 - bar) * eps)
             .mistake(museum::B10, |x0, bar, eps| bar * x0 + (1.0 - bar) * eps)
             .mistake("1 − √ᾱ instead of √(1 − ᾱ)", |x0, bar, eps| {

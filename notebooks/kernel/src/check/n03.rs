@@ -133,6 +133,9 @@ mod define {
             .case_within(1e-7, "t = 500, x_0 = 0.5, x_t = -1.2, by Bayes on a grid", b.0, b.1)
             .case_within(1e-7, "t = 1000, x_0 = -1, x_t = 0.7, by Bayes on a grid", c.0, c.1)
             .case("t = 1, x_0 = 0.5, x_t = 0.48", |f| f(&Schedule::linear(1000), 1, 0.5, 0.48), (0.5, 0.0))
+            .trivial(|_, _, x0, x_t| (x0, x_t))
+            .trivial(|_, _, x0, _| (x0, 0.0))
+            .trivial(|_, _, _, x_t| (x_t, 0.0))
             .mistake("√ᾱ_t in front of x_t, a misprint: it is √α_t (Eq. 7)", |s, t, x0, x_t| {
                 let (c1, c2) = s.posterior_coefs(t);
                 (c1 * x0 + c2 * (s.alpha_bar(t) / s.alpha(t)).sqrt() * x_t, s.beta_tilde(t))
@@ -160,6 +163,8 @@ mod define {
         )
         .case("t = 49: x_0 = -0.9, ε = ε̂ = 2", move |f| f(&cosine(), 49, jump(49, -0.9, 2.0), 2.0), -0.9)
         .case("t = 10, x_t = 0.5, ε̂ = 0", move |f| f(&cosine(), 10, 0.5, 0.0), image(&cosine(), 10, 0.5, 0.0))
+        .trivial(|_, _, x_t, _| x_t)
+        .trivial(|_, _, _, eps_hat| eps_hat)
         .mistake("not divided by √ᾱ_t: the image in x_t is fainter than x_0", |s, t, x_t, eps_hat| {
             x_t - root(s, t) * eps_hat
         })
@@ -200,6 +205,9 @@ mod define {
             move |f| f(&linear(), 1, -0.3, 1.0, 1.0),
             line(&linear(), 1, -0.3, 1.0, 1.0),
         )
+        .trivial(|_, _, x_t, _, _| x_t)
+        .trivial(|_, _, _, eps_hat, _| eps_hat)
+        .trivial(|_, _, _, _, z| z)
         .mistake(museum::B6, |s, t, x_t, eps_hat, z| {
             line_4(s, t, x_t, eps_hat, root(s, t), s.beta(t).sqrt() * z)
         })
@@ -242,6 +250,7 @@ mod define {
             |f| f(&Schedule::cosine(3), 1.0, &|x, _| x / 2.0, &|t| t as f64),
             chain(&Schedule::cosine(3), 1.0, (1..=3).rev(), &|x, _| x / 2.0, &|t| t as f64, |t| t > 1),
         )
+        .trivial(|_, start, _, _| start)
         .mistake(museum::B6, |s, start, eps_hat, z| chain(s, start, (1..=s.T()).rev(), eps_hat, z, |_| true))
         .mistake(museum::B7, |s, start, eps_hat, z| chain(s, start, (2..=s.T()).rev(), eps_hat, z, |_| true))
         .mistake(
@@ -278,6 +287,8 @@ mod define {
             move |f| f(&linear(), 900, -2.0, -1.5),
             right(&linear(), 900, -2.0, -1.5),
         )
+        .trivial(|_, _, x_t, _| x_t)
+        .trivial(|_, _, _, eps_hat| eps_hat)
         .mistake(museum::B15, |s, t, x_t, eps_hat| mu_tilde(s, t, image(s, t, x_t, eps_hat), x_t))
         .mistake("the mean is clipped, not the guess of the image", |s, t, x_t, eps_hat| {
             mu_tilde(s, t, image(s, t, x_t, eps_hat), x_t).clamp(-1.0, 1.0)

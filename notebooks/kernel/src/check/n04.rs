@@ -89,6 +89,8 @@ mod define {
                 if least >= 0.468_995 { Ok(()) } else { Err(format!("one has {least:.4}")) }
             },
         )
+        .trivial(|p, _| p[0])
+        .trivial(|_, model| model[0])
         .mistake("the two are swapped: the mean is over the data, not over the model", |p, model| {
             bits(model, p)
         })
@@ -121,6 +123,10 @@ mod define {
             .case("T = 1000, t = 2, x_0 = x̂_0 = 0.3, x_t = 0.31, σ² = β", b.0, b.1)
             .case("T = 1000, t = 2, x_0 = 0.3, x̂_0 = 0.29, x_t = 0.31, σ² = β̃", c.0, c.1)
             .case("T = 1000, t = 300, x_0 = -0.5, x̂_0 = 0.1, x_t = 0.4, σ² = β", d.0, d.1)
+            .trivial(|_, _, x0, _, _, _| x0)
+            .trivial(|_, _, _, x_t, _, _| x_t)
+            .trivial(|_, _, _, _, x0_hat, _| x0_hat)
+            .trivial(|_, _, _, _, _, sigma2| sigma2)
             .mistake("only the distance of the means: two variances that differ cost something too", |s, t, x0, _, x0_hat, sigma2| {
                 (s.posterior_coefs(t).0 * (x0 - x0_hat)).powi(2) / (2.0 * sigma2)
             })
@@ -155,6 +161,9 @@ mod define {
                 |f| f(50, 0.1, &[0.01, 0.2, 0.03, 0.06], 4.0),
                 0.1 + 49.0 * 0.075 + 4.0,
             )
+            .trivial(|_, l_prior, _, _| l_prior)
+            .trivial(|_, _, draws, _| draws[0])
+            .trivial(|_, _, _, l_0| l_0)
             .mistake(museum::B16, |_, l_prior, draws, l_0| l_prior + mean(draws) + l_0)
             .mistake(
                 "T terms: t = 2, …, T are T − 1, since that of t = 1 is L_0",
@@ -199,6 +208,7 @@ mod define {
             .case("linear, T = 1000, n = 500", move |f| f(&again.0, 500), half)
             .case("cosine, T = 20, n = 5", move |f| f(&short, 5), five)
             .case("cosine, T = 20, n = 20", move |f| f(&again.1, 20), 1.0)
+            .trivial(|_, n| n as f64)
             .mistake("n/T, the share in L_simple, where all weigh the same", |s, n| n as f64 / s.T() as f64)
             .mistake("t = 1 is left out", |s, n| share(s, 2, n, |t| s.weight(t, s.beta(t))))
             .mistake("the sum of the weights, not their share", |s, n| {

@@ -133,6 +133,8 @@ mod define {
         e.case("[2, 3, 4]", |f| f(&[2, 3, 4]), vec![12_usize, 4, 1])
             .case("[64, 28, 28, 3], a batch of images", |f| f(&[64, 28, 28, 3]), vec![2352_usize, 84, 3, 1])
             .case("[5]", |f| f(&[5]), vec![1_usize])
+            .trivial(<[usize]>::to_vec)
+            .trivial(|shape| vec![1; shape.len()])
             .mistake("column-major: the first axis runs fastest", |shape| {
                 (0..shape.len()).map(|axis| shape[..axis].iter().product()).collect()
             })
@@ -166,6 +168,8 @@ mod define {
             .case("[9, 4] times [4, 5], where A lies transposed in memory", left, left_expected)
             .case("[9, 4] times [4, 5], where B lies transposed in memory", right, right_expected)
             .case("[1, 5] times [5, 1]", row, row_expected)
+            .trivial(|a, _| a.clone())
+            .trivial(|_, b| b.clone())
             .mistake("A Bᵀ: columns of B are needed, not its rows", |a, b| {
                 let b = b.t().to_owned();
                 if a.ncols() == b.nrows() { partial(a, &b, (a.nrows(), b.ncols()), 0..a.ncols()) } else { Array2::zeros((0, 0)) }

@@ -161,6 +161,8 @@ mod define {
         e.case("x = [-3, -1, 0, 0.5, 2, 5], dy = [1, -2, 0.5, 3, 1, -1]", few, few_expected)
             .case("x = [-800, 800], dy = [1.5, 1.5], where e^800 is infinite", far, far_expected)
             .case("40 random numbers", many, many_expected)
+            .trivial(|x, _| x.clone())
+            .trivial(|_, dy| dy.clone())
             .mistake("dy is missing: this is the slope, not yet the chain rule", |x, _| x.mapv(silu_slope))
             .mistake("the derivative of σ(x), not of x σ(x)", |x, dy| {
                 x.mapv(|x| sigmoid(x) * (1.0 - sigmoid(x))) * dy
@@ -227,7 +229,8 @@ mod define {
                 summed(&dy(), shape),
             );
         }
-        e.mistake("a mean, not a sum: each use counts in full", |dy, shape| {
+        e.trivial(|dy, _| dy.clone())
+            .mistake("a mean, not a sum: each use counts in full", |dy, shape| {
                 summed(dy, shape) * ((shape.0 * shape.1) as f64 / dy.len() as f64)
             })
             .mistake("only the first use counts; the others flow back too", |dy, shape| {
@@ -254,6 +257,8 @@ mod define {
         e.case("(loss; gradient) for [[1, 2, 0], [0, -1, 3]] where [[0.5, 2, 1], [0, 1, 2]] was to be predicted", small, small_expected)
             .case("(loss; gradient) for 7 rows of 5 random numbers", large, large_expected)
             .case("(loss; gradient) for a perfect prediction", perfect, perfect_expected)
+            .trivial(|prediction, _| (0.0, prediction.clone()))
+            .trivial(|_, target| (0.0, target.clone()))
             .mistake("the sign: this is the gradient for the target, and a step against it leads away", |p, t| mse(p, t, -1.0))
             .mistake("the 2 of the square is missing", |p, t| mse(p, t, 0.5))
             .mistake("the gradient of a sum over the row, while the loss is a mean", |p, t| mse(p, t, p.ncols() as f64))

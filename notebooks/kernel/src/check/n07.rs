@@ -199,6 +199,8 @@ mod define {
         e.case("dy = 1 in the middle of 3×3, w = 1, 2, …, 9", |f| f(&dot_of_light(3), &counting((3, 3, 1, 1))), first)
             .case("random dy [2, 4, 5, 2], w [3, 3, 2, 2]", move |f| f(&dy, &w), second)
             .case("random dy [1, 3, 4, 3], w [3, 3, 2, 3]", move |f| f(&dy3, &w3), third)
+            .trivial(|dy, _| dy.clone())
+            .trivial(|_, w| w.clone())
             .mistake("the taps run the wrong way: the one that reads x[h] for y[i] is u = h − i + 1", |dy, w| {
                 data_gradient(dy, w, |[u, v, c, o]| [2 - u, 2 - v, c, o])
             })
@@ -223,6 +225,8 @@ mod define {
             (weight_truth(&dot_of_light(3), &counting((1, 3, 3, 1))), weight_truth(&x, &dy));
         e.case("x = 1 in the middle of 3×3, dy = 1, 2, …, 9", |f| f(&dot_of_light(3), &counting((1, 3, 3, 1))), first)
             .case("random x [2, 4, 5, 2], dy [2, 4, 5, 3]", move |f| f(&x, &dy), second)
+            .trivial(|x, _| x.clone())
+            .trivial(|_, dy| dy.clone())
             .mistake("the taps run the wrong way", |x, dy| weight_gradient(x, dy, |[u, v, c, o]| [2 - u, 2 - v, c, o]))
             .mistake("the mean over images and pixels instead of the sum", |x, dy| {
                 let (n, h, w, _) = x.dim();
@@ -253,6 +257,7 @@ mod define {
             |f| f(&random((2, 4, 6, 3), 8)),
             four_pixels(&random((2, 4, 6, 3), 8), [1.0; 4]),
         )
+        .trivial(Batch::clone)
         .mistake("the mean of the four, which is the adjoint of something else", |dy| {
             four_pixels(dy, [0.25; 4])
         })
@@ -273,6 +278,8 @@ mod define {
         e.case_within(1e-7, "6 random numbers, ε = 0.3", move |f| f(&x, &g, 0.3), first)
             .case_within(1e-7, "12 numbers of mean 5 and deviation 3, ε = 1e-6", move |f| f(&wide, &gw, 1e-6), second)
             .case("g = 1 everywhere", move |f| f(&vector(6, 9), &Array1::ones(6), 1e-6), Array1::<f64>::zeros(6))
+            .trivial(|x, _, _| x.clone())
+            .trivial(|_, g, _| g.clone())
             .mistake("μ and v taken for constants", |x, g, eps| g * moments(x, eps).1)
             .mistake("v taken for a constant: the term with x̂ is missing", |x, g, eps| {
                 three_terms(g, moments(x, eps).1, 1.0, (&Array1::zeros(g.len()), g))
@@ -316,6 +323,8 @@ mod define {
                 truth(1),
             )
             .case_within(1e-7, "5 tokens of 2 channels", move |f| run(f, 5), truth(5))
+            .trivial(|q, k, v, _| (q.clone(), k.clone(), v.clone()))
+            .trivial(|_, _, _, d_o| (d_o.clone(), d_o.clone(), d_o.clone()))
             .mistake(
                 "softmax differentiated as if each number stood alone: Σ dp p of the row is missing",
                 |q, k, v, d_o| attention_gradient([q, k, v, d_o], 1.0 / root(q), |p, dp| p * dp),

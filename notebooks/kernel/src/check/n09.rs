@@ -117,7 +117,8 @@ mod define {
         .case("widths [8, 16], 1 block", |f| f(&[8, 16], 1), built(&[8, 16], 1))
         .case("widths [8, 16, 32], 2 blocks", |f| f(&[8, 16, 32], 2), built(&[8, 16, 32], 2))
         .case("widths [4, 16, 8], 1 block", |f| f(&[4, 16, 8], 1), built(&[4, 16, 8], 1))
-        .mistake("the skips come from the wrong end: the last one pushed is the first one popped", |widths, layers| {
+        .trivial(|widths, _| widths.to_vec())
+            .mistake("the skips come from the wrong end: the last one pushed is the first one popped", |widths, layers| {
             let mut skips = stack(widths, layers, true).into_iter();
             up(widths, layers, || skips.next().unwrap_or(0))
         })
@@ -140,6 +141,9 @@ mod define {
         e.case("32 → 32 channels, time 128", |f| f(32, 32, 128), count(32, 32, 128))
             .case("96 → 64 channels, time 128", |f| f(96, 64, 128), count(96, 64, 128))
             .case("16 → 32 channels, time 64", |f| f(16, 32, 64), count(16, 32, 64))
+            .trivial(|inputs, _, _| inputs)
+            .trivial(|_, outputs, _| outputs)
+            .trivial(|_, _, time| time)
             .mistake("without the biases", |inputs, outputs, time| {
                 let [norms, convs, embedding, shortcut] = resnet_parts(inputs, outputs, time);
                 let shortcut_bias = if inputs == outputs { 0 } else { outputs };
@@ -179,6 +183,10 @@ mod define {
             array![[22.0]],
         )
         .case("4 random rows, A [2, 3]", move |f| run(f, 2, 3, 5), tiny_u_truth(given(2, 3, 5).each_ref()))
+        .trivial(|a, _, _, _| a.clone())
+        .trivial(|_, b, _, _| b.clone())
+        .trivial(|_, _, c, _| c.clone())
+        .trivial(|_, _, _, dy| dy.clone())
         .mistake("the skip's gradient is lost: h also went straight into the concatenation", |a, b, c, dy| {
             let (dm, ds) = halves(c, dy);
             tiny_u_gradient([a, b, &dm, &ds], [1.0, 1.0, 0.0])
@@ -221,6 +229,7 @@ mod define {
                 }
             },
         )
+        .trivial(|h, _| h.clone())
         .mistake(museum::B14, |h, _| h.clone())
         .mistake("every image gets the time of the first one", |h, time| {
             with_time(h, time, |(_, _, _, c)| [0, c])
@@ -243,6 +252,8 @@ mod define {
                 |f| f(0.00004, 0.69),
                 truth(0.00004, 0.69),
             )
+            .trivial(|alpha_bar, _| [alpha_bar; 3])
+            .trivial(|_, m| [m; 3])
             .mistake("the two parts of v are exchanged: √ᾱ goes with ε", |alpha_bar, m| {
                 [1.0, m, (1.0 - alpha_bar) + alpha_bar * m]
             })

@@ -127,7 +127,8 @@ mod define {
                 let off = (estimate - truth).abs();
                 if off < 3.9 * error && error < 0.3 * truth { Ok(()) } else { Err(format!("off by {off:.3}, the truth is {truth:.3}")) }
             })
-        .mistake(museum::B16, |prior, _, drawn| {
+        .trivial(|prior, _, _| [prior, 0.0])
+            .mistake(museum::B16, |prior, _, drawn| {
             let (mean, error) = mean_and_error(drawn);
             [prior + mean, error]
         })
@@ -168,6 +169,7 @@ mod define {
                     if ratio < 0.1 { Ok(()) } else { Err(format!("it is {ratio:.3} of it")) }
                 },
             )
+            .trivial(<[f64]>::to_vec)
             .mistake("the root is missing", |mean_squares| proportional(mean_squares, |m| m))
             .mistake("the probabilities don't sum to 1", |mean_squares| {
                 mean_squares.iter().map(|m| m.sqrt()).collect()
@@ -187,6 +189,8 @@ mod define {
                 |f| f(0.01, &falling()).first().map_or(f64::NAN, |rate| rate + falling()[0]),
                 0.01 + falling().iter().sum::<f64>(),
             )
+            .trivial(|prior, terms| vec![prior; terms.len()])
+            .trivial(|_, terms| terms.to_vec())
             .mistake("the step t → t − 1 is counted before it is taken", |prior, terms| {
                 (0..terms.len()).map(|i| prior + terms[i..].iter().sum::<f64>()).collect()
             })

@@ -115,6 +115,8 @@ mod define {
         e.case("t = 300, ε̂ = ε: the image comes back", at(300, 1.0), image(1))
             .case("t = 300, ε̂ = 0.9 ε", at(300, 0.9), expected(300, 0.9))
             .case("t = 1000, ε̂ = 0.99 ε", at(1000, 0.99), expected(1000, 0.99))
+            .trivial(|x_t, _, _| x_t.clone())
+            .trivial(|_, eps_hat, _| eps_hat.clone())
             .mistake(museum::B5, |x_t, eps_hat, alpha_bar| {
                 clamped((x_t - (1.0 - alpha_bar) * eps_hat) / alpha_bar.sqrt())
             })
@@ -143,6 +145,10 @@ mod define {
                 at(0.25, 1.0),
                 between(&image(0), &image(1), 0.25),
             )
+            .trivial(|x0, _, _, _, _, _| x0.clone())
+            .trivial(|_, x0_prime, _, _, _, _| x0_prime.clone())
+            .trivial(|_, _, _, _, eps, _| eps.clone())
+            .trivial(|_, _, _, _, _, eps_prime| eps_prime.clone())
             .mistake(museum::B11, |x0, x0_prime, lambda, alpha_bar, eps, eps_prime| {
                 between(&diffused(x0_prime, alpha_bar, eps_prime), &diffused(x0, alpha_bar, eps), lambda)
             })
@@ -183,6 +189,8 @@ mod define {
             },
             1.0,
         )
+        .trivial(|v, _, _| [v, 0.0])
+        .trivial(|_, beta, beta_tilde| [beta, beta_tilde])
         .mistake("variances are mixed, not their logarithms", |v, beta, beta_tilde| {
             let f = 0.5 * (v + 1.0);
             let variance = f * beta + (1.0 - f) * beta_tilde;
@@ -214,6 +222,8 @@ mod define {
         e.case("one image of 2×3 pixels and a channel, λ = 0.5", run(0.5), added(&simple, &vlb, 0.5, (0.0, 1.0)))
             .case("λ = 0.001: the mean's half", move |f| Value::from(run(0.001)(f).slice(s![.., .., .., ..1]).to_owned()),
                 simple.slice(s![.., .., .., ..1]).to_owned())
+            .trivial(|d_simple, _, _| d_simple.clone())
+            .trivial(|_, d_vlb, _| d_vlb.clone())
             .mistake("L_vlb's gradient reaches the mean too: it must be stopped there", |simple, vlb, lambda| {
                 added(simple, vlb, lambda, (1.0, 1.0))
             })

@@ -70,6 +70,9 @@ mod define {
                 linear.beta_tilde(500).sqrt(),
             )
             .case("the last step, to ᾱ_s = 1, η = 1", |f| f(0.99, 1.0, 1.0), 0.0)
+            .trivial(|now, _, _| now)
+            .trivial(|_, before, _| before)
+            .trivial(|_, _, eta| eta)
             .mistake(museum::B13, |now, before, eta| {
                 eta * ((1.0 - now) / (1.0 - before) * (1.0 - now / before)).sqrt()
             })
@@ -95,6 +98,8 @@ mod define {
                 at(0.3, 0.4, -0.7),
             )
             .case("there and back with one ε̂: x = 0.9", |f| f(f(0.9, 0.2, 0.3, 0.6), 0.2, 0.6, 0.3), 0.9)
+            .trivial(|x, _, _, _| x)
+            .trivial(|_, eps_hat, _, _| eps_hat)
             .mistake("√ᾱ_t is not divided out of x̂_0", |x, eps, from, to| {
                 to.sqrt() * (x - (1.0 - from).sqrt() * eps) + (1.0 - to).sqrt() * eps
             })
@@ -137,6 +142,9 @@ mod define {
             .case("ε_c = 0.3, ε_∅ = -0.2, w = 0: the class's own", |f| f(0.3, -0.2, 0.0), 0.3)
             .case("ε_c = 0.3, ε_∅ = -0.2, w = -1: without the class", |f| f(0.3, -0.2, -1.0), -0.2)
             .case("nothing to steer: ε_c = ε_∅ = 0.7, w = 5", |f| f(0.7, 0.7, 5.0), 0.7)
+            .trivial(|c, _, _| c)
+            .trivial(|_, all, _| all)
+            .trivial(|_, _, w| w)
             .mistake(
                 "that is the scale s = 1 + w of other libraries, in which 1 is no guidance",
                 |c, all, w| all + w * (c - all),
@@ -155,7 +163,9 @@ mod define {
         .case("cost [[9, 1, 9], [9, 9, 1], [1, 9, 9]]", |f| f(&array![[9.0, 1.0, 9.0], [9.0, 9.0, 1.0], [1.0, 9.0, 9.0]]), vec![1_usize, 2, 0])
         .case("the distances of 5 points and 5 others", |f| f(&distances(5, 13)), assign(&distances(5, 13)))
         .case("the distances of 6 points and 6 others", |f| f(&distances(6, 14)), assign(&distances(6, 14)))
-        .mistake("greedy: each row takes the best column that is left, whatever that costs the later ones", |cost| {
+        .trivial(|cost| (0..cost.nrows()).collect())
+            .trivial(|cost| (0..cost.nrows()).rev().collect())
+            .mistake("greedy: each row takes the best column that is left, whatever that costs the later ones", |cost| {
             let mut taken = Vec::new();
             cost.outer_iter().for_each(|row| taken.push(least(&row.to_owned(), |j| !taken.contains(&j))));
             taken

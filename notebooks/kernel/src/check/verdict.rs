@@ -16,10 +16,13 @@ pub(super) struct Failure {
     pub(super) cause: Option<&'static str>,
 }
 
+/// What is said of a function that has only its signature.
+const UNWRITTEN: &str = "not written yet";
+
 impl Failure {
     pub(super) fn panicked(input: &str, message: &str) -> Failure {
         let unwritten = message.starts_with("not yet implemented");
-        let got = if unwritten { "not written yet".to_string() } else { format!("panicked: {message}") };
+        let got = if unwritten { UNWRITTEN.to_string() } else { format!("panicked: {message}") };
         Failure { input: input.to_string(), expected: "a value".to_string(), got, cause: None }
     }
 
@@ -66,9 +69,18 @@ impl Verdict {
         self.failure.as_ref().and_then(|failure| failure.cause)
     }
 
-    /// Shows the verdict in a notebook, in green or red.
+    /// Whether the function has not been written: no fault, and shown in grey.
+    fn is_unwritten(&self) -> bool {
+        self.failure.as_ref().is_some_and(|failure| failure.got == UNWRITTEN)
+    }
+
+    /// Shows the verdict in a notebook, in green, red or, if there is nothing to judge yet, grey.
     pub fn evcxr_display(&self) {
-        let colour = if self.failure.is_none() { "#1a7f37" } else { "#cf222e" };
+        let colour = match &self.failure {
+            None => "#1a7f37",
+            Some(_) if self.is_unwritten() => "#6e7781",
+            Some(_) => "#cf222e",
+        };
         let text = escaped(&self.to_string());
         let (head, rest) = text.split_once('\n').unwrap_or((&text, ""));
         show(
@@ -84,6 +96,9 @@ impl Verdict {
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Verdict { name, passed, cases, failure } = self;
+        if self.is_unwritten() {
+            return write!(f, "○ {name}   {UNWRITTEN}\n  help      check::hint(\"{name}\")");
+        }
         let Some(Failure { input, expected, got, cause }) = failure else {
             return write!(f, "✓ {name}   {cases} cases");
         };
