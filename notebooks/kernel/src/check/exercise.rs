@@ -160,8 +160,11 @@ impl<F: Copy + Send + 'static> Exercise<F> {
         let Some(first) = wrong.into_iter().flatten().next() else {
             return Verdict::passed(self.name, cases);
         };
-        let (cause, trivial) = (self.cause(&outcomes), self.is_trivial(&outcomes));
-        let (passed, cause) = if trivial { (0, cause.or(Some(TRIVIAL))) } else { (passed, cause) };
+        let (passed, cause) = match self.is_constant(&outcomes) {
+            true => (0, Some(CONSTANT)),
+            false if self.is_trivial(&outcomes) => (0, self.cause(&outcomes).or(Some(TRIVIAL))),
+            false => (passed, self.cause(&outcomes)),
+        };
         Verdict::failed(self.name, passed, cases, Failure { cause, ..first })
     }
 
@@ -194,20 +197,21 @@ impl<F: Copy + Send + 'static> Exercise<F> {
         expected.fold(0.0, f64::max)
     }
 
-    /// One number in all cases, though they ask for different ones; or an answer that is listed as trivial.
-    fn is_trivial(&self, outcomes: &Outcomes) -> bool {
+    /// One number in all cases, though they ask for different ones.
+    fn is_constant(&self, outcomes: &Outcomes) -> bool {
         let mut numbers = outcomes.iter().flatten().flat_map(|value| &value.numbers);
-        let first = numbers.next();
-        let constant =
-            self.cases.len() > 1 && outcomes.iter().all(Result::is_ok) && numbers.all(|x| Some(x) == first);
-        constant
-            || self
-                .trivial
-                .iter()
-                .any(|&answer| self.outcomes(answer).iter().zip(outcomes).all(|pair| is_same(pair, 0.0)))
+        let Some(first) = numbers.next() else { return false };
+        self.cases.len() > 1 && outcomes.iter().all(Result::is_ok) && numbers.all(|x| x == first)
     }
 
-    /// The known mistake that gives the same values in *all* cases: one that agrees in the first only explains nothing.
+    /// An answer that is listed as trivial.
+    fn is_trivial(&self, outcomes: &Outcomes) -> bool {
+        let same = |&answer: &F| self.outcomes(answer).iter().zip(outcomes).all(|pair| is_same(pair, 0.0));
+        self.trivial.iter().any(same)
+    }
+
+    /// The known mistake that gives the same values in *all* cases, and fails in the same ones: one that agrees in the first
+    /// explains nothing.
     fn cause(&self, outcomes: &Outcomes) -> Option<&'static str> {
         let explains = |wrong: F| {
             let of_mistake = self.outcomes(wrong);
@@ -216,15 +220,18 @@ impl<F: Copy + Send + 'static> Exercise<F> {
                 _ => 0.0,
             };
             let off = self.cases.iter().zip(&of_mistake).map(off).fold(0.0, f64::max);
-            of_mistake.iter().zip(outcomes).all(|pair| is_same(pair, SAME * off))
+            let fails = |(case, got)| self.failure(case, got).is_some();
+            self.cases.iter().zip(of_mistake.iter().zip(outcomes)).all(|(case, (mistake, got))| {
+                is_same((mistake, got), SAME * off) && fails((case, mistake)) == fails((case, got))
+            })
         };
         self.mistakes.iter().find(|(_, wrong)| explains(*wrong)).map(|(name, _)| *name)
     }
 }
 
-/// What is said of an answer that takes no thought.
-const TRIVIAL: &str =
-    "the same number in every case, or an argument as it came: that it fits a case is chance";
+/// What is said of answers that take no thought.
+pub const CONSTANT: &str = "it gives the same number in every case";
+const TRIVIAL: &str = "it gives back what it was given";
 
 /// Whether two functions gave the same for a case, but for single precision and for `off`; two panics do.
 fn is_same((a, b): (&Result<Value, String>, &Result<Value, String>), off: f64) -> bool {
@@ -418,10 +425,12 @@ mod tests {
 
     #[test]
     fn what_takes_no_thought_has_no_points() {
-        // 4 is right for x = 2 and positive for x = −1; x itself is neither here
-        for answer in [|_| 4.0, |_| 0.0, |x| x] {
+        // 4 is right for x = 2 and positive for x = −1
+        let answers: [(fn(f64) -> f64, &str); 3] =
+            [(|_| 4.0, CONSTANT), (|_| 0.0, CONSTANT), (|x| x, TRIVIAL)];
+        for (answer, cause) in answers {
             let verdict = square().check(answer);
-            assert_eq!((verdict.score(), verdict.cause()), (0.0, Some(TRIVIAL)));
+            assert_eq!((verdict.score(), verdict.cause()), (0.0, Some(cause)));
         }
         let any = Exercise::<fn(f64) -> f64>::new("any").holds(
             "x = 1",

@@ -46,7 +46,7 @@ pub use n13::*;
 
 pub use class::class_constant;
 pub(crate) use exercise::in_check;
-pub use exercise::{Audit, Exercise};
+pub use exercise::{Audit, CONSTANT, Exercise};
 pub use value::Value;
 pub use verdict::{Verdict, score};
 
