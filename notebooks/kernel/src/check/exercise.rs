@@ -426,10 +426,8 @@ mod tests {
     #[test]
     fn what_takes_no_thought_has_no_points() {
         // 4 is right for x = 2 and positive for x = −1
-        let answers: [(fn(f64) -> f64, &str); 3] =
-            [(|_| 4.0, CONSTANT), (|_| 0.0, CONSTANT), (|x| x, TRIVIAL)];
-        for (answer, cause) in answers {
-            let verdict = square().check(answer);
+        let verdicts = [square().check(|_| 4.0), square().check(|_| 0.0), square().check(|x| x)];
+        for (verdict, cause) in verdicts.into_iter().zip([CONSTANT, CONSTANT, TRIVIAL]) {
             assert_eq!((verdict.score(), verdict.cause()), (0.0, Some(cause)));
         }
         let any = Exercise::<fn(f64) -> f64>::new("any").holds(
