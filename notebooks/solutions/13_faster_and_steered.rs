@@ -1,7 +1,5 @@
 // Solutions of notebook 13: faster and steered.
 
-use ddpm_notebook::prelude::Array2;
-
 /// √β̃ of the step from t to s, times η.
 fn ddim_sigma(alpha_bar_t: f64, alpha_bar_s: f64, eta: f64) -> f64 {
     eta * ((1.0 - alpha_bar_s) / (1.0 - alpha_bar_t) * (1.0 - alpha_bar_t / alpha_bar_s)).sqrt()
@@ -22,21 +20,4 @@ fn strided(last: usize, steps: usize) -> Vec<usize> {
 /// Past the conditional answer, w times as far as it is from the unconditional one.
 fn guided(eps_c: f64, eps_all: f64, w: f64) -> f64 {
     (1.0 + w) * eps_c - w * eps_all
-}
-
-/// All permutations: the first row takes each column in turn, and the rest is a smaller problem.
-fn cheapest(cost: &Array2<f64>) -> Vec<usize> {
-    fn best(cost: &Array2<f64>, taken: &[usize]) -> (f64, Vec<usize>) {
-        let row = taken.len();
-        if row == cost.nrows() {
-            return (0.0, taken.to_vec());
-        }
-        let free = (0..cost.ncols()).filter(|j| !taken.contains(j));
-        let all = free.map(|j| {
-            let (rest, columns) = best(cost, &[taken, &[j]].concat());
-            (cost[[row, j]] + rest, columns)
-        });
-        all.min_by(|a, b| a.0.total_cmp(&b.0)).expect("a column is left for each row")
-    }
-    best(cost, &[]).1
 }

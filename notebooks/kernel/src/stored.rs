@@ -8,12 +8,18 @@ pub struct Stored {
 }
 
 /// The tables by the names of their files.
-const FILES: [(&str, &str); 5] = [
+const FILES: [(&str, &str); 11] = [
     ("ablation.csv", include_str!("../../../figures/ablation.csv")),
     ("elbo.csv", include_str!("../../../figures/elbo.csv")),
     ("likelihood.csv", include_str!("../../../figures/likelihood.csv")),
     ("rate_distortion.csv", include_str!("../../../figures/rate_distortion.csv")),
     ("table4.csv", include_str!("../../../figures/table4.csv")),
+    ("guidance.csv", include_str!("../../../figures/guidance.csv")),
+    ("imputation.csv", include_str!("../../../figures/imputation.csv")),
+    ("immiscible.csv", include_str!("../../../figures/immiscible.csv")),
+    ("latent.csv", include_str!("../../../figures/latent.csv")),
+    ("latent_bound.csv", include_str!("../../../figures/latent_bound.csv")),
+    ("noise_garments.csv", include_str!("../../../figures/noise_garments.csv")),
 ];
 
 /// The table of this file name, such as `ablation.csv`.

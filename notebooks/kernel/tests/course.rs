@@ -41,7 +41,11 @@ solutions! {
     n10 = "10_train.rs": to_level plateau go_on nearest_garment cause;
     n11 = "11_bits_per_dim.rs": prior_bits one_t_estimate best_times rate_curve invisible_bits;
     n12 = "12_paper_figures.rs": x0_estimate mixed_latent log_variance_and_slope hybrid_gradient share_of_decoder;
-    n13 = "13_faster_and_steered.rs": ddim_sigma ddim_jump strided guided cheapest;
+    n13 = "13_faster_and_steered.rs": ddim_sigma ddim_jump strided guided;
+    n14 = "14_conditions.rs": without_class tilted given_one crps shown;
+    n15 = "15_immiscible.rs": cheapest assigned_density alignment;
+    n16 = "16_latents.rs": left_over through_sample bound_parts;
+    n17 = "17_learned_noise.rs": step_cost gaussian_mse knots;
 }
 
 #[test]

@@ -28,6 +28,10 @@ pub mod n10;
 pub mod n11;
 pub mod n12;
 pub mod n13;
+pub mod n14;
+pub mod n15;
+pub mod n16;
+pub mod n17;
 
 pub use n00::*;
 pub use n01::*;
@@ -43,6 +47,10 @@ pub use n10::*;
 pub use n11::*;
 pub use n12::*;
 pub use n13::*;
+pub use n14::*;
+pub use n15::*;
+pub use n16::*;
+pub use n17::*;
 
 pub use class::class_constant;
 pub(crate) use exercise::in_check;
@@ -105,6 +113,10 @@ pub fn all() -> Vec<Entry> {
         n11::all(),
         n12::all(),
         n13::all(),
+        n14::all(),
+        n15::all(),
+        n16::all(),
+        n17::all(),
     ]
     .concat()
 }

@@ -33,6 +33,8 @@ pub const B14: &str = "B14: the time embedding is computed and never used";
 pub const B15: &str = "B15: the sampler clips x̂_0 where it is not asked to, or does not where it is";
 /// The bound is a sum over t; one random t stands for all T of them.
 pub const B16: &str = "B16: a term of one t is not multiplied by the number of terms";
+/// Then it trains on the answer, and at the end has learned to copy.
+pub const B17: &str = "B17: the network is shown the pixels that it shall fill in";
 
 /// All of them.
-pub const ALL: [&str; 16] = [B1, B2, B3, B4, B5, B6, B7, B8, B9, B10, B11, B12, B13, B14, B15, B16];
+pub const ALL: [&str; 17] = [B1, B2, B3, B4, B5, B6, B7, B8, B9, B10, B11, B12, B13, B14, B15, B16, B17];

@@ -1,9 +1,7 @@
 //! 13: faster and steered.
 
 use super::{exercises, museum};
-use crate::assign;
 use ddpm::diffusion::Schedule;
-use ddpm::prelude::{Array1, Array2, array, normal, stream};
 
 /// √ᾱ x_0 + √(1 − ᾱ) ε.
 fn at(alpha_bar: f64, x0: f64, eps: f64) -> f64 {
@@ -20,23 +18,10 @@ fn spread(last: f64, first: f64, steps: usize) -> Vec<usize> {
     (0..steps).map(|k| (last - (last - first) * k as f64 / (steps - 1) as f64).round() as usize).collect()
 }
 
-/// Distances of n points of the plane from n others; no two pairings cost the same.
-fn distances(n: usize, seed: u64) -> Array2<f64> {
-    let (a, b): (Array2<f64>, Array2<f64>) =
-        (normal((n, 2), &mut stream(seed, 0)), normal((n, 2), &mut stream(seed, 1)));
-    Array2::from_shape_fn((n, n), |(i, j)| (a[[i, 0]] - b[[j, 0]]).hypot(a[[i, 1]] - b[[j, 1]]))
-}
-
-/// The index of the least number that is still free.
-fn least(row: &Array1<f64>, free: impl Fn(usize) -> bool) -> usize {
-    (0..row.len()).filter(|&j| free(j)).min_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap_or(0)
-}
-
 type DdimSigma = fn(f64, f64, f64) -> f64;
 type DdimJump = fn(f64, f64, f64, f64) -> f64;
 type Strided = fn(usize, usize) -> Vec<usize>;
 type Guided = fn(f64, f64, f64) -> f64;
-type Cheapest = fn(&Array2<f64>) -> Vec<usize>;
 
 exercises! {
     /// `ddim_sigma(alpha_bar_t, alpha_bar_s, eta)`: σ of a DDIM step from t to s < t.
@@ -47,8 +32,6 @@ exercises! {
     strided: Strided;
     /// `guided(eps_c, eps_all, w)`: classifier-free guidance.
     guided: Guided;
-    /// `cheapest(cost)`: which column each row gets, all different, with the least sum.
-    cheapest: Cheapest;
 }
 
 /// Cases, mistakes and hints.
@@ -155,26 +138,5 @@ mod define {
             .mistake("the weights must sum to 1: (1 + w) and −w", |c, all, w| (1.0 + w) * c + w * all)
             .hint("Go from ε_∅ to ε_c, and then w times as far again.")
             .hint("(1 + w) ε_c − w ε_∅")
-    }
-
-    pub(super) fn cheapest(e: Exercise<Cheapest>) -> Exercise<Cheapest> {
-        e
-        .case("cost [[1, 2], [1, 4]]", |f| f(&array![[1.0, 2.0], [1.0, 4.0]]), vec![1_usize, 0])
-        .case("cost [[9, 1, 9], [9, 9, 1], [1, 9, 9]]", |f| f(&array![[9.0, 1.0, 9.0], [9.0, 9.0, 1.0], [1.0, 9.0, 9.0]]), vec![1_usize, 2, 0])
-        .case("the distances of 5 points and 5 others", |f| f(&distances(5, 13)), assign(&distances(5, 13)))
-        .case("the distances of 6 points and 6 others", |f| f(&distances(6, 14)), assign(&distances(6, 14)))
-        .trivial(|cost| (0..cost.nrows()).collect())
-            .trivial(|cost| (0..cost.nrows()).rev().collect())
-            .mistake("greedy: each row takes the best column that is left, whatever that costs the later ones", |cost| {
-            let mut taken = Vec::new();
-            cost.outer_iter().for_each(|row| taken.push(least(&row.to_owned(), |j| !taken.contains(&j))));
-            taken
-        })
-        .mistake("each row its nearest column: two rows may not share one", |cost| {
-            cost.outer_iter().map(|row| least(&row.to_owned(), |_| true)).collect()
-        })
-        .mistake("the row of each column; asked for is the column of each row", |cost| assign(&cost.t().to_owned()))
-        .hint("6 rows have 720 permutations: try them all. A recursive function that gives the first free row each free column in turn will do.")
-        .hint("fn best(cost, row, used) -> (f64, Vec<usize>): for each unused column j, take cost[[row, j]] plus best(cost, row + 1, used + j), and keep the least.")
     }
 }

@@ -15,9 +15,9 @@ pub struct Value {
 }
 
 impl Value {
-    /// The first index at which two values of one shape differ by more than is `allowed` there; NaN differs from everything.
+    /// The first index at which two values of one shape differ by more than is `allowed` there; NaN differs from every number.
     pub(super) fn differs(&self, expected: &Value, allowed: impl Fn(f64) -> f64) -> Option<usize> {
-        let close = |a: f64, b: f64| (a - b).abs() <= allowed(b) || a == b;
+        let close = |a: f64, b: f64| (a - b).abs() <= allowed(b) || a == b || (a.is_nan() && b.is_nan());
         self.numbers.iter().zip(&expected.numbers).position(|(&a, &b)| !close(a, b))
     }
 
