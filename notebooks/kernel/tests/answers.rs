@@ -3,6 +3,7 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::manual_clamp,
     clippy::type_complexity,
     clippy::needless_range_loop,
     non_snake_case,
