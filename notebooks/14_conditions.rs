@@ -10,13 +10,13 @@
 // %%
 :dep ddpm = { package = "ddpm-notebook", path = "kernel" }
 use ddpm::prelude::*;
-use ddpm::quality::{self, quantiles};
 ddpm::start();
 
 // %% [markdown]
 // Where this leads: the shipped network `told` knows the ten classes, and can be shown a part of an image.
 
 // %%
+use ddpm::quality::{self, quantiles};
 let told = checkpoint::TOLD.load().unwrap();
 fn asked(model: &checkpoint::Pretrained, classes: &[usize], w: f64) -> Batch {
     let asked = Conditioned { model: &Guided { model: &model.unet, w }, given: Given::classes(classes) };

@@ -121,7 +121,7 @@ Chart::new("ᾱ", "mean squared error of ε̂")
 
 // %% [markdown]
 // *What to see:* on its own noises, which is the loss that a training prints, the assigned network is far better at every level: a sixth of the error in the middle. On independent ones it is worse at every level, as it must be: a mean squared error has one minimum, and that is the other network.
-//
+
 // %% [markdown]
 // ## Points of the plane
 //
