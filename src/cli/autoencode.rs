@@ -1,7 +1,7 @@
 //! `ddpm autoencode`: trains the autoencoder of a latent diffusion model.
 
-use super::data::{Cut, ImageSize};
-use super::numbers::{counting, factor, positive, whole};
+use super::data::{Cut, ImageSize, WHOLE};
+use super::numbers::{counting, factor, percent, positive, whole};
 use super::runs::{self, RunArgs, Started};
 use anyhow::Result;
 use clap::Args;
@@ -42,7 +42,7 @@ pub(super) struct Autoencode {
     size: ImageSize,
 
     /// Whole pictures instead of crops at three scales: each example holds at least so many percent of the shorter side
-    #[arg(long, value_name = "PERCENT", num_args = 0..=1, default_missing_value = "85", value_parser = clap::value_parser!(u8).range(1..=100), conflicts_with = "resume")]
+    #[arg(long, value_name = "PERCENT", num_args = 0..=1, default_missing_value = WHOLE, value_parser = percent(), conflicts_with = "resume")]
     whole: Option<u8>,
 
     /// Hold out every so manyth picture of a folder

@@ -1,6 +1,6 @@
 //! Which images: what several commands share about data.
 
-use super::numbers::whole;
+use super::numbers::{percent, whole};
 use super::progress::Progress;
 use super::say::note;
 use anyhow::{Context, Result, bail};
@@ -37,6 +37,9 @@ impl Display for ImageSize {
         if h == w { write!(f, "{h}") } else { write!(f, "{h}x{w}") }
     }
 }
+
+/// What `--whole` means if no number is given, in percent.
+pub(super) const WHOLE: &str = "85";
 
 /// How examples are cut from a folder of pictures, and which are left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +104,7 @@ pub(super) struct TestArgs {
     holdout: Option<usize>,
 
     /// Whole pictures instead of crops at three scales: each example holds at least so many percent of the shorter side
-    #[arg(long, value_name = "PERCENT", num_args = 0..=1, default_missing_value = "85", value_parser = clap::value_parser!(u8).range(1..=100), requires = "data")]
+    #[arg(long, value_name = "PERCENT", num_args = 0..=1, default_missing_value = WHOLE, value_parser = percent(), requires = "data")]
     whole: Option<u8>,
 }
 

@@ -1,7 +1,7 @@
 //! The ranges of numbers on the command line. Every numeric argument names one of these as its parser, so that what is
 //! out of range never reaches a computation; clap's message names the argument.
 
-use clap::builder::RangedU64ValueParser;
+use clap::builder::{RangedI64ValueParser, RangedU64ValueParser};
 use std::ops::RangeBounds;
 
 /// Whole numbers of a range.
@@ -12,6 +12,11 @@ pub(super) fn whole(range: impl RangeBounds<u64>) -> RangedU64ValueParser<usize>
 /// Whole numbers from 1 on.
 pub(super) fn counting() -> RangedU64ValueParser<usize> {
     whole(1..)
+}
+
+/// Percent, 1 to 100.
+pub(super) fn percent() -> RangedI64ValueParser<u8> {
+    RangedI64ValueParser::new().range(1..=100)
 }
 
 /// A number that satisfies `holds`, which NaN never does.

@@ -1,9 +1,9 @@
 //! `ddpm quality`: how good a network's samples are, in numbers with errors.
 
-use super::data::{Cut, pictures};
-use super::figures::Real;
+use super::data::{Cut, WHOLE, pictures};
+use super::figures::{PARTS, Real};
 use super::model::{ModelArgs, image_shape};
-use super::numbers::{counting, fraction, whole};
+use super::numbers::{counting, fraction, percent, whole};
 use super::sample::{Wish, fast, few_enough};
 use super::tables;
 use crate::cli::say::show;
@@ -14,14 +14,12 @@ use ddpm::data::{self, Dataset, Images, to_u8};
 use ddpm::diffusion::Estimate;
 use ddpm::files::check_file;
 use ddpm::quality::{Classifier, Moments, copies, frechet_distance, jackknife, roughness, thumbnails};
-use ndarray::Axis;
+use ndarray::{Axis, concatenate};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 /// Blocks a side of a picture's composition.
 const BLOCKS: usize = 4;
-/// Parts of the jackknife.
-const PARTS: usize = 8;
 /// Places that pictures are compared at lie so many pixels apart.
 const STRIDE: usize = 2;
 
@@ -63,7 +61,7 @@ pub(super) struct Quality {
     held_out: Option<PathBuf>,
 
     /// Whole pictures instead of crops at three scales: each example holds at least so many percent of the shorter side
-    #[arg(long, value_name = "PERCENT", num_args = 0..=1, default_missing_value = "85", value_parser = clap::value_parser!(u8).range(1..=100), requires = "training")]
+    #[arg(long, value_name = "PERCENT", num_args = 0..=1, default_missing_value = WHOLE, value_parser = percent(), requires = "training")]
     whole: Option<u8>,
 
     /// Write the numbers as a table, too
@@ -205,11 +203,13 @@ pub(super) fn of_pictures(samples: &Images, training: &Dataset, held_out: &Datas
 /// For each sample the distance to the nearest training picture (at any place, scale and in a mirror), over the median of that
 /// distance for pictures that are held out.
 pub(super) fn novelty(samples: &Images, training: &Dataset, held_out: &Dataset) -> Vec<f64> {
-    let candidates = training.crops(STRIDE);
-    let distances =
-        |images: &Images| copies(images, &candidates).into_iter().map(|(_, d)| d).collect::<Vec<_>>();
-    let usual = median(distances(&held_out.overview()));
-    distances(samples).into_iter().map(|d| d / usual).collect()
+    let others = held_out.overview();
+    let both = concatenate![Axis(0), others.pixels.view(), samples.pixels.view()];
+    let found = copies(&Images::new("", both, None), &training.crops(STRIDE));
+    let mut others: Vec<f64> = found.into_iter().map(|(_, distance)| distance).collect();
+    let samples = others.split_off(held_out.len());
+    let usual = median(others);
+    samples.into_iter().map(|d| d / usual).collect()
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

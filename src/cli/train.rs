@@ -1,9 +1,9 @@
 //! `ddpm train`.
 
-use super::data::{Cut, ImageSize};
+use super::data::{Cut, ImageSize, WHOLE};
 use super::material::{Material, Origin};
 use super::model;
-use super::numbers::{counting, not_negative, positive, rate, time, whole};
+use super::numbers::{counting, not_negative, percent, positive, rate, time, whole};
 use super::progress::Progress;
 use super::runs::{new_run, reopened, stopped_by_signals};
 use crate::cli::say::{note, show};
@@ -79,7 +79,7 @@ pub(super) struct Train {
     no_flip: bool,
 
     /// Whole pictures instead of crops at three scales: each example holds at least so many percent of the shorter side
-    #[arg(long, value_name = "PERCENT", num_args = 0..=1, default_missing_value = "85", value_parser = clap::value_parser!(u8).range(1..=100))]
+    #[arg(long, value_name = "PERCENT", num_args = 0..=1, default_missing_value = WHOLE, value_parser = percent())]
     whole: Option<u8>,
 
     /// Hold out every so manyth picture of a folder, for `ddpm elbo --holdout`

@@ -36,7 +36,7 @@ pub use shipped::{
 };
 
 use crate::tensor::Batch;
-use ndarray::{Array4, ArrayRef, Axis, Dimension, s};
+use ndarray::{Array4, ArrayRef, Axis, Dimension, concatenate, s};
 
 /// 8-bit images of one size, with their labels if they have any.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,6 +132,11 @@ pub fn to_u8<D: Dimension>(x: &ArrayRef<f64, D>) -> ndarray::Array<u8, D> {
 /// Every image mirrored left to right, `[N, H, W, C]`.
 pub fn flip_horizontal<A: Clone>(images: &ArrayRef<A, ndarray::Ix4>) -> Array4<A> {
     images.slice(s![.., .., ..;-1, ..]).to_owned()
+}
+
+/// The images, then all of them mirrored: training mirrors at random, so that a mirrored copy is a copy.
+pub fn with_mirrored<A: Clone>(images: &ArrayRef<A, ndarray::Ix4>) -> Array4<A> {
+    concatenate![Axis(0), images.view(), flip_horizontal(images).view()]
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod crps;
 mod frechet;
 mod jackknife;
 mod kernel_distance;
+mod linear_denoiser;
 mod neighbours;
 mod pictures;
 
@@ -21,5 +22,6 @@ pub use crps::{coverage, crps, crps_csdi, crps_normal, csdi_levels, quantile, qu
 pub use frechet::{Moments, frechet_distance};
 pub use jackknife::jackknife;
 pub use kernel_distance::kernel_distance;
-pub use neighbours::{Neighbour, nearest};
+pub use linear_denoiser::LinearDenoiser;
+pub use neighbours::{Neighbour, nearest, pixels};
 pub use pictures::{copies, roughness, thumbnails};

@@ -1,6 +1,6 @@
 //! Nearest neighbours, by comparing all pairs: whether a model makes new images or repeats its training set.
 
-use ndarray::Array2;
+use ndarray::{Array2, Array4};
 use rayon::prelude::*;
 
 /// A candidate and how far it lies.
@@ -10,6 +10,12 @@ pub struct Neighbour {
     pub index: usize,
     /// Euclidean distance
     pub distance: f64,
+}
+
+/// The pixels of each image as a row of grey levels, `[N, H, W, C]` → `[N, H·W·C]`: what [`nearest`] compares.
+pub fn pixels(images: &Array4<u8>) -> Array2<f32> {
+    let (n, h, w, c) = images.dim();
+    images.to_shape((n, h * w * c)).expect("as many numbers").mapv(f32::from)
 }
 
 /// The `k` nearest rows of `candidates` to each row of `queries`, nearest first; of equals the first one.

@@ -1,8 +1,8 @@
 //! What can be said of pictures without a classifier: how rough they are, how they are composed, and whether they are copies.
 
-use super::nearest;
-use crate::data::{Images, flip_horizontal};
-use ndarray::{Array2, Axis, concatenate, s};
+use super::{nearest, pixels};
+use crate::data::{Images, with_mirrored};
+use ndarray::{Array2, s};
 
 /// The mean difference of neighbouring pixels, across and down, in grey levels of \[0, 255\].
 ///
@@ -58,22 +58,17 @@ pub fn thumbnails(images: &Images, side: usize) -> Array2<f64> {
 #[track_caller]
 pub fn copies(images: &Images, candidates: &Images) -> Vec<(Images, f64)> {
     assert!(!candidates.is_empty(), "copies: no candidates");
-    let mirrored = flip_horizontal(&candidates.pixels);
-    let all = Images::new("", concatenate![Axis(0), candidates.pixels.view(), mirrored.view()], None);
-    let rows = |images: &Images| {
-        let size: usize = images.shape().iter().product();
-        images.pixels.to_shape((images.len(), size)).expect("as many numbers").mapv(f32::from)
-    };
-    let (queries, rows) = (rows(images), rows(&all));
+    let all = Images::new("", with_mirrored(&candidates.pixels), None);
+    let rows = pixels(&all.pixels);
     let root = (rows.ncols() as f64).sqrt();
-    let found = nearest(&queries, &rows, 1);
+    let found = nearest(&pixels(&images.pixels), &rows, 1);
     found.into_iter().map(|found| (all.select(&[found[0].index]), found[0].distance / root)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::paintings;
+    use crate::data::{flip_horizontal, paintings};
 
     #[test]
     fn roughness_knows_noise_and_blur() {

@@ -49,7 +49,10 @@ fn right_answers_pass_wrong_ones_have_no_wrong_cause_and_panics_are_panics() {
         faults.extend(
             explained.map(|(n, verdict)| format!("{name}, wrong answer {n} has a cause:\n{verdict}")),
         );
-        if !panic.to_string().contains("panicked: attempt to divide by zero") || panic.score() > 0.0 {
+        if !panic.to_string().contains("panicked: attempt to divide by zero")
+            || panic.score() > 0.0
+            || panic.cause().is_some()
+        {
             faults.push(format!("{name}, a panic:\n{panic}"));
         }
     }
@@ -161,18 +164,11 @@ fn taps((n, h, w): (usize, usize, usize), mut f: impl FnMut([usize; 3], [usize; 
     }
 }
 
-fn data_gradient(dy: &Batch, w: &Batch, flip: bool, swap: bool) -> Batch {
+fn data_gradient(dy: &Batch, w: &Batch) -> Batch {
     let (n, h, width, outputs) = dy.dim();
     let inputs = w.dim().2;
     let mut dx = Batch::zeros((n, h, width, inputs));
     taps((n, h, width), |[n, y, z], [_, i, j], [u, v]| {
-        let (u, v) = if flip {
-            (2 - u, 2 - v)
-        } else if swap {
-            (v, u)
-        } else {
-            (u, v)
-        };
         for (c, o) in ndarray::indices((inputs, outputs)) {
             dx[[n, y, z, c]] += w[[u, v, c, o]] * dy[[n, i, j, o]];
         }
@@ -180,18 +176,11 @@ fn data_gradient(dy: &Batch, w: &Batch, flip: bool, swap: bool) -> Batch {
     dx
 }
 
-fn weight_gradient(x: &Batch, dy: &Batch, flip: bool, swap: bool) -> Batch {
+fn weight_gradient(x: &Batch, dy: &Batch) -> Batch {
     let (n, h, width, inputs) = x.dim();
     let outputs = dy.dim().3;
     let mut dw = Batch::zeros((3, 3, inputs, outputs));
     taps((n, h, width), |[n, y, z], [_, i, j], [u, v]| {
-        let (u, v) = if flip {
-            (2 - u, 2 - v)
-        } else if swap {
-            (v, u)
-        } else {
-            (u, v)
-        };
         for (c, o) in ndarray::indices((inputs, outputs)) {
             dw[[u, v, c, o]] += x[[n, y, z, c]] * dy[[n, i, j, o]];
         }
@@ -217,21 +206,14 @@ fn normalised(x: &Array1<f64>, g: &Array1<f64>, eps: f64, [a, b, c]: [f64; 3]) -
     Array1::from_shape_fn(x.len(), |i| r * (a * g[i] - b * s1 - c * s2 * hat[i]))
 }
 
-/// Adam with the numbers given: β_1, β_2, ε, and whether the moments are corrected.
-fn adam(
-    theta: f64,
-    g: &[f64],
-    lr: f64,
-    [b1, b2, eps]: [f64; 3],
-    corrected: [bool; 2],
-    shift: i32,
-) -> Vec<f64> {
+/// Adam with the numbers given: β_1, β_2, ε, and by how much the count of the corrections is off.
+fn adam(theta: f64, g: &[f64], lr: f64, [b1, b2, eps]: [f64; 3], shift: i32) -> Vec<f64> {
     let (mut theta, mut m, mut v, mut out) = (theta, 0.0, 0.0, vec![]);
     for (k, g) in g.iter().enumerate() {
         m += (1.0 - b1) * (g - m);
         v += (1.0 - b2) * (g * g - v);
-        let correct = |b: f64, yes: bool| if yes { 1.0 - b.powi(k as i32 + 1 + shift) } else { 1.0 };
-        theta -= lr * (m / correct(b1, corrected[0])) / ((v / correct(b2, corrected[1])).sqrt() + eps);
+        let correction = |b: f64| 1.0 - b.powi(k as i32 + 1 + shift);
+        theta -= lr * (m / correction(b1)) / ((v / correction(b2)).sqrt() + eps);
         out.push(theta);
     }
     out
@@ -247,17 +229,11 @@ fn blended(w: &[f64], d: impl Fn(usize) -> f64) -> Vec<f64> {
         .collect()
 }
 
-fn step(
-    net: &mut PointNet,
-    adam: &mut Adam<PointNet>,
-    reverse: &Reverse,
-    batch: &NoisyBatch,
-    scale: f64,
-) -> f64 {
+fn step(net: &mut PointNet, adam: &mut Adam<PointNet>, reverse: &Reverse, batch: &NoisyBatch) -> f64 {
     let (eps_hat, cache) = net.forward(&batch.x_t, &batch.t);
     let all = simple_loss(reverse, &eps_hat, batch);
     let mut grad = net.zeros_like();
-    net.backward(cache, &all.d_output.mapv(|d| scale * d / batch.t.len() as f64), &mut grad);
+    net.backward(cache, &all.d_output.mapv(|d| d / batch.t.len() as f64), &mut grad);
     adam.step(net, &grad);
     all.loss.mean().unwrap()
 }
@@ -290,16 +266,11 @@ fn inputs(widths: &[usize], layers: usize, per_level: usize, deep: bool) -> Vec<
     all
 }
 
-fn closest(sample: &Array2<f64>, training: &Array3<f64>, mirror: usize, root: bool) -> (usize, f64) {
+fn closest(sample: &Array2<f64>, training: &Array3<f64>) -> (usize, f64) {
     let distance = |image: ndarray::ArrayView2<f64>| {
-        let square: f64 = image.iter().zip(sample).map(|(a, b)| (a - b).powi(2)).sum();
-        if root { square.sqrt() } else { square }
+        image.iter().zip(sample).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt()
     };
-    let of = |image: ndarray::ArrayView2<f64>| match mirror {
-        0 => distance(image),
-        1 => distance(image.view()).min(distance(image.slice(s![.., ..;-1]))),
-        _ => distance(image.view()).min(distance(image.slice(s![..;-1, ..]))),
-    };
+    let of = |image: ndarray::ArrayView2<f64>| distance(image).min(distance(image.slice(s![.., ..;-1])));
     let all: Vec<f64> = training.outer_iter().map(of).collect();
     let best = (0..all.len()).min_by(|&i, &j| all[i].total_cmp(&all[j])).unwrap();
     (best, all[best])
@@ -378,10 +349,10 @@ answers! {
     gradient_is_wrong(_, _, _): right |f, b, x| { let g: Array1<f64> = normal(x.len(), &mut stream(9, 1)); let dx = b(x, &g); let h = 1e-5; let numeric: Vec<f64> = (0..x.len()).map(|i| { let (mut p, mut m) = (x.clone(), x.clone()); p[i] += h; m[i] -= h; ((f(&p) - f(&m)) * &g).sum() / (2.0 * h) }).collect(); let scale = numeric.iter().map(|n| n.abs()).fold(0.0, f64::max); numeric.iter().zip(&dx).any(|(n, d)| (n - d).abs() > 1e-5 * scale) },
             |f, b, x| { let g = Array1::from_shape_fn(x.len(), |i| ((i * i + 1) as f64).sin()); let dx = b(x, &g); let v = |k: usize| { let (mut p, mut m) = (x.clone(), x.clone()); p[k] += 1e-4; m[k] -= 1e-4; (f(&p).dot(&g) - f(&m).dot(&g)) / 2e-4 }; let n = Array1::from_shape_fn(x.len(), v); (&n - &dx).mapv(|d| d * d).sum() > 1e-10 * n.mapv(|n| n * n).sum() };
         wrong |f, b, x| { let g = Array1::from_shape_fn(x.len(), |i| ((i * i + 1) as f64).sin()); (f(x) - b(x, &g)).sum().abs() > 0.5 }, |f, _, x| f(x)[0] > f(x)[1], |_, b, x| b(x, &Array1::ones(x.len())).sum() > 1.0, |f, b, x| { let g: Array1<f64> = normal(x.len(), &mut stream(9, 1)); f(x).dot(&g) < b(x, &g).dot(x) };
-    conv_backward_data(_, _): right |g, w| data_gradient(g, w, false, false), |g, w| { let (n, h, wd, _) = g.dim(); let mut dx = Batch::zeros((n, h, wd, w.dim().2)); for u in 0..3 { for v in 0..3 { let tap = w.slice(s![u, v, .., ..]); taps((n, h, wd), |[n, y, z], [_, i, j], uv| if uv == [u, v] { let part = tap.dot(&g.slice(s![n, i, j, ..])); let mut at = dx.slice_mut(s![n, y, z, ..]); at += &part; }); } } dx };
-        wrong |g, w| data_gradient(&g.mapv(|g| g * g.abs()), w, false, false), |g, w| data_gradient(g, w, false, false) * 2.0, |g, w| -data_gradient(g, w, false, false), |g, w| data_gradient(g, w, false, false) + 1.0;
-    conv_backward_weights(_, _): right |x, g| weight_gradient(x, g, false, false), |x, g| { let (n, h, w, c) = x.dim(); let mut big = Batch::zeros((n, h + 2, w + 2, c)); big.slice_mut(s![.., 1..=h, 1..=w, ..]).assign(x); Batch::from_shape_fn((3, 3, c, g.dim().3), |(u, v, c, o)| (&big.slice(s![.., u..u + h, v..v + w, c]) * &g.slice(s![.., .., .., o])).sum()) };
-        wrong |x, g| weight_gradient(x, g, false, true), |x, g| weight_gradient(x, g, false, false) * 2.0, |x, g| -weight_gradient(x, g, false, false), |x, g| weight_gradient(x, g, false, false) + 1.0;
+    conv_backward_data(_, _): right data_gradient, |g, w| { let (n, h, wd, _) = g.dim(); let mut dx = Batch::zeros((n, h, wd, w.dim().2)); for u in 0..3 { for v in 0..3 { let tap = w.slice(s![u, v, .., ..]); taps((n, h, wd), |[n, y, z], [_, i, j], uv| if uv == [u, v] { let part = tap.dot(&g.slice(s![n, i, j, ..])); let mut at = dx.slice_mut(s![n, y, z, ..]); at += &part; }); } } dx };
+        wrong |g, w| data_gradient(&g.mapv(|g| g * g.abs()), w), |g, w| data_gradient(g, w) * 2.0, |g, w| -data_gradient(g, w), |g, w| data_gradient(g, w) + 1.0;
+    conv_backward_weights(_, _): right weight_gradient, |x, g| { let (n, h, w, c) = x.dim(); let mut big = Batch::zeros((n, h + 2, w + 2, c)); big.slice_mut(s![.., 1..=h, 1..=w, ..]).assign(x); Batch::from_shape_fn((3, 3, c, g.dim().3), |(u, v, c, o)| (&big.slice(s![.., u..u + h, v..v + w, c]) * &g.slice(s![.., .., .., o])).sum()) };
+        wrong |x, g| weight_gradient(x, g).permuted_axes([1, 0, 2, 3]), |x, g| weight_gradient(x, g) * 2.0, |x, g| -weight_gradient(x, g), |x, g| weight_gradient(x, g) + 1.0;
     upsample_backward(_): right |g| halves(g, 1.0, 0), |g| { let (n, h, w, c) = g.dim(); let mut d = Batch::zeros((n, h / 2, w / 2, c)); for ((n, i, j, c), g) in g.indexed_iter() { d[[n, i / 2, j / 2, c]] += g; } d };
         wrong |g| halves(g, 2.0, 0), |g| halves(g, -1.0, 0), |g| halves(g, 1.0, 1), |g| halves(g, 1.0, 2);
     group_norm_backward(_, _, _): right |x, g, e| normalised(x, g, e, [1.0; 3]), |x, g, e| { let n = x.len() as f64; let d = x - x.mean().unwrap(); let r = 1.0 / (d.dot(&d) / n + e).sqrt(); let dots = d.dot(g) / n * r * r; (g - g.mean().unwrap() - &d * dots) * r };
@@ -390,12 +361,12 @@ answers! {
         wrong |q, k, v, g| attention(q, k, v, g, [root(q); 2], 2.0), |q, k, v, g| attention(q, k, v, g, [-root(q); 2], 1.0), |q, k, v, g| { let (a, b, c) = attention(q, k, v, g, [root(q); 2], 1.0); (a, b, c * 2.0) }, |q, k, v, g| { let (a, b, c) = attention(q, k, v, g, [root(q); 2], 1.0); (a * 3.0, b, c) };
     time_sinusoids(_, _): right |t, d| { let h = d / 2; let w = |k: usize| ((t - 1) as f64) * (-(10_000_f64.ln()) * k as f64 / (h - 1) as f64).exp(); (0..d).map(|n| if n < h { w(n).sin() } else { w(n - h).cos() }).collect() }, |t, d| { let h = d / 2; let mut all = vec![0.0; d]; for k in 0..h { let (s, c) = ((t as f64 - 1.0) / 10_000_f64.powf(k as f64 / (h as f64 - 1.0))).sin_cos(); all[k] = s; all[k + h] = c; } all };
         wrong |t, d| { let h = d / 2; let w = |k: usize| (t - 1) as f64 / 1000_f64.powf(k as f64 / (h as f64 - 1.0)); (0..d).map(|n| if n < h { w(n).sin() } else { w(n - h).cos() }).collect() }, |t, d| { let h = d / 2; let w = |k: usize| (t - 1) as f64 / 10_000_f64.powf(k as f64 / (h as f64 - 1.0)); (0..d).map(|n| if n < h { -w(n).sin() } else { w(n - h).cos() }).collect() }, |t, d| { let h = d / 2; let w = |k: usize| (t - 1) as f64 * 10_000_f64.powf(k as f64 / (h as f64 - 1.0)); (0..d).map(|n| if n < h { w(n).sin() } else { w(n - h).cos() }).collect() }, |t, d| vec![t as f64 / 1000.0; d];
-    adam_weights(_, _, _): right |x, g, l| adam(x, g, l, [0.9, 0.999, 1e-8], [true; 2], 0), |x, g, l| { let (mut x, mut m, mut v, mut a, mut b, mut all) = (x, 0.0, 0.0, 1.0, 1.0, vec![]); for &g in g { m = 0.9 * m + (1.0 - 0.9) * g; v = 0.999 * v + (1.0 - 0.999) * g * g; a *= 0.9; b *= 0.999; x -= l * (m / (1.0 - a)) / ((v / (1.0 - b)).sqrt() + 1e-8); all.push(x); } all };
-        wrong |x, g, l| adam(x, g, l, [0.5, 0.999, 1e-8], [true; 2], 0), |x, g, l| adam(x, g, l, [0.9, 0.9, 1e-8], [true; 2], 0), |x, g, l| adam(x, g, l, [0.9, 0.999, 1e-1], [true; 2], 0), |x, g, l| adam(x, g, l, [0.9, 0.999, 1e-8], [true; 2], 1);
+    adam_weights(_, _, _): right |x, g, l| adam(x, g, l, [0.9, 0.999, 1e-8], 0), |x, g, l| { let (mut x, mut m, mut v, mut a, mut b, mut all) = (x, 0.0, 0.0, 1.0, 1.0, vec![]); for &g in g { m = 0.9 * m + (1.0 - 0.9) * g; v = 0.999 * v + (1.0 - 0.999) * g * g; a *= 0.9; b *= 0.999; x -= l * (m / (1.0 - a)) / ((v / (1.0 - b)).sqrt() + 1e-8); all.push(x); } all };
+        wrong |x, g, l| adam(x, g, l, [0.5, 0.999, 1e-8], 0), |x, g, l| adam(x, g, l, [0.9, 0.9, 1e-8], 0), |x, g, l| adam(x, g, l, [0.9, 0.999, 1e-1], 0), |x, g, l| adam(x, g, l, [0.9, 0.999, 1e-8], 1);
     averages(_, _): right |w, d| blended(w, |i| d.min(i as f64 / (i + 1) as f64)), |w, d| { let mut a = w.first().copied().unwrap_or(0.0); w.iter().enumerate().map(|(i, w)| { let k = d.min(1.0 - 1.0 / (i + 1) as f64); a = k * a + (1.0 - k) * w; a }).collect() };
         wrong |w, d| blended(w, |i| d.max(i as f64 / (i + 1) as f64)), |w, d| blended(w, |i| (1.0 - d).min(i as f64 / (i + 1) as f64)), |w, d| blended(w, |i| d.min(i as f64 / (i + 3) as f64)), |w, d| w.iter().map(|w| d * w + 0.1).collect();
-    train_step(_, _, _, _): right |n, a, r, b| step(n, a, r, b, 1.0), |n, a, r, b| n.train_step(a, r, b);
-        wrong |n, a, r, b| 2.0 * step(n, a, r, b, 1.0), |n, a, r, b| step(n, a, r, b, 1.0).sqrt(), |n, a, r, b| { let loss = step(n, a, r, b, 1.0); n.train_step(a, r, b); loss }, |n, a, r, b| { step(n, a, r, b, 1.0); n.train_step(a, r, b) };
+    train_step(_, _, _, _): right step, |n, a, r, b| n.train_step(a, r, b);
+        wrong |n, a, r, b| 2.0 * step(n, a, r, b), |n, a, r, b| step(n, a, r, b).sqrt(), |n, a, r, b| { let loss = step(n, a, r, b); n.train_step(a, r, b); loss }, |n, a, r, b| { step(n, a, r, b); n.train_step(a, r, b) };
     energy_between(_, _): right |x, y| 2.0 * between(x, y, 0.5) - between(x, x, 0.5) - between(y, y, 0.5), |x, y| { let e = |a: &Array2<f64>, b: &Array2<f64>| Array2::from_shape_fn((a.nrows(), b.nrows()), |(i, j)| (&a.row(i) - &b.row(j)).mapv(|d| d * d).sum().sqrt()).mean().unwrap(); 2.0 * e(x, y) - e(x, x) - e(y, y) };
         wrong |x, y| between(x, y, 0.5) - between(x, x, 0.5), |x, y| (2.0 * between(x, y, 0.5) - between(x, x, 0.5) - between(y, y, 0.5)).abs().sqrt(), |x, y| 3.0 * between(x, y, 0.5) - between(x, x, 0.5) - between(y, y, 0.5), |x, y| 2.0 * between(x, y, 0.25) - between(x, x, 0.25) - between(y, y, 0.25);
     up_inputs(_, _): right |w, l| inputs(w, l, l + 1, false), |w, l| { let n = w.len(); let mut all = vec![]; for (at, level) in (0..n).rev().enumerate() { for block in 0..=l { let h = if block == 0 && at > 0 { w[level + 1] } else { w[level] }; let skip = if block < l { w[level] } else if level > 0 { w[level - 1] } else { w[0] }; all.push(h + skip); } } all };
@@ -412,8 +383,8 @@ answers! {
     plateau(): right || 0.041, || 0.037; wrong || 0.02, || 0.1, || 0.001, || 39.0;
     go_on(_, _, _): right |f, d, n| { let left = n - Trainer::load(f.as_ref()).unwrap().adam.steps; trained(f, d, left) }, |f, d, n| { let mut t = Trainer::load(f.as_ref()).unwrap(); loop { if t.adam.steps >= n { return t; } t.step(d).unwrap(); } };
         wrong |f, d, _| trained(f, d, 0), |f, d, n| trained(f, d, n - Trainer::load(f.as_ref()).unwrap().adam.steps + 1), |f, d, n| { let mut t = trained(f, d, n - Trainer::load(f.as_ref()).unwrap().adam.steps); t.adam.ema = t.model.clone(); t }, |f, d, _| trained(f, d, 1);
-    nearest_garment(_, _): right |s, t| closest(s, t, 1, true), |s, t| { let mut best = (0, f64::MAX); for (n, image) in t.outer_iter().enumerate() { let mirror = image.slice(s![.., ..;-1]); for d in [image.iter().zip(s).map(|(a, b)| (a - b) * (a - b)).sum::<f64>(), mirror.iter().zip(s).map(|(a, b)| (a - b) * (a - b)).sum()] { if d < best.1 { best = (n, d); } } } (best.0, best.1.sqrt()) };
-        wrong |s, t| { let (n, d) = closest(s, t, 1, true); (n, d + 1.0) }, |s, t| { let (n, d) = closest(s, t, 1, true); (n + 1, d) }, |s, t| { let (n, d) = closest(s, t, 1, true); (n, 2.0 * d) }, |s, t| { let (n, d) = closest(s, t, 1, true); (n, d / 784.0) };
+    nearest_garment(_, _): right closest, |s, t| { let mut best = (0, f64::MAX); for (n, image) in t.outer_iter().enumerate() { let mirror = image.slice(s![.., ..;-1]); for d in [image.iter().zip(s).map(|(a, b)| (a - b) * (a - b)).sum::<f64>(), mirror.iter().zip(s).map(|(a, b)| (a - b) * (a - b)).sum()] { if d < best.1 { best = (n, d); } } } (best.0, best.1.sqrt()) };
+        wrong |s, t| { let (n, d) = closest(s, t); (n, d + 1.0) }, |s, t| { let (n, d) = closest(s, t); (n + 1, d) }, |s, t| { let (n, d) = closest(s, t); (n, 2.0 * d) }, |s, t| { let (n, d) = closest(s, t); (n, d / 784.0) };
     cause(_): right |p| ['c', 'e', 'a', 'b', 'd'][p - 1], |p| "ceabd".chars().nth(p - 1).unwrap(); wrong |p| ['a', 'b', 'c', 'd', 'e'][p - 1], |p| ['d', 'b', 'a', 'e', 'c'][p - 1], |p| ['e', 'c', 'b', 'a', 'd'][p - 1], |p| ['b', 'a', 'e', 'd', 'c'][p - 1];
     prior_bits(_, _): right |x, s| { let a = s.alpha_bar(s.T()); x.mapv(|x| 0.5 * (-(1.0 - a).ln() - 1.0 + (1.0 - a) + a * x * x)).mean().unwrap() / LN_2 }, |x, s| bits_per_dim(x.outer_iter().map(|x| x.iter().map(|x| kl_normal(s.alpha_bar(s.T()).sqrt() * x, (1.0 - s.alpha_bar(s.T())).ln(), 0.0, 0.0)).sum::<f64>()).sum::<f64>(), x.len());
         wrong |x, s| { let a = s.alpha_bar(s.T()); x.mapv(|x| 0.5 * a * x * x).mean().unwrap() + 1.0 }, |x, s| { let a = s.alpha_bar(s.T() / 2); x.mapv(|x| kl_normal(a.sqrt() * x, (1.0 - a).ln(), 0.0, 0.0)).mean().unwrap() / LN_2 }, |x, s| { let a = s.alpha_bar(s.T()); -x.mapv(|x| kl_normal(a.sqrt() * x, (1.0 - a).ln(), 0.0, 0.0)).mean().unwrap() / LN_2 }, |x, s| { let a = s.alpha_bar(s.T()); 8.0 * x.mapv(|x| kl_normal(a.sqrt() * x, (1.0 - a).ln(), 0.0, 0.0)).mean().unwrap() };

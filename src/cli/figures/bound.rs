@@ -8,8 +8,9 @@ use crate::cli::say::show;
 use anyhow::Result;
 use ddpm::checkpoint::{GARMENTS, PAINTINGS, Shipped};
 use ddpm::data::fashion_mnist_test;
-use ddpm::diffusion::{Elbo, ElboOptions, LinearDenoiser, Reverse, Schedule, ScheduleKind, rate_distortion};
+use ddpm::diffusion::{Elbo, ElboOptions, Reverse, Schedule, ScheduleKind, rate_distortion};
 use ddpm::figures::{self, LossCurve, ScheduleCurve};
+use ddpm::quality::LinearDenoiser;
 use ddpm::train::shipped_log;
 use serde::Serialize;
 

@@ -17,7 +17,7 @@ mod real;
 mod studio;
 
 pub(super) use neighbours::Excerpt;
-pub(super) use real::Real;
+pub(super) use real::{PARTS, Real};
 
 use crate::cli::say::{note, show};
 use anyhow::Result;

@@ -7,11 +7,11 @@ use anyhow::{Result, bail};
 use clap::Args;
 use ddpm::Error;
 use ddpm::checkpoint;
-use ddpm::data::{self, EXCERPT_EVERY, Images, Split, flip_horizontal, to_u8};
+use ddpm::data::{self, EXCERPT_EVERY, Images, Split, to_u8, with_mirrored};
 use ddpm::figures::Grid;
 use ddpm::files::check_file;
-use ddpm::quality::{Classifier, nearest};
-use ndarray::{Array2, Array4, Axis, concatenate, s, stack};
+use ddpm::quality::{Classifier, nearest, pixels};
+use ndarray::{Array2, Array4, Axis, s, stack};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -69,16 +69,6 @@ fn beside(samples: &Array4<u8>, candidates: &Array4<u8>, spaces: &[Space]) -> Ar
     stack(Axis(0), &images).expect("images of one shape")
 }
 
-/// Training mirrors at random: a mirrored copy is a copy.
-fn with_mirrored(images: &Array4<u8>) -> Array4<u8> {
-    concatenate![Axis(0), images.view(), flip_horizontal(images).view()]
-}
-
-fn pixels(images: &Array4<u8>) -> Array2<f32> {
-    let (n, h, w, c) = images.dim();
-    images.to_shape((n, h * w * c)).expect("as many numbers").mapv(f32::from)
-}
-
 fn features(classifier: &Classifier, images: &Array4<u8>) -> Array2<f32> {
     classifier.judge(images).features.mapv(|v| v as f32)
 }
@@ -134,6 +124,7 @@ fn excerpt(train: &Images, samples: &Array4<u8>, classifier: &Classifier) -> Ima
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ddpm::data::flip_horizontal;
 
     /// What the figure finds in the excerpt is what a search of everything finds.
     #[test]

@@ -5,7 +5,7 @@ use ddpm::quality::{Judgement, Moments, frechet_distance, jackknife, kernel_dist
 use ndarray::{Array2, Axis};
 
 /// Parts of the jackknife.
-const PARTS: usize = 8;
+pub(in crate::cli) const PARTS: usize = 8;
 
 /// Test images, and how far as many of them as there are samples lie from the others.
 pub(in crate::cli) struct Real {

@@ -1,6 +1,7 @@
 //! The best denoiser that is linear in x_t: what second moments alone know of an image.
 
-use super::Estimate;
+use super::Moments;
+use crate::diffusion::Estimate;
 use crate::tensor::Batch;
 use nalgebra::{DMatrix, SymmetricEigen};
 use ndarray::{Array1, Array2, Axis};
@@ -27,10 +28,7 @@ impl LinearDenoiser {
     pub fn fit(x: &Batch) -> LinearDenoiser {
         let n = x.dim().0;
         assert!(n >= 2, "LinearDenoiser: {n} images have no covariance");
-        let rows = rows(x);
-        let mean = rows.mean_axis(Axis(0)).expect("at least two images");
-        let centred = &rows - &mean;
-        let covariance = centred.t().dot(&centred) / (n as f64 - 1.0);
+        let Moments { mean, covariance } = Moments::of(&rows(x));
         let dims = mean.len();
         let SymmetricEigen { eigenvalues, eigenvectors } =
             DMatrix::from_fn(dims, dims, |i, j| covariance[[i, j]]).symmetric_eigen();
@@ -47,7 +45,7 @@ impl LinearDenoiser {
     /// E ‖x_0 − x̂_0‖² = Σ (1 − √ᾱ k)² r² + (1 − ᾱ) k².
     ///
     /// ```
-    /// use ddpm::diffusion::LinearDenoiser;
+    /// use ddpm::quality::LinearDenoiser;
     /// use ddpm::{rng::{normal, stream}, tensor::Batch};
     /// let x: Batch = normal((50, 2, 2, 1), &mut stream(1, 0));
     /// let linear = LinearDenoiser::fit(&x);
