@@ -70,7 +70,9 @@ def peers(programs, work, batch, threads):
     torch = [
         (f"torch {layout}", [sys.executable, HERE / "torch_peer.py", threads, layout, work, batch]) for layout in layouts
     ]
-    return [("ddpm", [programs / "ddpm_peer", threads, work, batch])] + torch
+    engines = ["onnxruntime", "openvino"] if work == "reverse" else []
+    engines = [(engine, [sys.executable, HERE / "onnx_peer.py", threads, engine, batch]) for engine in engines]
+    return [("ddpm", [programs / "ddpm_peer", threads, work, batch])] + torch + engines
 
 
 def compare(programs, work, batch, threads, rounds):

@@ -7,28 +7,18 @@ attention with one head at the second level and in the middle; 2.59 M parameters
 - `reverse`: eps_hat, x_{t-1} = mu_theta + sigma_t z, without gradients.
 
 LAYOUT is `nchw`, `channels_last` (both eager) or `compiled` (torch.compile and channels_last).
-
-The protocol is that of rust/src/lib.rs: one line of JSON when warm; then for each line of input, a number of steps,
-one line with their mean time and the peak of resident memory. Between its answers a worker sleeps.
 """
 
-import json
-import os
-import resource
 import sys
-import time
-
-THREADS, LAYOUT, WORK, BATCH = int(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
-os.environ["OMP_NUM_THREADS"] = str(THREADS)
 
 import torch
 import torch.nn.functional as F
 from diffusers import UNet2DModel
 
-WARM_UP = 3
+from worker import serve
 
 
-def network():
+def network(layout="nchw"):
     torch.manual_seed(0)
     model = UNet2DModel(
         sample_size=28, in_channels=1, out_channels=1, layers_per_block=1, block_out_channels=(32, 64, 128),
@@ -36,21 +26,19 @@ def network():
         down_block_types=("DownBlock2D", "AttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
     )
-    return model if LAYOUT == "nchw" else model.to(memory_format=torch.channels_last)
+    return model if layout == "nchw" else model.to(memory_format=torch.channels_last)
 
 
-def images():
-    x = torch.randn(BATCH, 1, 28, 28)
-    return x if LAYOUT == "nchw" else x.to(memory_format=torch.channels_last)
+def images(batch, layout):
+    x = torch.randn(batch, 1, 28, 28)
+    return x if layout == "nchw" else x.to(memory_format=torch.channels_last)
 
 
-def training_step(model, alpha_bar):
+def training_step(model, predict, x0, alpha_bar):
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-4)
-    predict = torch.compile(model) if LAYOUT == "compiled" else model
-    x0 = images()
 
     def step():
-        t = torch.randint(0, 1000, (BATCH,))
+        t = torch.randint(0, 1000, (len(x0),))
         eps = torch.randn_like(x0)
         a = alpha_bar[t].view(-1, 1, 1, 1)
         x_t = a.sqrt() * x0 + (1 - a).sqrt() * eps
@@ -63,11 +51,10 @@ def training_step(model, alpha_bar):
     return step
 
 
-def reverse_step(model, beta, alpha_bar):
+def reverse_step(model, predict, x, beta, alpha_bar):
     model.eval()
-    predict = torch.compile(model) if LAYOUT == "compiled" else model
-    x, t = images(), 499
-    times = torch.full((BATCH,), t)
+    t = 499
+    times = torch.full((len(x),), t)
 
     @torch.inference_mode()
     def step():
@@ -79,23 +66,19 @@ def reverse_step(model, beta, alpha_bar):
 
 
 def main():
-    torch.set_num_threads(THREADS)
+    threads, layout, work, batch = int(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
+    torch.set_num_threads(threads)
     beta = torch.linspace(1e-4, 0.02, 1000)
     alpha_bar = (1 - beta).cumprod(0)
-    model = network()
-    step = training_step(model, alpha_bar) if WORK == "train" else reverse_step(model, beta, alpha_bar)
-    for _ in range(WARM_UP):
-        step()
+    model, x = network(layout), images(batch, layout)
+    predict = torch.compile(model) if layout == "compiled" else model
+    if work == "train":
+        step = training_step(model, predict, x, alpha_bar)
+    else:
+        step = reverse_step(model, predict, x, beta, alpha_bar)
     parameters = sum(p.numel() for p in model.parameters())
-    print(json.dumps({"peer": f"torch {torch.__version__} {LAYOUT}", "parameters": parameters}), flush=True)
-    for line in sys.stdin:
-        steps = int(line)
-        cpu, wall = time.process_time(), time.perf_counter()
-        for _ in range(steps):
-            step()
-        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-        rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-        print(json.dumps({"cpu_ms": cpu * 1e3 / steps, "wall_ms": wall * 1e3 / steps, "rss_mib": rss}), flush=True)
+    serve({"peer": f"torch {torch.__version__} {layout}", "parameters": parameters}, step)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -2,8 +2,9 @@
 
 use super::kernel::{Initial, Product, Rows};
 use super::simd::Simd;
+use crate::tensor::{Contiguous, Tensor1, recycle, scratch};
 
-/// Depth of a block of B: `KC × 32` numbers are 64 KiB, a panel that streams from L2.
+/// Depth of a block of B: `KC × 64` numbers are 128 KiB, a panel that streams from L2.
 const KC: usize = 512;
 /// Rows of A per block: `MC × KC` numbers are 512 KiB, half an L2.
 const MC: usize = 256;
@@ -12,6 +13,8 @@ const SMALL: usize = 64 * 1024;
 /// … of the widest kind, whatever this CPU has: packed or not decides where the sums over `k` are cut, and that must
 /// be the same for every instruction set.
 const VECTOR: usize = 16;
+/// Vectors of a panel: what the widest tile of the kernel takes.
+const PANEL: usize = 4;
 
 /// `C = init + A B` for row-major `A [m, k]`, `B [k, n]`, `C [m, n]` without gaps.
 pub(super) fn product(
@@ -29,13 +32,15 @@ pub(super) fn product(
         let rows = Rows::matrix(m, k, n);
         return Product { a, rows, taps: &[0], k, b, ldb: n, n, init }.run_on(simd, c);
     }
-    let panel = 2 * simd.lanes();
+    let panel = n.next_multiple_of(simd.lanes()).min(PANEL * simd.lanes());
     let ldb = n.next_multiple_of(panel);
-    let mut packed = vec![0.0; KC.min(k.max(1)) * ldb];
+    let mut memory: Tensor1 = scratch(KC.min(k.max(1)) * ldb + VECTOR);
+    let line = memory.as_ptr().align_offset(64).min(VECTOR); // a vector should not lie across two cache lines
+    let packed = &mut memory.numbers_mut()[line..];
     // LOOP 3: blocks of depth. The first one starts C, the others add to it.
     for k0 in (0..k.max(1)).step_by(KC) {
         let kc = KC.min(k - k0);
-        pack(&b[k0 * n..(k0 + kc) * n], n, panel, kc, &mut packed);
+        pack(&b[k0 * n..(k0 + kc) * n], n, panel, kc, packed);
         let init = if k0 == 0 { init } else { Initial::ACCUMULATE };
         // LOOP 2: blocks of rows, whose slice of A stays in L2 …
         for i0 in (0..m).step_by(MC) {
@@ -50,6 +55,7 @@ pub(super) fn product(
             }
         }
     }
+    recycle(memory);
 }
 
 /// Rearranges `kc` rows of B into panels `[n / panel][kc][panel]`, padded with zeros at the right.

@@ -90,34 +90,34 @@ pub fn simd() -> Simd {
 /// a large closure may stay a function of its own, compiled for the oldest CPU of the target. They use no fused
 /// multiply-add, so that every instruction set gives the same bits.
 macro_rules! vectorized {
-    ($(#[$meta:meta])* $vis:vis fn $name:ident $(<const $C:ident: $T:ty>)? ($($arg:ident: $ty:ty),* $(,)?)
+    ($(#[$meta:meta])* $vis:vis fn $name:ident $(<$(const $C:ident: $T:ty),+>)? ($($arg:ident: $ty:ty),* $(,)?)
      $(-> $out:ty)? $body:block) => {
         $(#[$meta])*
         #[cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "calls what is compiled for the CPU at hand"))]
-        $vis fn $name $(<const $C: $T>)? ($($arg: $ty),*) $(-> $out)? {
+        $vis fn $name $(<$(const $C: $T),+>)? ($($arg: $ty),*) $(-> $out)? {
             #[inline(always)]
-            fn body $(<const $C: $T>)? ($($arg: $ty),*) $(-> $out)? $body
+            fn body $(<$(const $C: $T),+>)? ($($arg: $ty),*) $(-> $out)? $body
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2")]
-            fn avx2 $(<const $C: $T>)? ($($arg: $ty),*) $(-> $out)? {
-                body $(::<$C>)? ($($arg),*)
+            fn avx2 $(<$(const $C: $T),+>)? ($($arg: $ty),*) $(-> $out)? {
+                body $(::<$($C),+>)? ($($arg),*)
             }
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2")]
-            fn avx512 $(<const $C: $T>)? ($($arg: $ty),*) $(-> $out)? {
-                body $(::<$C>)? ($($arg),*)
+            fn avx512 $(<$(const $C: $T),+>)? ($($arg: $ty),*) $(-> $out)? {
+                body $(::<$($C),+>)? ($($arg),*)
             }
 
             match $crate::matmul::simd::simd() {
                 // SAFETY: `simd()` returned this variant, so `Simd::available` has seen AVX2 on this CPU.
                 #[cfg(target_arch = "x86_64")]
-                $crate::matmul::simd::Simd::Avx2 => unsafe { avx2 $(::<$C>)? ($($arg),*) },
+                $crate::matmul::simd::Simd::Avx2 => unsafe { avx2 $(::<$($C),+>)? ($($arg),*) },
                 // SAFETY: `simd()` returned this variant, so `Simd::available` has seen the AVX-512 features.
                 #[cfg(target_arch = "x86_64")]
-                $crate::matmul::simd::Simd::Avx512 => unsafe { avx512 $(::<$C>)? ($($arg),*) },
-                _ => body $(::<$C>)? ($($arg),*),
+                $crate::matmul::simd::Simd::Avx512 => unsafe { avx512 $(::<$($C),+>)? ($($arg),*) },
+                _ => body $(::<$($C),+>)? ($($arg),*),
             }
         }
     };

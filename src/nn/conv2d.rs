@@ -255,8 +255,7 @@ impl Conv2d {
     /// 3×3 with stride 1, padded to the same size, with whole vectors of channels.
     fn is_winograd(&self) -> bool {
         let (k, _, ci, co) = self.weight.dim();
-        let whole = |c: usize| c.is_multiple_of(winograd::LANES);
-        (k, self.stride, self.padding) == (3, 1, [1, 1]) && whole(ci) && whole(co)
+        (k, self.stride, self.padding) == (3, 1, [1, 1]) && winograd::fits(ci, co)
     }
 
     /// The module's formula, word for word: what the fast version is tested against.

@@ -280,14 +280,14 @@ vectorized! {
 vectorized! {
     /// `Σ_pixels x` per channel.
     fn sums(x: &[f32], c: usize) -> Vec<f32> {
-        channel_sums(x, c, |x, _| x)
+        channel_sums(x, &vec![0.0; c], |x| x)
     }
 }
 
 vectorized! {
     /// `Σ_pixels (x − μ)²` per channel.
     fn squares(x: &[f32], mean: &[f32]) -> Vec<f32> {
-        channel_sums(x, mean.len(), |x, i| (x - mean[i]) * (x - mean[i]))
+        channel_sums(x, mean, |d| d * d)
     }
 }
 

@@ -60,30 +60,32 @@ pub(super) fn dot(x: &[f32], y: &[f32]) -> f32 {
 vectorized! {
     /// `sums[c] += Σ_pixels x[pixel, c]`.
     pub(super) fn add_channel_sums(x: &[f32], sums: &mut [f32]) {
-        let added = channel_sums(x, sums.len(), |x, _| x);
+        let added = channel_sums(x, &vec![0.0; sums.len()], |x| x);
         for (sum, added) in sums.iter_mut().zip(added) {
             *sum += added;
         }
     }
 }
 
-/// `Σ_pixels f(x[pixel, c], c)` for each channel of `x [pixels, C]`; to be called inside of [`vectorized`].
+/// `Σ_pixels f(x[pixel, c] − about[c])` for each channel of `x [pixels, C]`; to be called inside of [`vectorized`].
 #[inline(always)]
-pub(super) fn channel_sums(x: &[f32], c: usize, f: impl Fn(f32, usize) -> f32) -> Vec<f32> {
+pub(super) fn channel_sums(x: &[f32], about: &[f32], f: impl Fn(f32) -> f32) -> Vec<f32> {
+    let c = about.len();
     let mut sums = vec![0.0f32; c];
     let pixels = x.len() / c;
     let whole = c - c % LANES;
     for first in (0..whole).step_by(LANES) {
         let mut chains = [[0.0f32; LANES]; CHAINS];
+        let about: &[f32; LANES] = about[first..first + LANES].try_into().expect("a vector");
         let mut pixel = 0;
         while pixel + CHAINS <= pixels {
             for (n, chain) in chains.iter_mut().enumerate() {
-                add_lanes(chain, &x[(pixel + n) * c + first..], first, &f);
+                add_lanes(chain, &x[(pixel + n) * c + first..], about, &f);
             }
             pixel += CHAINS;
         }
         while pixel < pixels {
-            add_lanes(&mut chains[0], &x[pixel * c + first..], first, &f);
+            add_lanes(&mut chains[0], &x[pixel * c + first..], about, &f);
             pixel += 1;
         }
         for i in 0..LANES {
@@ -92,18 +94,18 @@ pub(super) fn channel_sums(x: &[f32], c: usize, f: impl Fn(f32, usize) -> f32) -
     }
     for x in x.chunks_exact(c) {
         for i in whole..c {
-            sums[i] += f(x[i], i);
+            sums[i] += f(x[i] - about[i]);
         }
     }
     sums
 }
 
-/// `chain += f(x)` for the channels from `first` on.
+/// `chain += f(x − about)` for a vector of channels.
 #[inline(always)]
-fn add_lanes(chain: &mut [f32; LANES], x: &[f32], first: usize, f: &impl Fn(f32, usize) -> f32) {
+fn add_lanes(chain: &mut [f32; LANES], x: &[f32], about: &[f32; LANES], f: &impl Fn(f32) -> f32) {
     let x = &x[..LANES];
     for i in 0..LANES {
-        chain[i] += f(x[i], first + i);
+        chain[i] += f(x[i] - about[i]);
     }
 }
 

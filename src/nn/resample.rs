@@ -1,25 +1,8 @@
 //! Between the resolutions of the U-Net: a strided convolution down, nearest neighbours and a convolution up.
-//!
-//! # Up, with 16 taps instead of 36
-//!
-//! Nearest neighbours followed by a 3×3 convolution read every pixel of `x` four times. In one dimension the even and
-//! the odd outputs are
-//!
-//! ```text
-//! y[2i]     = w₀ x[i−1] + (w₁ + w₂) x[i]          y[2i + 1] = (w₀ + w₁) x[i] + w₂ x[i+1]
-//! ```
-//!
-//! So `x[i]` goes to `y[2i − 1 + u]` with weight `W[u]`, `W = [w₂, w₁ + w₂, w₀ + w₁, w₀]`, and that is what the
-//! *adjoint* of a convolution with four taps, stride 2 and padding 1 does. In two dimensions, 4×4 taps on the small
-//! image replace 3×3 taps on one that is four times as large: 16 multiplications instead of 36, exactly the same sum.
-//! Backward needs no new thought: the adjoint of an adjoint is the convolution itself.
 
-use super::Conv2d;
-use super::conv2d::direct::{self, Axis, Reach};
-use super::conv2d::{add_pixels, transpose_taps};
-use crate::matmul::kernel::Initial;
+use super::{Conv2d, Conv2dCache};
 use crate::params::params;
-use crate::tensor::{Contiguous, Tensor1, Tensor4, recycle, scratch, zeros};
+use crate::tensor::{Contiguous, Tensor4, recycle, scratch};
 
 /// Halves the resolution: a 3×3 convolution with stride 2.
 #[derive(Clone, Debug)]
@@ -39,14 +22,9 @@ pub struct Upsample {
 
 params!(Upsample { conv });
 
-/// What [`Upsample::backward`] needs: the input.
+/// What [`Upsample::backward`] needs: that of its convolution.
 #[derive(Debug)]
-pub struct UpsampleCache {
-    x: Tensor4,
-}
-
-/// The convolution whose adjoint `Upsample` is.
-const FOUR: Axis = Axis { k: 4, s: 2, p: 1 };
+pub struct UpsampleCache(Conv2dCache);
 
 impl Upsample {
     /// `[N, H, W, C]` → `[N, 2H, 2W, C]`.
@@ -61,13 +39,9 @@ impl Upsample {
     /// assert!((layer.infer(&x) - slow).iter().all(|d| d.abs() < 1e-4));
     /// ```
     pub fn infer(&self, x: &Tensor4) -> Tensor4 {
-        let (n, h, w, _) = x.dim();
-        let mut y = scratch((n, 2 * h, 2 * w, self.conv.bias.len()));
-        let four = self.four_taps();
-        let reach = |size| Reach::adjoint(FOUR, 2 * size, size);
-        let bias = Initial::bias(self.conv.bias.numbers());
-        direct::convolve(x, [&reach(h), &reach(w)], four.numbers(), bias, &mut y);
-        recycle(four);
+        let wide = nearest_upsample(x);
+        let y = self.conv.infer(&wide);
+        recycle(wide);
         y
     }
 
@@ -84,10 +58,12 @@ impl Upsample {
     /// assert_eq!(layer.forward(x.clone()).0, layer.infer(&x));
     /// ```
     pub fn forward(&self, x: Tensor4) -> (Tensor4, UpsampleCache) {
-        (self.infer(&x), UpsampleCache { x })
+        let (y, cache) = self.conv.forward(nearest_upsample(&x));
+        recycle(x);
+        (y, UpsampleCache(cache))
     }
 
-    /// `db += Σ dy`,  `dW[u] += Σ x[i] dy[2i − 1 + u]`,  `dx[i] = Σ_u dy[2i − 1 + u] W[u]ᵀ`.
+    /// Backward of the convolution, then of the nearest neighbours.
     ///
     /// # Shapes
     /// `dy` `[N, 2H, 2W, C]`; returns `dx` `[N, H, W, C]`.
@@ -103,65 +79,11 @@ impl Upsample {
     /// assert!(((&y * &y).sum() / (dx * x).sum() - 1.0).abs() < 1e-4); // ⟨dy, y⟩ = ⟨dx, x⟩
     /// ```
     pub fn backward(&self, cache: UpsampleCache, dy: &Tensor4, grad: &mut Upsample) -> Tensor4 {
-        let (n, h, w, ci) = cache.x.dim();
-        let co = self.conv.bias.len();
-        add_pixels(dy, grad.conv.bias.numbers_mut());
-        let mut d_four: Tensor1 = zeros(16 * co * ci);
-        direct::add_weight_gradient(dy, &cache.x, FOUR, d_four.numbers_mut());
-        self.add_four_taps(d_four.numbers(), grad);
-        recycle(d_four);
-
-        let mut dx = scratch((n, h, w, ci));
-        let reach = |size| Reach::forward(FOUR, 2 * size, size);
-        let four = self.four_taps();
-        let transposed = transpose_taps(four.numbers(), (ci, co));
-        let weight = transposed.numbers();
-        direct::convolve(dy, [&reach(h), &reach(w)], weight, Initial::ZERO, &mut dx);
-        recycle(cache.x);
-        recycle(four);
-        recycle(transposed);
+        let d_wide = self.conv.backward(cache.0, dy, &mut grad.conv);
+        let dx = nearest_upsample_backward(&d_wide);
+        recycle(d_wide);
         dx
     }
-
-    /// `W [4, 4, in, out]`, from the module's formula: tap `u` of `W` has tap `a` of `w` if `u + a` is 2 or 3.
-    fn four_taps(&self) -> Tensor1 {
-        let w = self.conv.weight.numbers();
-        let size = w.len() / 9;
-        let mut four = zeros(16 * size);
-        let sum = four.numbers_mut();
-        each_tap(|tap, of_four| add(&w[tap * size..][..size], &mut sum[of_four * size..][..size]));
-        four
-    }
-
-    /// The adjoint of [`four_taps`](Upsample::four_taps), for a `d_four [4, 4, out, in]`: adds to `dw`.
-    fn add_four_taps(&self, d_four: &[f32], grad: &mut Upsample) {
-        let (_, _, ci, co) = self.conv.weight.dim();
-        let size = ci * co;
-        let mut sum: Tensor1 = zeros(9 * size);
-        let taps = sum.numbers_mut();
-        each_tap(|tap, of_four| add(&d_four[of_four * size..][..size], &mut taps[tap * size..][..size]));
-        let transposed = transpose_taps(taps, (co, ci));
-        let dw = grad.conv.weight.numbers_mut();
-        add(transposed.numbers(), dw);
-        recycle(sum);
-        recycle(transposed);
-    }
-}
-
-/// Calls `f` for each tap of `w` with each tap of `W` that has it.
-fn each_tap(mut f: impl FnMut(usize, usize)) {
-    for (u, v) in (0..16).map(|four| (four / 4, four % 4)) {
-        for (a, b) in (0..9).map(|tap| (tap / 3, tap % 3)) {
-            if (2..=3).contains(&(u + a)) && (2..=3).contains(&(v + b)) {
-                f(3 * a + b, 4 * u + v);
-            }
-        }
-    }
-}
-
-/// `y += x`.
-fn add(x: &[f32], y: &mut [f32]) {
-    y.iter_mut().zip(x).for_each(|(y, x)| *y += x);
 }
 
 /// `y[i, j] = x[⌊i/2⌋, ⌊j/2⌋]`: `[N, H, W, C]` → `[N, 2H, 2W, C]`.
@@ -173,7 +95,7 @@ fn add(x: &[f32], y: &mut [f32]) {
 /// ```
 pub fn nearest_upsample(x: &Tensor4) -> Tensor4 {
     let (n, h, w, c) = x.dim();
-    let mut y = Tensor4::zeros((n, 2 * h, 2 * w, c));
+    let mut y = scratch((n, 2 * h, 2 * w, c));
     let rows = x.numbers().chunks_exact(w * c);
     for (x, y) in rows.zip(y.numbers_mut().chunks_exact_mut(4 * w * c)) {
         let (upper, lower) = y.split_at_mut(2 * w * c);
@@ -202,7 +124,7 @@ pub fn nearest_upsample(x: &Tensor4) -> Tensor4 {
 pub fn nearest_upsample_backward(dy: &Tensor4) -> Tensor4 {
     let (n, h2, w2, c) = dy.dim();
     assert!(h2 % 2 == 0 && w2 % 2 == 0, "backward of nearest upsampling on odd {:?}", dy.shape());
-    let mut dx = Tensor4::zeros((n, h2 / 2, w2 / 2, c));
+    let mut dx = scratch((n, h2 / 2, w2 / 2, c));
     let rows = dy.numbers().chunks_exact(2 * w2 * c);
     for (dy, dx) in rows.zip(dx.numbers_mut().chunks_exact_mut(w2 / 2 * c)) {
         let (upper, lower) = dy.split_at(w2 * c);

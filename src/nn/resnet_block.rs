@@ -165,9 +165,11 @@ impl ResnetBlock {
         layer.zip(silu_temb)
     }
 
-    /// What Conv₁ adds to every pixel: `time[n, ·]`, its own bias among it, for those of image `n`; or the bias alone.
+    /// What Conv₁ adds to every pixel: `time[n, ·]`, its own bias among it, for those of image `n`; the one row there is, for
+    /// those of all; or the bias alone.
     fn per_image<'a>(&'a self, time: Option<&'a Tensor2>) -> Initial<'a> {
         let bias = match time {
+            Some(time) if time.nrows() == 1 => (time.numbers(), 0),
             Some(time) => (time.numbers(), time.ncols()),
             None => (self.conv1.bias.numbers(), 0),
         };

@@ -6,9 +6,10 @@
 
 use crate::matmul::kernel::{Initial, Point, Product, Rows};
 use crate::matmul::transposed::{Segment, TransposedProduct};
-use crate::matmul::whole_vectors;
-use crate::tensor::{Contiguous, Tensor4};
+use crate::matmul::{product_into, whole_vectors};
+use crate::tensor::{Contiguous, Tensor2, Tensor3, Tensor4, recycle, scratch};
 use crate::threads;
+use ndarray::s;
 use rayon::prelude::*;
 use std::borrow::Cow;
 use std::ops::Range;
@@ -82,6 +83,9 @@ pub(crate) fn convolve(x: &Tensor4, reach: [&Reach; 2], weight: &[f32], init: In
     if y.is_empty() {
         return;
     }
+    if is_narrow(weight.len() / (ci * co), co) {
+        return convolve_narrow(x, reach, weight, init, y);
+    }
     let (b, ldb) = whole_vectors(weight, co);
     let [lines, columns] = reach;
     let tap = |u: &isize, v: &isize| (u * w as isize + v) * ci as isize;
@@ -116,6 +120,48 @@ pub(crate) fn convolve(x: &Tensor4, reach: [&Reach; 2], weight: &[f32], init: In
             });
         }
     }
+}
+
+/// Whether all taps of all outputs fill fewer vectors than the outputs of each tap do by themselves.
+fn is_narrow(taps: usize, co: usize) -> bool {
+    2 * (taps * co).div_ceil(VECTOR) <= taps * co.div_ceil(VECTOR)
+}
+
+/// The widest vector of any CPU; which way is taken must not depend on the one at hand.
+const VECTOR: usize = 16;
+
+/// [`convolve`] to few channels, such as an image's: one product for all taps, `z[pixel, τ, o] = Σ_c x[pixel, c] weight[τ, c, o]`,
+/// from which every output gathers its own, `y[i, o] = init + Σ_τ z[start_i + τ, τ, o]`.
+fn convolve_narrow(x: &Tensor4, reach: [&Reach; 2], weight: &[f32], init: Initial, y: &mut Tensor4) {
+    let (n, h, w, ci) = x.dim();
+    let (_, oh, ow, co) = y.dim();
+    let taps = weight.len() / (ci * co);
+    let columns = (taps * co).next_multiple_of(VECTOR);
+    let mut wide = Tensor2::zeros((ci, columns));
+    wide.slice_mut(s![.., ..taps * co]).indexed_iter_mut().for_each(|((c, to), wide)| {
+        *wide = weight[(to / co * ci + c) * co + to % co];
+    });
+    let mut z: Tensor3 = scratch((n, h * w, columns));
+    let pixels = x.view().into_shape_with_order((n * h * w, ci)).expect("pixels, one after another");
+    product_into(pixels, wide.view(), Initial::ZERO, z.numbers_mut());
+
+    let [down, across] = reach;
+    let tap: Vec<isize> =
+        down.tap.iter().flat_map(|u| across.tap.iter().map(move |v| u * w as isize + v)).collect();
+    let points = points(reach, (w, 1), (ow * co, co));
+    for (image, y) in y.numbers_mut().chunks_exact_mut(oh * ow * co).enumerate() {
+        let z = &z.numbers()[image * h * w * columns..][..h * w * columns];
+        let bias = init.bias.map(|(bias, stride)| &bias[image * stride..][..co]);
+        for point in &points {
+            for (o, y) in y[point.c..][..co].iter_mut().enumerate() {
+                let of_tap = |t: usize| z[(point.a + tap[t]) as usize * columns + t * co + o];
+                let sum: f32 = (0..taps).filter(|t| point.taps >> t & 1 == 1).map(of_tap).sum();
+                let sum = sum + bias.map_or(0.0, |bias| bias[o]);
+                *y = if init.accumulate { *y + sum } else { sum };
+            }
+        }
+    }
+    recycle(z);
 }
 
 /// The pixels of the first image, given how far lines and pixels are apart in A and in C.
