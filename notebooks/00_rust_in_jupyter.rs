@@ -1,9 +1,9 @@
 // %% [markdown]
-// # 00 Rust in Jupyter in fifteen minutes
+// # 00 What you will build, and Rust in Jupyter
 //
-// **You will be able to** run and change the cells of this course, read the Rust in them, show a figure, and have an exercise checked.
+// **You will be able to** say what a diffusion model does, run and change the cells of this course, read the Rust in them, show a figure, and have an exercise checked.
 //
-// **Before:** you have programmed in some language. No Rust, no mathematics. **Time:** 15 to 20 minutes. **Figure:** a shoe that dissolves in noise.
+// **Before:** you have programmed in some language. No Rust, no mathematics. **Time:** 65 minutes. **Figure:** a shoe that dissolves in noise.
 //
 // Click into a cell and press Shift+Enter: it runs, and the next one is selected. Start with this one. It loads the library of the course under the name `ddpm`; the first time it may take a minute.
 
@@ -14,6 +14,39 @@ ddpm::start();
 
 // %% [markdown]
 // Every notebook begins with these three lines. Run them again after a restart of the kernel (menu *Kernel*): variables are gone then.
+//
+// ## The goal first
+//
+// The next cell makes garments out of noise. Don't read its code yet; run it. A network of 2.6 million weights, trained on 60,000 photographs of clothes, looks at pure noise, says what noise it sees, takes a little of that away, and looks again, fifty times.
+
+// %%
+let model = checkpoint::shipped().unwrap();
+let (short, chain) = respace(&model.unet, &model.reverse, 50);
+let kept = [50, 40, 30, 25, 20, 15, 10, 5, 2];
+let (made, looks) = progressive(&short, &chain, [4, 28, 28, 1], &kept, &Noise::seed(5));
+let mut rows: Vec<u8> = Vec::new();
+for n in 0..4 {
+    for look in &looks { rows.extend(to_u8(&look.x_t.slice(s![n..n + 1, .., .., ..]).to_owned())); }
+    rows.extend(to_u8(&made.slice(s![n..n + 1, .., .., ..]).to_owned()));
+}
+Grid::new(&Array4::from_shape_vec((40, 28, 28, 1), rows.clone()).unwrap(), 10).scale(2).figure()
+
+// %% [markdown]
+// *What to see:* each row begins at the left with noise, and nobody has drawn what stands at its end. Training never showed the network how to make an image, only noisy ones, and asked for the noise. Why that is enough is the subject of this course.
+//
+// It is a **model of probability** too: it can say how surprised it is by an image, in bits, term by term, where every term belongs to one step of the chain. Here they are for sixteen garments that it has never seen:
+
+// %%
+let unseen = fashion_mnist_test().batch(&(0..16).collect::<Vec<_>>());
+let options = ElboOptions { time_steps: TimeSteps::Stratified { count: 10, seed: 1 }, ..ElboOptions::default() };
+println!("{}", elbo(&model.unet, &model.reverse, &unseen, &options, &Noise::seed(1)));
+
+// %% [markdown]
+// Eight bits per pixel would be needed without any model, and about 5 by a PNG file. After notebook 04 you can compute each of these lines, after 08 you have written the loop that trains, after 09 the network, and in 11 you will know which of the bits nobody can see.
+//
+// The course follows a paper, *Denoising Diffusion Probabilistic Models* (Ho, Jain and Abbeel 2020), and rebuilds its figures. It began with **a poster**: a summary of that paper on two pages, with impressionist paintings in the place of faces (samples, interpolations, all steps of denoising). Its formulas have some slips. They are worth more than a clean copy, and you will meet them as questions: what would this misprint do?
+//
+// You need no Rust; the rest of this notebook has as much of it as the others ask for.
 //
 // ## Values
 //

@@ -3,7 +3,7 @@
 //
 // **You will be able to** write down the density of a Gaussian, say how far two Gaussians are apart, and turn a likelihood into *bits per dimension*, the unit in which the paper compares models.
 //
-// **Before:** notebook 00. **Time:** 40 minutes. **Figure:** what a bell curve gives to each of 256 grey levels.
+// **Before:** notebook 00. **Time:** 105 minutes, 20 of them for the first part, which you may skip if Bayes' rule and Markov chains are old friends. **Figure:** what a bell curve gives to each of 256 grey levels.
 //
 // Everything in a diffusion model is a Gaussian: the noise, each step of the chain, the guess of the step back. Three tools are enough for all of it: a logarithm of a density, a distance between two Gaussians, and a unit.
 
@@ -13,6 +13,83 @@ use ddpm::prelude::*;
 ddpm::start();
 
 // %% [markdown]
+// ## Probability in twenty minutes
+//
+// Four words are used on every page of this course: *conditional*, *Bayes*, *Markov*, *expectation*. Here they are on garments, where every probability can be counted.
+//
+// **Conditional.** How probable is it that a certain pixel is black? And *given* that the garment is a trouser? $P(\text{black}\mid\text{trouser})$ is a share among trousers alone. The pixel of row 22, column 14 lies where trousers have their gap, between the legs.
+
+// %%
+let all = fashion_mnist_test();
+let labels = all.labels.clone().unwrap();
+let names = ["t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"];
+let black: Vec<f64> = (0..10).map(|class| {
+    let of_class: Vec<usize> = (0..all.len()).filter(|&n| labels[n] == class).collect();
+    of_class.iter().filter(|&&n| all.pixels[[n, 22, 14, 0]] == 0).count() as f64 / of_class.len() as f64
+}).collect();
+for class in [1, 3, 5, 8] { println!("P(black | {}) = {:.3}", names[class], black[class]); };
+println!("P(black) = {:.3}, the mean over the classes, each of which has 1,000 images", black.iter().sum::<f64>() / 10.0);
+
+// %% [markdown]
+// **Bayes.** Now the other way: the pixel *is* black; which garment is it? By the definition of "given", $P(\text{class}, \text{black}) = P(\text{class})\,P(\text{black}\mid\text{class}) = P(\text{black})\,P(\text{class}\mid\text{black})$, so
+//
+// $$P(\text{class}\mid\text{black}) = \frac{P(\text{class})\,P(\text{black}\mid\text{class})}{\sum_{\text{all classes}} P(\text{class}')\,P(\text{black}\mid\text{class}')}.$$
+//
+// What one believed before (the *prior*) times what each hypothesis says about what was seen (the *likelihood*), divided by a sum that makes the shares add up to 1 (the *posterior*). With a prior of 0.1 for each class, what do you expect for trousers?
+//
+// ### Exercise 1.1: Bayes' rule
+
+// %% tags=["exercise"]
+/// The posterior of each hypothesis, from its prior and from the likelihood of what was seen under it.
+fn updated(prior: &[f64], likelihood: &[f64]) -> Vec<f64> {
+    todo!()
+}
+
+// %% tags=["check"]
+check::updated(updated)
+
+// %% [markdown]
+// From here on this happens after many exercises: `check::yours::updated(updated)` is *your* function, right or wrong, and draws what follows. As long as you have written nothing, the course puts its own there, and says so.
+
+// %%
+let bayes = check::yours::updated(updated);
+let posterior = bayes(&[0.1; 10], &black);
+for class in 0..10 { println!("{:>9}  prior 0.100   P(black | class) {:.3}   posterior {:.3}", names[class], black[class], posterior[class]); };
+
+// %% [markdown]
+// *What to see:* one black pixel makes trousers, sandals and sneakers likely and rules out dresses, coats and pullovers almost. Notebook 03 turns a diffusion step round with this rule, only that sums become integrals.
+//
+// **Markov.** A *Markov chain* forgets how it came where it is: the next state depends on the present one alone. Take a pixel that is black or white. In each step, with probability 0.1, it is thrown away and a coin decides its colour. Then $P(\text{stays}) = 0.95$, and this is all of a diffusion process already, with a coin in the place of Gaussian noise.
+//
+// ### Exercise 1.2: a chain
+
+// %% tags=["exercise"]
+/// The probabilities of the states after n steps; step[[i, j]] is that of going from i to j.
+fn after_steps(p: &[f64], step: &Array2<f64>, n: usize) -> Vec<f64> {
+    todo!()
+}
+
+// %% tags=["check"]
+check::after_steps(after_steps)
+
+// %%
+let chain = check::yours::after_steps(after_steps);
+let coin = array![[0.95, 0.05], [0.05, 0.95]];
+let n: Vec<f64> = (0..=60).map(f64::from).collect();
+{
+    let mut chart = Chart::new("steps", "P(white)").y_range(0.0, 1.0);
+    for white in [1.0, 0.7, 0.0] {
+        let line: Vec<f64> = (0..=60).map(|n| chain(&[1.0 - white, white], &coin, n)[1]).collect();
+        chart = chart.line(format!("white at first with {white}"), &n, &line);
+    }
+    chart.figure()
+}
+
+// %% [markdown]
+// *What to see:* after sixty steps a coin is left, wherever the pixel began: what was there is forgotten at a known rate. To make images one would have to walk back, and for that one needs Bayes' rule *and* a prior over images. This is what the rest of the course is about.
+//
+// **Expectation.** $\mathbb E f(x)$ is the mean of $f$ over many draws of $x$. Two facts about it carry most derivations: $\mathbb E[f+g]=\mathbb E f+\mathbb E g$ always, and $\mathbb E[fg]=\mathbb E f\cdot\mathbb E g$ if the two are independent. Where no formula is at hand, one draws, and averages: Monte Carlo, whose error we shall meet below.
+//
 // ## The bell curve
 //
 // A Gaussian with mean $m$ and variance $v$ has the density
@@ -45,7 +122,7 @@ println!("log N(40; 0, 1) = {far} nats, and the density itself is {}", far.exp()
 // %% [markdown]
 // The density is 0 in floating point, where the smallest positive number is about $10^{-308}$. Its logarithm is an ordinary number.
 //
-// ### Exercise 1.1: the logarithm of a density
+// ### Exercise 1.3: the logarithm of a density
 //
 // Replace `todo!()`. The check calls your function with inputs of its own and compares.
 
@@ -107,7 +184,31 @@ println!("KL(N(0,4) ‖ N(0,1)) = {narrow_model:.4} nats");
 // %% [markdown]
 // *What to see:* it is worse to believe in too narrow a distribution than in too wide a one. What falls outside costs dearly, since its log density falls with the square.
 //
-// ### Exercise 1.2: the divergence of two Gaussians
+// ### Where the closed form comes from
+//
+// Three lines. First the difference of the two logarithms; the $2\pi$ cancel:
+//
+// $$\log p(x)-\log q(x)=\tfrac12\Big(\log\frac{v_2}{v_1}+\frac{(x-m_2)^2}{v_2}-\frac{(x-m_1)^2}{v_1}\Big).$$
+//
+// Then the mean over $x\sim p$. The last fraction has the mean 1, as $v_1$ is *defined* as $\mathbb E(x-m_1)^2$. The one before needs $\mathbb E(x-m_2)^2$, a square about the wrong mean:
+//
+// ### Exercise 1.4: the missing line
+//
+// The check adds up the definition over a grid and compares both sides.
+
+// %% tags=["exercise"]
+/// E (x − m2)² for x ~ N(m1, v1).
+fn mean_square(m1: f64, v1: f64, m2: f64) -> f64 {
+    todo!()
+}
+
+// %% tags=["check"]
+check::mean_square(mean_square)
+
+// %% [markdown]
+// Put it in, and the third line is the closed form above.
+//
+// ### Exercise 1.5: the divergence of two Gaussians
 
 // %% tags=["exercise"]
 /// KL(N(m_1, v_1) ‖ N(m_2, v_2)) in nats.
@@ -124,10 +225,11 @@ check::kl(kl)
 // A formula that nobody has compared with anything is a rumour. Here is the definition, as an average over 10,000 draws from $p=\mathcal N(1, 0.25)$, with $q=\mathcal N(0,1)$.
 
 // %%
+let divergence = check::yours::kl(kl);
 let ratios: Array1<f64> = drawn.iter().map(|&x| log_normal(x, 1.0, 0.25_f64.ln()) - log_normal(x, 0.0, 0.0)).collect();
 let estimate = Estimate::of(&ratios);
 let exact = kl_normal(1.0, 0.25_f64.ln(), 0.0, 0.0);
-println!("Monte Carlo {estimate} nats, closed form {exact:.4} nats");
+println!("Monte Carlo {estimate} nats, closed form {exact:.4} nats, by kl {:.4} nats", divergence(1.0, 0.25, 0.0, 1.0));
 assert!((estimate.mean - exact).abs() < 4.0 * estimate.std_error);
 
 // %% [markdown]
@@ -150,7 +252,7 @@ Chart::new("grey level k", "probability")
 // %% [markdown]
 // *What to see:* the blue curve is a bell again, cut into 256 slices. The other one stands at the dark edge, and all the mass that would lie below black is heaped on level 0: the spike at the left.
 //
-// ### Exercise 1.3: the probability of a grey level
+// ### Exercise 1.6: the probability of a grey level
 //
 // `cdf(z)` is $\Phi(z)$, the area of $\mathcal N(0,1)$ to the left of $z$.
 
@@ -179,7 +281,7 @@ Chart::new("z", "Φ̃(z) − Φ(z)").line("difference", &z, &difference).figure(
 // %% [markdown]
 // *What to see:* never off by more than 0.0002. But a likelihood needs the *logarithm*, and in the tail a small difference of small numbers can be a large ratio.
 //
-// ### Exercise 1.4: predict
+// ### Exercise 1.7: predict
 //
 // Write your guess into the function; you may also compute it. (The crate has `normal_cdf(z)` and `log_normal_cdf(z)`.)
 
@@ -206,7 +308,7 @@ check::tanh_error(tanh_error)
 
 // %%
 let raw = bits_per_dim(784.0 * 256.0_f64.ln(), 784);
-let images = fashion_mnist_test().first(1000).batch(&(0..1000).collect::<Vec<_>>());
+let images = all.first(1000).batch(&(0..1000).collect::<Vec<_>>());
 let mut counts = vec![0.0_f64; 256];
 to_u8(&images).iter().for_each(|&k| counts[k as usize] += 1.0);
 let total: f64 = counts.iter().sum();
@@ -216,7 +318,7 @@ println!("all levels alike: {raw:.2} bits/dim; by how often each level occurs: {
 // %% [markdown]
 // *What to see:* a model that knows nothing needs 8 bits per pixel. One that knows only how often each level occurs in our garments (half of all pixels are black) gets by with far fewer. In notebook 11 the shipped network, which knows how garments look, needs about 3.4.
 //
-// ### Exercise 1.5: the unit
+// ### Exercise 1.8: the unit
 
 // %% tags=["exercise"]
 /// Nats of an image of `dims` numbers, in bits per dimension.
@@ -230,6 +332,7 @@ check::to_bits_per_dim(to_bits_per_dim)
 // %% [markdown]
 // ## You can now
 //
+// - turn a probability round by Bayes' rule, and follow a chain;
 // - compute log densities that don't underflow, and KL divergences without dice;
 // - say what probability a Gaussian gives to a grey level, at the edges too;
 // - translate nats into bits per dimension.

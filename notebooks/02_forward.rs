@@ -3,7 +3,7 @@
 //
 // **You will be able to** destroy an image in a thousand small steps or in one jump, say why both give the same, choose how fast to destroy, and measure whether enough has been destroyed.
 //
-// **Before:** notebook 01. **Time:** 40 minutes. **Figure:** garments that sink into noise, and the curves that say how fast.
+// **Before:** notebook 01. **Time:** 75 minutes. **Figure:** garments that sink into noise, and the curves that say how fast.
 //
 // A diffusion model learns to turn noise into images by undoing damage. So first somebody has to do the damage. This half of the model, the **forward process** $q$, is fixed: nothing in it is learned. (It is also the older half: Sohl-Dickstein and others built the whole frame in 2015. What the paper of 2020 adds is how to train the other half so that the samples are good.)
 
@@ -136,18 +136,40 @@ fn noised(x0: f64, alpha_bar: f64, eps: f64) -> f64 {
 check::noised(noised)
 
 // %% [markdown]
-// ## Does the jump land where the walkers went?
+// ## What you wrote, on an image
 //
-// Here is the histogram of the walkers at $t = 300$, and the density that Eq. 4 promises.
+// Your table and your jump, pixel by pixel: the bag of the figure above. If one of them is wrong, you see it here.
 
 // %%
+let jump = check::yours::noised(noised);
+let table = check::yours::alpha_bars(alpha_bars);
+let left = table(&(1..=1000).map(|t| linear.beta(t)).collect::<Vec<f64>>());
+let bag = fashion_mnist_test().batch(&[18]);
+let mut noisy = Batch::zeros((8, 28, 28, 1));
+for (mut image, &t) in noisy.outer_iter_mut().zip(&times) {
+    let eps: Batch = normal(bag.dim(), &mut stream(2, t as u64));
+    image.assign(&ndarray::Zip::from(&bag.index_axis(Axis(0), 0)).and(&eps.index_axis(Axis(0), 0)).map_collect(|&x, &e| jump(x, left[t], e)));
+}
+Grid::new(&to_u8(&noisy), 8).scale(3).column_labels(times.iter().map(|t| format!("t = {t}"))).figure()
+
+// %% [markdown]
+// ## Does the jump land where the walkers went?
+//
+// Here is the histogram of the walkers at $t = 300$, that of 10,000 of your jumps, and the density that Eq. 4 promises.
+
+// %%
+let eps: Array1<f64> = normal(10_000, &mut stream(5, 0));
+let jumped: Vec<f64> = eps.iter().map(|&e| jump(0.8, left[300], e)).collect();
+fn counted(x: &[f64], centres: &[f64]) -> Vec<f64> {
+    centres.iter().map(|c| x.iter().filter(|&&x| (x - c).abs() < 0.05).count() as f64 / 1000.0).collect()
+}
 let landed: Vec<f64> = paths.row(300).to_vec();
 let centres: Vec<f64> = (0..70).map(|bin| -3.45 + bin as f64 / 10.0).collect();
-let counted: Vec<f64> = centres.iter().map(|c| landed.iter().filter(|&&x| (x - c).abs() < 0.05).count() as f64 / 1000.0).collect();
 let a = linear.alpha_bar(300);
 let promised: Vec<f64> = centres.iter().map(|&c| log_normal(c, a.sqrt() * 0.8, (1.0 - a).ln()).exp()).collect();
 assert!((mean[300] - a.sqrt() * 0.8).abs() < 0.04 && (variance[300] / (1.0 - a) - 1.0).abs() < 0.06);
-Chart::new("x_{300}", "density").points("10,000 walkers, 300 steps each", &centres, &counted).line("one jump, Eq. 4", &centres, &promised).figure()
+Chart::new("x_{300}", "density").points("10,000 walkers, 300 steps each", &centres, &counted(&landed, &centres))
+    .points("10,000 jumps", &centres, &counted(&jumped, &centres)).line("Eq. 4", &centres, &promised).figure()
 
 // %% [markdown]
 // *What to see:* a bell, and the right one. This is the first of the facts that make diffusion models trainable: to show a network a noisy image of any $t$, nobody has to walk. One multiplication and one addition per pixel will do.
@@ -259,7 +281,7 @@ fn prior_cost() -> f64 {
 check::prior_cost(prior_cost)
 
 // %% [markdown]
-// Now for real garments (in the table `e-1` means $10^{-1}$), whose pixels are larger, $\mathbb E\,x_0^2 = 0.69$, because so many are black ($-1$).
+// Now for real garments (in the table `e-1` means $10^{-1}$), whose pixels are larger, $\mathbb E\,x_0^2 = 0.68$, because so many are black ($-1$).
 
 // %%
 let garments = fashion_mnist_test().batch(&(0..500).collect::<Vec<_>>());
@@ -294,7 +316,7 @@ Chart::new("T", "L_{T}, bits/dim").scales(Scale::Log, Scale::Log)
 //
 // ## The museum, as curves
 //
-// Here are three schedules as they were published with a slip, beside two right ones.
+// Here are three schedules as they were published with a slip, beside two right ones and the one that you wrote.
 
 // %%
 fn bars(betas: Vec<f64>) -> Vec<f64> {
@@ -307,7 +329,9 @@ fn cos(t: f64) -> f64 {
 let of_fifty: Vec<f64> = (0..=50).map(|t| t as f64 * 20.0).collect();
 let squared: Vec<f64> = bars((0..1000).map(|i| (1e-8 + (4e-4 - 1e-8) * i as f64 / 999.0).powi(2)).collect());
 let unsquared: Vec<f64> = t.iter().map(|&t| cos(t) / cos(0.0)).collect();
+let quadratic = check::yours::quad_betas(quad_betas)(1000);
 Chart::new("t · 1000/T", "ᾱ_{t}").y_range(0.0, 1.05)
+    .line("quadratic, by quad_betas", &t, &bars(quadratic))
     .line("right: linear", &t, &curve("", &linear).alpha_bar)
     .line("right: cosine", &t, &curve("", &cosine).alpha_bar)
     .line("T = 50, β as it was", &of_fifty, &curve("", &Schedule::linear(50)).alpha_bar)

@@ -3,7 +3,7 @@
 //
 // **You will be able to** walk the chain backwards, write the sampler of the paper (Algorithm 2) from scratch, and say which part of it a network has to learn, and which part is only arithmetic.
 //
-// **Before:** notebooks 01 and 02. **Time:** 45 minutes. **Figure:** the density of $x_t$ as noise takes over, and sampled paths that walk back through it.
+// **Before:** notebooks 01 and 02. **Time:** 110 minutes. **Figure:** the density of $x_t$ as noise takes over, and sampled paths that walk back through it.
 //
 // There is no network in this notebook. For simple data the best possible denoiser is a formula, and with it the whole method works, in milliseconds. Whatever goes wrong here is a bug and not a lack of training.
 
@@ -41,7 +41,27 @@ Chart::new("x_{29}", "density").title("t = 30, x_{0} = 0.5, x_{30} = −0.3").x_
 // %% [markdown]
 // *What to see:* $x_0$ says roughly where $x_{29}$ was, $x_{30}$ says it precisely, since one step adds little noise. Together they give a bell that is a little narrower still and moved a little towards the image.
 //
-// The product of two Gaussians is a Gaussian, the **forward process posterior** $\mathcal N(\tilde\mu_t,\tilde\beta_t)$ (Eqs. 6 and 7):
+// Why is the product a bell again? Its logarithm is a sum of two parabolas in $x=x_{t-1}$,
+//
+// $$-\frac{(x_t-\sqrt{\alpha_t}\,x)^2}{2\beta_t}-\frac{(x-\sqrt{\bar\alpha_{t-1}}\,x_0)^2}{2(1-\bar\alpha_{t-1})}=b\,x-\tfrac12a\,x^2+\text{const},$$
+//
+// a parabola: multiply out, and collect what stands with $x^2$ and with $x$.
+//
+// ### Exercise 3.1: complete the square
+//
+// The check evaluates both sides at three places.
+
+// %% tags=["exercise"]
+/// (a, b) of b x − ½ a x², the exponent of q(x_t|x) q(x|x_0) up to a constant.
+fn completed_square(schedule: &Schedule, t: usize, x0: f64, x_t: f64) -> (f64, f64) {
+    todo!()
+}
+
+// %% tags=["check"]
+check::completed_square(completed_square)
+
+// %% [markdown]
+// Since $b\,x-\frac12a\,x^2=-\frac12a\,(x-b/a)^2+\text{const}$, this is the Gaussian of mean $b/a$ and variance $1/a$. From $\alpha_t(1-\bar\alpha_{t-1})+\beta_t=1-\bar\alpha_t$ follows $1/a=\tilde\beta_t$, and with it the **forward process posterior** $\mathcal N(\tilde\mu_t,\tilde\beta_t)$ (Eqs. 6 and 7):
 //
 // $$\tilde\mu_t=\underbrace{\frac{\sqrt{\bar\alpha_{t-1}}\,\beta_t}{1-\bar\alpha_t}}_{c_1}x_0+\underbrace{\frac{\sqrt{\alpha_t}\,(1-\bar\alpha_{t-1})}{1-\bar\alpha_t}}_{c_2}x_t,\qquad \tilde\beta_t=\frac{1-\bar\alpha_{t-1}}{1-\bar\alpha_t}\,\beta_t.$$
 
@@ -49,12 +69,14 @@ Chart::new("x_{29}", "density").title("t = 30, x_{0} = 0.5, x_{30} = −0.3").x_
 let (c1, c2) = schedule.posterior_coefs(t);
 let closed = bell(&grid, c1 * x0 + c2 * x_t, schedule.beta_tilde(t));
 let off = closed.iter().zip(&posterior_on_grid).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+let (a, b) = check::yours::completed_square(completed_square)(&schedule, t, x0, x_t);
+println!("b/a = {:.4}, 1/a = {:.5}", b / a, 1.0 / a);
 println!("mean {:.4}, variance {:.5}; β_30 = {:.5}", c1 * x0 + c2 * x_t, schedule.beta_tilde(t), schedule.beta(t));
 println!("largest difference from the grid: {off:.0e}");
 assert!(off < 1e-9);
 
 // %% [markdown]
-// ### Exercise 3.1: mean and variance of the posterior
+// ### Exercise 3.2: mean and variance of the posterior
 //
 // The check has no formula either: it multiplies on a grid, as we did.
 
@@ -108,7 +130,21 @@ let batch = Batch::from_shape_vec((301, 1, 1, 1), x.clone()).unwrap();
 // %% [markdown]
 // *What to see:* at $t=2$ the guess follows $x_t$, drawn a little towards the nearer mode, with a switch between the two. At $t=20$ it is a soft S: the noise no longer says for sure which mode it was. At $t=100$ there is nothing to see, and the best guess is the mean of all data, $0.3\cdot(-0.6)+0.7\cdot0.5=0.17$, a value that hardly occurs in the data. A denoiser's guess is an average, not a sample: this is why one look is not enough and the chain takes many small steps.
 //
-// ### Exercise 3.2: from the noise to the image
+// How does one find such a formula? In two questions. *Which mode was it?* That is Bayes' rule, with $q(x_t|\text{mode})=\mathcal N(\sqrt{\bar\alpha_t}\,m_k,\ \bar\alpha_tv+1-\bar\alpha_t)$ as the likelihood. *And if it was this one?* Then $x_0$ and $x_t$ are two Gaussians, and the square is completed as before. The guess is the mean over the modes.
+//
+// ### Exercise 3.3: the best guess
+
+// %% tags=["exercise"]
+/// E[x_0|x_t] if x_0 is of mode k, N(means[k], variance), with probability shares[k].
+fn mixture_guess(x_t: f64, alpha_bar: f64, shares: &[f64], means: &[f64], variance: f64) -> f64 {
+    todo!()
+}
+
+// %% tags=["check"]
+check::mixture_guess(mixture_guess)
+
+// %% [markdown]
+// ### Exercise 3.4: from the noise to the image
 
 // %% tags=["exercise"]
 /// x̂_0 from x_t and the guess of the noise in it.
@@ -142,6 +178,45 @@ Chart::new("t", "error of x\u{302}_{0}").scales(Scale::Linear, Scale::Log)
 // %% [markdown]
 // *What to see:* at small $t$ the noise is the better word, since little of it is in $x_t$; at large $t$ the same 0.1 is an error of 16, on a scale from $-1$ to $1$. $v$ follows the better of the two at both ends. For the error of the *noise* the roles are exchanged: there $\hat x_0$ is the one that fails, at small $t$, where the details are made. The paper found early that networks that say $x_0$ give worse images (section 3.2), and stayed with $\epsilon$; so does this course.
 //
+// ### A fourth word: the score
+//
+// The **score** is the slope of $\log q(x_t)$: which way, and how steeply, do data become more likely? For a single $x_0$ the slope of $\log q(x_t|x_0)$ is $-(x_t-\sqrt{\bar\alpha_t}\,x_0)/(1-\bar\alpha_t)$. And that of $q(x_t)=\int q(x_t|x_0)\,q(x_0)\,dx_0$ is its mean over those $x_0$ that $x_t$ may have come from,
+//
+// $$\nabla\log q(x_t)=\frac{\int\nabla q(x_t|x_0)\,q(x_0)\,dx_0}{q(x_t)}=\mathbb E\big[\nabla\log q(x_t|x_0)\,\big|\,x_t\big],$$
+//
+// so that the best guess of the noise *is* the score, up to a factor. A network that is trained to guess noise is trained to know the score: denoising score matching (Vincent 2011), the connection that the abstract of the paper announces.
+//
+// ### Exercise 3.5: the score
+
+// %% tags=["exercise"]
+/// ∇ log q(x_t), from the best guess of the noise in x_t.
+fn slope(schedule: &Schedule, t: usize, eps_hat: f64) -> f64 {
+    todo!()
+}
+
+// %% tags=["check"]
+check::slope(slope)
+
+// %% [markdown]
+// Solved for the image this is **Tweedie's formula**, $\hat x_0=\big(x_t+(1-\bar\alpha_t)\,\nabla\log q(x_t)\big)/\sqrt{\bar\alpha_t}$: to denoise is to take one step uphill. Here is $\log q(x_{20})$ of our two modes, its slope by differences, and yours.
+
+// %%
+let uphill = check::yours::slope(slope);
+let eps_hat: Vec<f64> = world.predict(&batch, &[20; 301]).iter().copied().collect();
+let log_q: Vec<f64> = x.iter().map(|&x| {
+    let mode = |share: f64, m: f64| share * log_normal(x, schedule.alpha_bar(20).sqrt() * m, (1.0 - 0.99 * schedule.alpha_bar(20)).ln()).exp();
+    (mode(0.3, -0.6) + mode(0.7, 0.5)).ln()
+}).collect();
+let by_differences: Vec<f64> = (1..300).map(|i| (log_q[i + 1] - log_q[i - 1]) / 0.02).collect();
+let by_eps: Vec<f64> = eps_hat.iter().map(|&eps| uphill(&schedule, 20, eps)).collect();
+Chart::panels(vec![
+    Chart::new("x_{20}", "log q(x_{20}), nats").line("", &x, &log_q),
+    Chart::new("x_{20}", "its slope, the score").line("from the best guess of the noise", &x, &by_eps).reference("by differences", &x[1..300], &by_differences),
+], 2, (900, 360))
+
+// %% [markdown]
+// *What to see:* left of a hump the slope is positive, right of it negative, and it passes through 0 at the humps and in the valley between them. Followed uphill, every point ends on a hump.
+//
 // ## Algorithm 2
 //
 // Put $\hat x_0$ into $\tilde\mu_t$, and much cancels. What remains is line 4 of Algorithm 2 (Eq. 11):
@@ -150,7 +225,7 @@ Chart::new("t", "error of x\u{302}_{0}").scales(Scale::Linear, Scale::Log)
 //
 // Start at $x_T\sim\mathcal N(0,1)$, and go down to $t=1$. We take $\sigma_t^2=\beta_t$; notebook 04 looks at that choice. There is **no noise at $t=1$**: the last mean is the image.
 //
-// ### Exercise 3.3: one step
+// ### Exercise 3.6: one step
 
 // %% tags=["exercise"]
 /// x_{t−1} by line 4 of Algorithm 2 with σ_t² = β_t; z counts only if t > 1.
@@ -162,16 +237,22 @@ fn reverse_step(schedule: &Schedule, t: usize, x_t: f64, eps_hat: f64, z: f64) -
 check::reverse_step(reverse_step)
 
 // %% [markdown]
-// Now the picture this notebook is about. `decode_steps` walks the chain, one step each time it is asked, and we keep the paths; behind them is $q(x_t)$, which we know here.
+// Now the picture this notebook is about, drawn by your step: six chains of a hundred steps; behind them is $q(x_t)$, which we know here.
 
 // %%
-let noise = Noise::seed(12);
-let mut paths: Vec<Vec<f64>> = Vec::new();
-let start = noise.batch([6, 1, 1, 1], &[0; 6]);
-for step in decode_steps(&world, &reverse, start, 100, &noise) {
-    paths.push(step.x_t.iter().copied().collect());
-    if step.t == 1 { paths.push(step.x_prev.iter().copied().collect()) }
+let line_4 = check::yours::reverse_step(reverse_step);
+fn walk_back(world: &MixtureWorld, s: &Schedule, n: usize, seed: u64, line_4: fn(&Schedule, usize, f64, f64, f64) -> f64) -> Vec<Vec<f64>> {
+    let noise = Noise::seed(seed);
+    let mut x_t = noise.batch([n, 1, 1, 1], &vec![0; n]);
+    let mut paths = vec![x_t.iter().copied().collect::<Vec<f64>>()];
+    for t in (1..=s.T()).rev() {
+        let (eps_hat, z) = (world.predict(&x_t, &vec![t; n]), noise.batch([n, 1, 1, 1], &vec![t; n]));
+        ndarray::Zip::from(&mut x_t).and(&eps_hat).and(&z).for_each(|x, &eps, &z| *x = line_4(s, t, *x, eps, z));
+        paths.push(x_t.iter().copied().collect());
+    }
+    paths
 }
+let paths = walk_back(&world, &schedule, 6, 12, line_4);
 let density = Array2::from_shape_fn((150, 101), |(i, t)| {
     let (x, alpha_bar) = (-2.5 + (i as f64 + 0.5) / 30.0, schedule.alpha_bar(t));
     let mode = |share: f64, m: f64| share * log_normal(x, alpha_bar.sqrt() * m, (1.0 - 0.99 * alpha_bar).ln()).exp();
@@ -191,7 +272,7 @@ let t: Vec<f64> = (0..=100).rev().map(f64::from).collect();
 // %% [markdown]
 // *What to see:* read from right to left. The paths wander in the noise without an aim, until, in the last third, they are drawn to one mode or the other. The noise $z$ of the steps decides to which; the denoiser decides that there are two.
 //
-// ### Exercise 3.4: the whole chain
+// ### Exercise 3.7: the whole chain
 //
 // Your function is given the denoiser as `eps_hat(x_t, t)` and the noise as `z(t)`. It may call your `reverse_step`. The check runs it a thousand times and compares the results with the data by a Kolmogorov–Smirnov test, the largest gap between the two distribution functions.
 
@@ -207,10 +288,10 @@ check::run_chain(run_chain)
 // %% [markdown]
 // ## Does it work?
 //
-// 5,000 chains of the crate's sampler, counted, against the density of the data.
+// 5,000 chains of your step, counted, against the density of the data. (`sample`, the crate's sampler, does the same for batches of images.)
 
 // %%
-let samples = sample(&world, &reverse, [5000, 1, 1, 1], &Noise::seed(1));
+let samples = walk_back(&world, &schedule, 5000, 1, line_4).pop().unwrap();
 let left = samples.iter().filter(|&&x| x < 0.0).count() as f64 / 5000.0;
 println!("in the left mode: {:.1} % of the samples, 30 % of the data", 100.0 * left);
 assert!((left - 0.3).abs() < 0.03);
@@ -222,6 +303,50 @@ Chart::new("x_{0}", "density").points("5,000 samples, counted", &centres, &count
 
 // %% [markdown]
 // *What to see:* noise has become data, with nothing trained. The places and the shares of the modes are right; the tops are a little too low, since a hundred Gaussian steps with $\sigma_t^2=\beta_t$ make the modes a little too wide. Notebook 04 measures how much that costs.
+//
+// ### Why a hundred steps, and not five?
+//
+// Algorithm 2 draws every step back from a Gaussian. But the true step $q(x_{t-1}|x_t)$ is none: it is a mixture, of what each mode would say. Here is the best that a Gaussian can do, the one with the same mean and variance, where a chain of 10 steps has to decide for a mode; and its divergence from the truth, added up over all steps, for chains of 5 to 200.
+
+// %%
+const GRID: f64 = 0.02;
+fn grid_x() -> Vec<f64> { (0..400).map(|i| -4.0 + GRID * (i as f64 + 0.5)).collect() }
+/// q(x_{t−1}|x_t) on the grid, and q(x_t).
+fn step_back(s: &Schedule, t: usize, x_t: f64, x: &[f64]) -> (Vec<f64>, f64) {
+    let q = |x: f64, a: f64| [(0.3, -0.6), (0.7, 0.5)].map(|(share, m)| share * log_normal(x, a.sqrt() * m, (1.0 - 0.99 * a).ln()).exp()).iter().sum::<f64>();
+    let joint = |&x: &f64| q(x, s.alpha_bar(t - 1)) * log_normal(x_t, s.alpha(t).sqrt() * x, s.beta(t).ln()).exp();
+    let joint: Vec<f64> = x.iter().map(joint).collect();
+    let area = joint.iter().sum::<f64>() * GRID;
+    (joint.iter().map(|p| p / area.max(1e-300)).collect(), area)
+}
+fn moments(p: &[f64], x: &[f64]) -> (f64, f64) {
+    let mean = p.iter().zip(x).map(|(p, x)| p * x * GRID).sum::<f64>();
+    (mean, p.iter().zip(x).map(|(p, x)| p * (x - mean).powi(2) * GRID).sum())
+}
+
+// %%
+/// Σ_t E KL(q(x_{t−1}|x_t) ‖ the best Gaussian), nats.
+fn not_gaussian(s: &Schedule) -> f64 {
+    let x = grid_x();
+    let kl = |p: &[f64]| p.iter().filter(|&&p| p > 1e-12).map(|p| p * p.ln() * GRID).sum::<f64>() + 0.5 * (1.0 + (2.0 * std::f64::consts::PI * moments(p, &x).1).ln());
+    (2..=s.T()).flat_map(|t| x.iter().map(move |&x_t| (t, x_t))).map(|(t, x_t)| step_back(s, t, x_t, &x)).filter(|(_, q)| *q > 1e-9).map(|(p, q)| q * GRID * kl(&p)).sum()
+}
+
+// %%
+let lengths: Vec<f64> = vec![5.0, 10.0, 25.0, 50.0, 100.0, 200.0];
+let missed: Vec<f64> = lengths.iter().map(|&n| not_gaussian(&Schedule::linear_scaled(n as usize).unwrap())).collect();
+println!("T = 10: {:.3} nats, 100: {:.4} nats", missed[1], missed[4]);
+assert!(missed.windows(2).all(|pair| pair[1] < pair[0]));
+let (short, fine) = (Schedule::linear_scaled(10).unwrap(), grid_x());
+let exact = step_back(&short, 4, 0.0, &fine).0;
+let (mean, variance) = moments(&exact, &fine);
+Chart::panels(vec![
+    Chart::new("x_{3}", "density").title("T = 10, t = 4, x_{4} = 0").x_range(-2.0, 2.0).line("exact step back", &fine, &exact).line("best Gaussian", &fine, &bell(&fine, mean, variance)),
+    Chart::new("T", "nats, all steps").scales(Scale::Log, Scale::Log).line("KL from the exact steps", &lengths, &missed).marks(&lengths, &missed),
+], 2, (900, 360))
+
+// %% [markdown]
+// *What to see:* with big steps the way back has two humps, and a single bell covers the valley between them, where nothing is. The smaller the step, the more the factor $q(x_t|x_{t-1})$ decides, which is Gaussian, and the less the data: the divergence falls about as $1/T$. This is the reason for many small steps, and the price of few; a perfect denoiser does not help, since the shape of the step is wrong, not its mean.
 //
 // ### The same misprint again, and what it does
 //
@@ -279,7 +404,7 @@ println!("data: standard deviation {:.3}", (0.01 + 0.21 * 1.1_f64.powi(2)).sqrt(
 // %% [markdown]
 // *What to see:* clipped, all samples are possible pixels again. The sampler has become more robust, but not right: the spread is still too large. So two programs with the same weights differ in what they draw, and whether $\hat x_0$ is clipped belongs in a description (B15).
 //
-// ### Exercise 3.5: the clipped mean
+// ### Exercise 3.8: the clipped mean
 
 // %% tags=["exercise"]
 /// μ̃_t(x_t, x̂_0) with x̂_0, made from `eps_hat`, clipped to [−1, 1].
@@ -317,6 +442,7 @@ Grid::new(&to_u8(&images), 8).scale(3).column_labels(keep.map(|t| format!("t = {
 // ## You can now
 //
 // - derive the step back by Bayes' rule, and test a formula where it can fail;
+// - say why steps must be small, and what the score has to do with the noise;
 // - turn a guess of the noise into one of the image or of $v$, and say what an error in it costs;
 // - write Algorithm 2, with the right denominator, the right last step and the right clipping;
 // - say what the network is for.

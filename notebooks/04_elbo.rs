@@ -3,7 +3,7 @@
 //
 // **You will be able to** name every term of the variational bound, compute each of them, say what each one measures, and check that together they really bound the likelihood.
 //
-// **Before:** notebooks 01 to 03. **Time:** 45 minutes. **Figure:** the bound as a bar, term by term, beside the likelihood it bounds and the entropy that no model can beat.
+// **Before:** notebooks 01 to 03. **Time:** 95 minutes. **Figure:** the bound as a bar, term by term, beside the likelihood it bounds and the entropy that no model can beat.
 //
 // For images nobody knows $\log p_\theta(x_0)$; papers report a bound and hope that it is tight. So we begin where everything is known: an image of **one pixel**. There the bound, the likelihood and the entropy are three numbers, and we can look at the gaps between them.
 
@@ -53,7 +53,29 @@ check::cross_entropy(cross_entropy)
 // %% [markdown]
 // ## The bound
 //
-// With 784 pixels there is no grid of $x_t$ to integrate over. What can be computed is an upper bound on the NLL (Eqs. 3 and 5): for each image,
+// With 784 pixels there is no grid of $x_t$ to integrate over. What can be computed is an upper bound on the NLL. It takes four lines. Write the likelihood as an integral over all chains, and multiply and divide by $q$, to make it a mean over the chains of the forward process:
+//
+// $$-\log p_\theta(x_0)=-\log\int p_\theta(x_{0:T})\,dx_{1:T}=-\log\mathbb E_q\Big[\frac{p_\theta(x_{0:T})}{q(x_{1:T}|x_0)}\Big]\;\le\;\mathbb E_q\Big[-\log\frac{p_\theta(x_{0:T})}{q(x_{1:T}|x_0)}\Big].$$
+//
+// The last step is **Jensen's inequality**: $-\log$ is convex, so the mean of the logarithms is the larger. (For the two numbers 1 and 4: $-\log2.5=-0.92$, and $-(\log1+\log4)/2=-0.69$.) Both chains are products of steps, so the fraction is one too (Eq. 3):
+//
+// $$L=\mathbb E_q\Big[-\log p(x_T)-\sum_{t=1}^{T}\log\frac{p_\theta(x_{t-1}|x_t)}{q(x_t|x_{t-1})}\Big].$$
+//
+// This compares a step back with a step *forwards*. To compare like with like, turn $q(x_t|x_{t-1})$ round, for $t\ge2$:
+//
+// ### Exercise 4.2: Bayes' rule, once more
+
+// %% tags=["exercise"]
+/// log q(x_t|x_{t−1}), from log q(x_{t−1}|x_t, x_0), log q(x_t|x_0) and log q(x_{t−1}|x_0).
+fn bayes_step(log_posterior: f64, log_q_t: f64, log_q_before: f64) -> f64 {
+    todo!()
+}
+
+// %% tags=["check"]
+check::bayes_step(bayes_step)
+
+// %% [markdown]
+// In the sum over $t$ the two marginals then cancel, neighbour against neighbour, all but $q(x_T|x_0)$ and $q(x_1|x_0)$. The first joins $p(x_T)$, the second meets the step $t=1$ that we did not turn, and what remains (Eq. 5) is, for each image,
 //
 // $$-\log p_\theta(x_0)\;\le\;L=\mathbb E_q\Big[\underbrace{\mathrm{KL}\big(q(x_T|x_0)\,\|\,p(x_T)\big)}_{L_T}+\sum_{t=2}^{T}\underbrace{\mathrm{KL}\big(q(x_{t-1}|x_t,x_0)\,\|\,p_\theta(x_{t-1}|x_t)\big)}_{L_{t-1}}\underbrace{-\log p_\theta(x_0|x_1)}_{L_0}\Big].$$
 //
@@ -108,7 +130,7 @@ Chart::new("x_{4}", "density").title(format!("t = 5, level 60, ε = 1: KL = {nat
 // %% [markdown]
 // *What to see:* this pixel of level 60 got a noise of $\epsilon=1$, so $x_5$ is too bright, and the model, which can't know that, guesses too bright as well: its bell stands to the right. It is also wider, since $\sigma_5^2=\beta_5>\tilde\beta_5$. Both cost.
 //
-// ### Exercise 4.2: the term of one step
+// ### Exercise 4.3: the term of one step
 
 // %% tags=["exercise"]
 /// L_{t−1} of one pixel, in nats: KL of q(x_{t−1}|x_t, x_0) and a model step of variance `sigma2` that guesses `x0_hat`.
@@ -167,15 +189,25 @@ for (estimate, exact) in bits.iter().zip(&exact.L_t_minus_1) {
 }
 assert!(exact.L_t_minus_1[0] > exact.L_t_minus_1.iter().sum::<f64>() / 3.0);
 let t: Vec<f64> = (2..=50).map(f64::from).collect();
+let term = check::yours::step_kl(step_kl);
+let some: Vec<f64> = vec![2.0, 3.0, 5.0, 8.0, 13.0, 21.0, 34.0, 50.0];
+let by_step_kl: Vec<f64> = some.iter().map(|&t| {
+    let (t, eps) = (t as usize, normal(data.dim(), &mut stream(4, t as u64)));
+    let x_t = q_sample(&schedule, &data, &[t; 400], &eps);
+    let x0_hat = reverse.p_mean_variance(&denoiser, &x_t, &[t; 400]).x0_hat;
+    let nats = ndarray::Zip::from(&data).and(&x_t).and(&x0_hat).map_collect(|&x0, &x_t, &guess| term(&schedule, t, x0, x_t, guess, schedule.beta(t)));
+    nats.mean().unwrap() / 2f64.ln()
+}).collect();
 fn ends(bits: &[Estimate], sign: f64) -> Vec<f64> {
     bits.iter().map(|b| b.mean + sign * b.std_error).collect()
 }
 Chart::new("t", "L_{t−1}, bits").scales(Scale::Log, Scale::Log).line("exact", &t, &exact.L_t_minus_1)
     .points("mean of 400 draws ± 1 standard error", &t, &ends(&bits, 0.0))
+    .marks(&some, &by_step_kl)
     .bars(&t, &ends(&bits, -1.0), &ends(&bits, 1.0)).figure()
 
 // %% [markdown]
-// *What to see:* the dice agree with the integrals (most error bars are hidden by their points). $L_1$, the term of $t=2$, alone is more than a third of the sum, and that of $t=50$ a millionth of a bit: the bits are in the last steps of the reverse chain, where the finest differences are decided.
+// *What to see:* the dice agree with the integrals (most error bars are hidden by their points), and so do the marks, 400 other draws put through your `step_kl`. $L_1$, the term of $t=2$, alone is more than a third of the sum, and that of $t=50$ a millionth of a bit: the bits are in the last steps of the reverse chain, where the finest differences are decided.
 //
 // All $T$ terms of an image need $T$ looks. One may instead draw **one** $t$ per image, uniformly from $2,\dots,T$, as training does: cheap, unbiased, and noisy.
 
@@ -193,7 +225,7 @@ for (name, run) in [("all t", &dice), ("one t", &cheap)] {
 // %% [markdown]
 // *What to see:* a forty-ninth of the work for seven times the error. And each single term had to stand for all 49 of them; leaving that out is a known bug of published code, number B16 in our museum.
 //
-// ### Exercise 4.3: the bound from a few draws
+// ### Exercise 4.4: the bound from a few draws
 
 // %% tags=["exercise"]
 /// An estimate of the bound, from L_T, L_{t−1} at t drawn uniformly from 2..=`steps`, and L_0; `steps` is T.
@@ -209,7 +241,7 @@ check::bound_from_draws(bound_from_draws)
 //
 // Section 3.2 offers two: $\sigma_t^2=\beta_t$ is best if $x_0\sim\mathcal N(0,1)$, $\sigma_t^2=\tilde\beta_t$ if $x_0$ is always the same. Our pixel lies between. At $T=50$ the first bound is 7.356 bits and the second 8.680: too narrow costs more than too wide, as in notebook 01.
 //
-// ### Exercise 4.4: predict
+// ### Exercise 4.5: predict
 
 // %%
 check::task("looser_by")
@@ -250,13 +282,23 @@ Chart::new("t", "place of the best σ_{t}^{2}: 0 is β̃_{t}, 1 is β_{t}").y_ra
 //
 // ## What is left out in $L_{\text{simple}}$
 //
-// In terms of the noise, the wrong guess is $w_t\,\|\epsilon-\epsilon_\theta\|^2$ with the weight of Eq. 12,
+// The network guesses the noise. Since $x_0=(x_t-\sqrt{1-\bar\alpha_t}\,\epsilon)/\sqrt{\bar\alpha_t}$ and the same with hats, the wrong guess above is $w_t\,\|\epsilon-\epsilon_\theta\|^2$, with a weight that you find from $c_1$ (Eq. 7):
 //
-// $$w_t=\frac{\beta_t^2}{2\sigma_t^2\,\alpha_t\,(1-\bar\alpha_t)},$$
+// ### Exercise 4.6: from Eq. 8 to Eq. 12
+
+// %% tags=["exercise"]
+/// w in c_1² (x_0 − x̂_0)²/(2σ²) = w (ε − ε̂)².
+fn eps_weight(schedule: &Schedule, t: usize, sigma2: f64) -> f64 {
+    todo!()
+}
+
+// %% tags=["check"]
+check::eps_weight(eps_weight)
+
+// %% [markdown]
+// $L_{\text{simple}}$ (Eq. 14) puts 1 in its place. At $t=1$ the paper reads $L_0$ as a term of the same form. **Predict:** with the paper's 1000 steps, which share of all weights do the first ten carry in $L$? In $L_{\text{simple}}$ it is 1 %.
 //
-// and $L_{\text{simple}}$ (Eq. 14) puts 1 in its place. At $t=1$ the paper reads $L_0$ as a term of the same form. **Predict:** with the paper's 1000 steps, which share of all weights do the first ten carry in $L$? In $L_{\text{simple}}$ it is 1 %.
-//
-// ### Exercise 4.5: the share of the first steps
+// ### Exercise 4.7: the share of the first steps
 
 // %% tags=["exercise"]
 /// (w_1 + … + w_n) / (w_1 + … + w_T) for σ_t² = β_t.
@@ -269,7 +311,8 @@ check::weight_share(weight_share)
 
 // %%
 let paper = Schedule::linear(1000);
-let weights: Vec<(usize, f64)> = (1..=1000).map(|t| (t, paper.weight(t, paper.beta(t)))).collect();
+let w = check::yours::eps_weight(eps_weight);
+let weights: Vec<(usize, f64)> = (1..=1000).map(|t| (t, w(&paper, t, paper.beta(t)))).collect();
 let share = weights[..10].iter().map(|w| w.1).sum::<f64>() / weights.iter().map(|w| w.1).sum::<f64>();
 println!("the first 10 of 1000 steps carry {:.1} % of the weight in L", 100.0 * share);
 assert!((share - 0.1725).abs() < 1e-4);

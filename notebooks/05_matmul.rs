@@ -3,7 +3,7 @@
 //
 // **You will be able to** say where a number of a tensor lies in memory, why three plain loops waste 99 % of a CPU, and why a convolution is a matrix product.
 //
-// **Before:** notebook 00. **Time:** 45 minutes. **Figure:** the speed of four matrix products, and the line that none can cross.
+// **Before:** notebook 00. **Time:** 75 minutes. **Figure:** the speed of four matrix products, and the line that none can cross.
 //
 // From here to notebook 07 we build what a diffusion model spends its time on. The speeds in the text are those of the machine on which the outputs below were made; yours will differ, the ratios much less.
 
@@ -154,6 +154,8 @@ fn exchanged(a: &Array2<f32>, b: &Array2<f32>) -> Array2<f32> {
     }
     c
 }
+
+// %%
 let sizes = [32, 64, 128, 256];
 let n = sizes.map(|n| n as f64);
 Chart::new("n, for n × n matrices", "GFLOP/s")

@@ -3,7 +3,7 @@
 //
 // **You will be able to** derive the backward pass of a layer from its forward line, write it, and find out whether it is right without trusting anybody.
 //
-// **Before:** notebook 05. **Time:** 45 minutes. **Figure:** how exact a numerical derivative can be, in `f32` and in `f64`.
+// **Before:** notebook 05. **Time:** 75 minutes. **Figure:** how exact a numerical derivative can be, in `f32` and in `f64`.
 //
 // This crate has no automatic differentiation: every gradient is a function that somebody derived on paper. That is a routine: a few small rules, and one test for all of them.
 

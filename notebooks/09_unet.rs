@@ -3,7 +3,7 @@
 //
 // **You will be able to** say what each part of the paper's network is for, predict its shapes and its parameters, and find out whether a network hears the time, keeps its details, and learns at all.
 //
-// **Before:** notebooks 07 and 08. **Time:** 45 minutes. **Figure:** the U, with the size of every feature map, and the norm of the gradient that reaches each block.
+// **Before:** notebooks 07 and 08. **Time:** 75 minutes. **Figure:** the U, with the size of every feature map, and the norm of the gradient that reaches each block.
 //
 // The network $\epsilon_\theta(x_t, t)$ gets a noisy image and says, for every pixel, which part of it is noise. That needs two things at once: the whole image (is this a boot or a bag?) and the exact place of each pixel. A **U-Net** has both: it shrinks the image until a pixel sees everything, enlarges it again, and carries the fine grids across.
 
@@ -23,31 +23,41 @@ ddpm::start();
 fn join(h: &Tensor4, skip: &Tensor4) -> Tensor4 {
     ndarray::concatenate![Axis(3), h.view(), skip.view()].as_standard_layout().into_owned()
 }
-fn walk(unet: &Unet, x: &Tensor4, t: &[usize], cut: &[usize]) -> Vec<(String, Tensor4)> {
-    let width = unet.config.block_out_channels[0];
-    let mut time = unet.time_embedding.infer(&nn::sinusoidal_embedding(t, width, false, 1.0));
-    nn::activation::silu(time.as_slice_mut().unwrap());
+/// A residual block, and attention where there is one.
+fn layer(resnet: &nn::ResnetBlock, attention: Option<&nn::Attention>, h: &Tensor4, time: &Tensor2) -> Tensor4 {
+    let h = resnet.infer(h, time);
+    attention.map_or_else(|| h.clone(), |attention| attention.infer(&h))
+}
+/// The way down: what comes out of each level, and what the way up will be handed; levels in `cut` hand on nothing.
+fn way_down(unet: &Unet, x: &Tensor4, time: &Tensor2, cut: &[usize]) -> (Vec<(String, Tensor4)>, Vec<Tensor4>) {
     let kept = |h: &Tensor4, level| if cut.contains(&level) { h * 0.0 } else { h.clone() };
-
-    let mut out = vec![("conv_in".to_string(), unet.conv_in.infer(x))];
-    let mut h = out[0].1.clone();
+    let mut h = unet.conv_in.infer(x);
+    let mut out = vec![("conv_in".to_string(), h.clone())];
     let mut skips = vec![kept(&h, 0)];
     for (level, block) in unet.down_blocks.iter().enumerate() {
         for (i, resnet) in block.resnets.iter().enumerate() {
-            h = resnet.infer(&h, &time);
-            if let Some(attention) = block.attentions.get(i) { h = attention.infer(&h); }
+            h = layer(resnet, block.attentions.get(i), &h, time);
             skips.push(kept(&h, level));
         }
         out.push((format!("down {level}"), h.clone()));
         if let Some(down) = block.downsamplers.first() { h = down.conv.infer(&h); skips.push(kept(&h, level + 1)); }
     }
-    h = unet.mid_block.resnets[0].infer(&h, &time);
-    h = unet.mid_block.resnets[1].infer(&unet.mid_block.attentions[0].infer(&h), &time);
+    (out, skips)
+}
+
+// %%
+fn walk(unet: &Unet, x: &Tensor4, t: &[usize], cut: &[usize]) -> Vec<(String, Tensor4)> {
+    let width = unet.config.block_out_channels[0];
+    let mut time = unet.time_embedding.infer(&nn::sinusoidal_embedding(t, width, false, 1.0));
+    nn::activation::silu(time.as_slice_mut().unwrap());
+    let (mut out, mut skips) = way_down(unet, x, &time, cut);
+    let mid = &unet.mid_block;
+    let mut h = layer(&mid.resnets[0], mid.attentions.first(), &out[out.len() - 1].1, &time);
+    h = mid.resnets[1].infer(&h, &time);
     out.push(("mid".to_string(), h.clone()));
     for (block, level) in unet.up_blocks.iter().zip((0..unet.down_blocks.len()).rev()) {
         for (i, resnet) in block.resnets.iter().enumerate() {
-            h = resnet.infer(&join(&h, &skips.pop().unwrap()), &time);
-            if let Some(attention) = block.attentions.get(i) { h = attention.infer(&h); }
+            h = layer(resnet, block.attentions.get(i), &join(&h, &skips.pop().unwrap()), &time);
         }
         out.push((format!("up {level}"), h.clone()));
         if let Some(up) = block.upsamplers.first() { h = up.infer(&h); }

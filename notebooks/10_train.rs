@@ -3,7 +3,7 @@
 //
 // **You will be able to** train a U-Net yourself and watch it; say why the loss stops falling long before the pictures stop improving; average weights; resume a run so that not one bit differs; show that samples are not copies; and find out what is wrong with a sick checkpoint.
 //
-// **Before:** notebook 09. **Time:** 45 minutes, of which the machine works one or two. **Figure:** the same noise turned into garments by ever better networks, with the averaged weights beside the raw ones.
+// **Before:** notebook 09. **Time:** 75 minutes, of which the machine works one or two. **Figure:** the same noise turned into garments by ever better networks, with the averaged weights beside the raw ones.
 //
 // All parts are there: the chain (02), the sampler (03), the layers and their gradients (06, 07), the network (09). Now we let it learn.
 

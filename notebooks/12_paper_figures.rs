@@ -3,7 +3,7 @@
 //
 // **You will be able to** show how an image comes into being step by step, what a latent $x_t$ has already decided, and how two images are mixed in it; and read the paper's ablation, Table 2, with networks of your own.
 //
-// **Before:** notebooks 03 (the sampler), 10 (the trained network) and 11 (bits). **Time:** 45 minutes. **Figure:** one painting turns into another, at nine depths.
+// **Before:** notebooks 03 (the sampler), 10 (the trained network) and 11 (bits). **Time:** 75 minutes. **Figure:** one painting turns into another, at nine depths.
 //
 // Two networks come with the crate: one of garments, and one of paintings, which has seen 32×32 crops of nineteen impressionist works. Both know a chain of $T=1000$ steps. To save time we walk every tenth of them or so: `respace` makes a shorter chain with the same noise levels (notebook 13 says why that works). Labels keep the $t$ of the long one.
 

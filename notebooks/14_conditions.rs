@@ -3,7 +3,7 @@
 //
 // **You will be able to** train and sample what you ask for: a class, or everything that fits what is already known; and say exactly what guidance samples, and what replacing known pixels costs.
 //
-// **Before:** notebooks 03, 04 and 13. **Time:** 60 minutes. **Figure:** one half of a garment, and many other halves.
+// **Before:** notebooks 03, 04 and 13. **Time:** 75 minutes. **Figure:** one half of a garment, and many other halves.
 //
 // Three ideas in a row, each with a world first in which everything is known: a class (Ho and Salimans 2022, *classifier-free guidance*), some of the numbers (Tashiro and others 2021, *CSDI*), and the same with a network that was never told (Lugmayr and others 2022, *RePaint*).
 

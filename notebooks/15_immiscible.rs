@@ -3,7 +3,7 @@
 //
 // **You will be able to** change which noise an image is trained with, say exactly what the network then learns, and judge whether it helps.
 //
-// **Before:** notebooks 03, 08 and 13. **Time:** 45 minutes. **Figure:** what a network learns from assigned noise, and what it costs.
+// **Before:** notebooks 03, 08 and 13. **Time:** 50 minutes. **Figure:** what a network learns from assigned noise, and what it costs.
 //
 // Training takes an image, takes a noise, and draws the line between them. Since the pairs are random, lines cross everywhere, and where they cross the network can only answer the mean. **Immiscible diffusion** (Li and others 2024) shuffles the noises *within a batch* so that the sum of the distances is as small as possible: an assignment problem. One line of code, and the authors report training that is up to three times faster. Here it is tried in the plane, where everything is known, and on garments; the answers differ.
 

@@ -1,6 +1,28 @@
 // Solutions of notebook 01: Gaussians, KL, bits.
 
+use ddpm_notebook::prelude::*;
 use std::f64::consts::{LN_2, PI};
+
+/// Each product, divided by the sum of all: what is seen has happened, so the shares must sum to 1 again.
+fn updated(prior: &[f64], likelihood: &[f64]) -> Vec<f64> {
+    let products: Vec<f64> = prior.iter().zip(likelihood).map(|(p, l)| p * l).collect();
+    let sum: f64 = products.iter().sum();
+    products.iter().map(|p| p / sum).collect()
+}
+
+/// Whoever is in j came from some i.
+fn after_steps(p: &[f64], step: &Array2<f64>, n: usize) -> Vec<f64> {
+    let mut p = Array1::from(p.to_vec());
+    for _ in 0..n {
+        p = p.dot(step);
+    }
+    p.to_vec()
+}
+
+/// (x − m_2)² = (x − m_1)² + 2 (x − m_1)(m_1 − m_2) + (m_1 − m_2)²: the means are v_1, 0, and the last term itself.
+fn mean_square(m1: f64, v1: f64, m2: f64) -> f64 {
+    v1 + (m1 - m2) * (m1 - m2)
+}
 
 /// log N(x; m, v): the exponent never leaves the logarithm, so that far tails stay finite.
 fn log_pdf(x: f64, mean: f64, variance: f64) -> f64 {

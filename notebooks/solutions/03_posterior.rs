@@ -2,6 +2,32 @@
 
 use ddpm_notebook::prelude::*;
 
+/// The step gives α_t/β_t and √α_t x_t/β_t, the jump 1/(1 − ᾱ_{t−1}) and √ᾱ_{t−1} x_0/(1 − ᾱ_{t−1}).
+fn completed_square(schedule: &Schedule, t: usize, x0: f64, x_t: f64) -> (f64, f64) {
+    let (alpha, beta, before) = (schedule.alpha(t), schedule.beta(t), schedule.alpha_bar(t - 1));
+    let a = alpha / beta + 1.0 / (1.0 - before);
+    let b = alpha.sqrt() * x_t / beta + before.sqrt() * x0 / (1.0 - before);
+    (a, b)
+}
+
+/// Which mode it was, by Bayes' rule, and the best guess within each.
+fn mixture_guess(x_t: f64, alpha_bar: f64, shares: &[f64], means: &[f64], variance: f64) -> f64 {
+    let spread = alpha_bar * variance + 1.0 - alpha_bar;
+    let mut sum = 0.0;
+    let mut guess = 0.0;
+    for (share, m) in shares.iter().zip(means) {
+        let weight = share * log_normal(x_t, alpha_bar.sqrt() * m, spread.ln()).exp();
+        sum += weight;
+        guess += weight * (m + alpha_bar.sqrt() * variance / spread * (x_t - alpha_bar.sqrt() * m));
+    }
+    guess / sum
+}
+
+/// The slope of log q(x_t|x_0) is −ε/√(1 − ᾱ_t), and its mean over all x_0 that x_t may come from is the slope of log q(x_t).
+fn slope(schedule: &Schedule, t: usize, eps_hat: f64) -> f64 {
+    -eps_hat / (1.0 - schedule.alpha_bar(t)).sqrt()
+}
+
 /// Eq. 7, term by term.
 fn posterior(schedule: &Schedule, t: usize, x0: f64, x_t: f64) -> (f64, f64) {
     let (beta, alpha) = (schedule.beta(t), schedule.alpha(t));

@@ -7,6 +7,16 @@ fn cross_entropy(p: &[f64], model: &[f64]) -> f64 {
     p.iter().zip(model).map(|(p, q)| -p * q.log2()).sum()
 }
 
+/// Bayes' rule, solved for the step forwards: q(x_t|x_{t−1}) = q(x_{t−1}|x_t, x_0) q(x_t|x_0) / q(x_{t−1}|x_0).
+fn bayes_step(log_posterior: f64, log_q_t: f64, log_q_before: f64) -> f64 {
+    log_posterior + log_q_t - log_q_before
+}
+
+/// c_1²/(2σ²) · (1 − ᾱ_t)/ᾱ_t, where ᾱ_{t−1}/ᾱ_t = 1/α_t.
+fn eps_weight(schedule: &Schedule, t: usize, sigma2: f64) -> f64 {
+    schedule.beta(t).powi(2) / (2.0 * sigma2 * schedule.alpha(t) * (1.0 - schedule.alpha_bar(t)))
+}
+
 /// The two means differ in the image only: the true one in q, the guessed one in p_θ.
 fn step_kl(schedule: &Schedule, t: usize, x0: f64, x_t: f64, x0_hat: f64, sigma2: f64) -> f64 {
     let (c1, c2) = schedule.posterior_coefs(t);

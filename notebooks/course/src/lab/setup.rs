@@ -202,7 +202,8 @@ fn seed(place: &Place) -> Result<()> {
 /// A number that changes with any source file that notebooks are compiled from.
 fn sources(place: &Place) -> Result<u64> {
     let root = place.course.notebooks.join("..");
-    let mut folders = vec![root.join("src"), place.course.kernel("src")];
+    let mut folders =
+        vec![root.join("src"), place.course.kernel("src"), place.course.notebooks.join("solutions")];
     let mut files: Vec<PathBuf> = ["Cargo.toml", "cargo-for-types.sh", "packages-for-types.py", "run.py"]
         .map(|f| place.course.kernel(f))
         .into();

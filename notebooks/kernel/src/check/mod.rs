@@ -65,10 +65,10 @@ use std::sync::Mutex;
 /// An exercise by its name, and how to make it.
 pub type Entry = (&'static str, fn() -> Box<dyn Audit>);
 
-/// Declares the checks of a notebook: a function for each, and `all`, their list. What each checks is said by the function of
-/// its name in `define`.
+/// Declares the checks of a notebook, with the file of their solutions: a function for each, and `all`, their list. What each
+/// checks is said by the function of its name in `define`.
 macro_rules! exercises {
-    ($($(#[$doc:meta])* $name:ident: $student:ty;)*) => {
+    (solutions: $solutions:literal; $($(#[$doc:meta])* $name:ident: $student:ty;)*) => {
         $(
             $(#[$doc])*
             pub fn $name(student: $student) -> $crate::check::Verdict {
@@ -88,6 +88,35 @@ macro_rules! exercises {
             )*
         }
 
+        /// What the rest of the notebook goes on with: the student's function, or the solution where there is none yet.
+        pub mod yours {
+            use super::*;
+
+            $(
+                #[doc = concat!("The student's `", stringify!($name), "`, or the solution until one is written and checked.")]
+                pub fn $name(student: $student) -> $student {
+                    $crate::check::verdict::choose(stringify!($name), student, solutions::given::$name())
+                }
+            )*
+        }
+
+        mod solutions {
+            #![allow(dead_code, unused_imports, non_snake_case)] // a file that students read
+            include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../solutions/", $solutions));
+
+            /// Its functions, for the module above.
+            pub(super) mod given {
+                use super::super::*;
+
+                $(pub(in super::super) fn $name() -> $student { super::$name })*
+            }
+        }
+
+        /// The verdict on each solution.
+        pub(super) fn solved() -> Vec<(&'static str, $crate::check::Verdict)> {
+            vec![$((stringify!($name), $name(solutions::given::$name()))),*]
+        }
+
         /// Every exercise of the notebook, in its order.
         pub(super) fn all() -> Vec<$crate::check::Entry> {
             vec![$((stringify!($name), || Box::new(build::$name()))),*]
@@ -95,6 +124,29 @@ macro_rules! exercises {
     };
 }
 use exercises;
+
+/// What a notebook goes on with after an exercise: `check::yours::noised(noised)` is the student's function, right or wrong, so
+/// that the figures that follow show what it does; as long as its check has seen nothing written, it is the solution.
+pub mod yours {
+    pub use super::n00::yours::*;
+    pub use super::n01::yours::*;
+    pub use super::n02::yours::*;
+    pub use super::n03::yours::*;
+    pub use super::n04::yours::*;
+    pub use super::n05::yours::*;
+    pub use super::n06::yours::*;
+    pub use super::n07::yours::*;
+    pub use super::n08::yours::*;
+    pub use super::n09::yours::*;
+    pub use super::n10::yours::*;
+    pub use super::n11::yours::*;
+    pub use super::n12::yours::*;
+    pub use super::n13::yours::*;
+    pub use super::n14::yours::*;
+    pub use super::n15::yours::*;
+    pub use super::n16::yours::*;
+    pub use super::n17::yours::*;
+}
 
 /// Every exercise, in the order of the notebooks.
 pub fn all() -> Vec<Entry> {
@@ -117,6 +169,31 @@ pub fn all() -> Vec<Entry> {
         n15::all(),
         n16::all(),
         n17::all(),
+    ]
+    .concat()
+}
+
+/// The verdict on every solution, in the same order.
+pub fn solved() -> Vec<(&'static str, Verdict)> {
+    [
+        n00::solved(),
+        n01::solved(),
+        n02::solved(),
+        n03::solved(),
+        n04::solved(),
+        n05::solved(),
+        n06::solved(),
+        n07::solved(),
+        n08::solved(),
+        n09::solved(),
+        n10::solved(),
+        n11::solved(),
+        n12::solved(),
+        n13::solved(),
+        n14::solved(),
+        n15::solved(),
+        n16::solved(),
+        n17::solved(),
     ]
     .concat()
 }

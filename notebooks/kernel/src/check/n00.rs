@@ -9,6 +9,7 @@ type Countdown = fn(usize) -> Vec<usize>;
 type BrightestRow = fn(&Array2<f64>) -> Array1<f64>;
 
 exercises! {
+    solutions: "00_rust_in_jupyter.rs";
     /// `twice(x)`: 2x.
     twice: Twice;
     /// `average(levels)`: the mean of grey levels.

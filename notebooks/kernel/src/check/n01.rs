@@ -2,17 +2,31 @@
 
 use super::{class_constant, exercises};
 use ddpm::diffusion::{Decoder, bits_per_dim, kl_normal, log_normal};
+use ddpm::prelude::{Array2, array};
 use std::f64::consts::{LN_2, PI};
 
 /// `bin_probability(k, mean, sigma, cdf)`.
 type BinProbability = fn(usize, f64, f64, fn(f64) -> f64) -> f64;
 
+/// `updated(prior, likelihood)`.
+type Updated = fn(&[f64], &[f64]) -> Vec<f64>;
+/// `after_steps(p, step, n)`.
+type AfterSteps = fn(&[f64], &Array2<f64>, usize) -> Vec<f64>;
+/// `mean_square(m1, v1, m2)`.
+type MeanSquare = fn(f64, f64, f64) -> f64;
 type LogPdf = fn(f64, f64, f64) -> f64;
 type Kl = fn(f64, f64, f64, f64) -> f64;
 type ToBitsPerDim = fn(f64, usize) -> f64;
 type TanhError = fn() -> f64;
 
 exercises! {
+    solutions: "01_gaussians.rs";
+    /// `updated(prior, likelihood)`: Bayes' rule for a list of hypotheses.
+    updated: Updated;
+    /// `after_steps(p, step, n)`: the distribution of a Markov chain after n steps; row i of `step` says where state i goes.
+    after_steps: AfterSteps;
+    /// `mean_square(m1, v1, m2)`: E (x − m_2)² of x ~ N(m_1, v_1).
+    mean_square: MeanSquare;
     /// `log_pdf(x, mean, variance)`, log N(x; m, v) in nats.
     log_pdf: LogPdf;
     /// `kl(m1, v1, m2, v2)`, KL(N(m_1, v_1) ‖ N(m_2, v_2)) in nats.
@@ -25,10 +39,96 @@ exercises! {
     tanh_error: TanhError;
 }
 
+/// prior × likelihood, divided by its sum.
+fn bayes(prior: &[f64], likelihood: &[f64]) -> Vec<f64> {
+    shares(prior.iter().zip(likelihood).map(|(p, l)| p * l))
+}
+
+/// Numbers divided by their sum.
+fn shares(numbers: impl Iterator<Item = f64>) -> Vec<f64> {
+    let numbers: Vec<f64> = numbers.collect();
+    let sum: f64 = numbers.iter().sum();
+    numbers.iter().map(|x| x / sum).collect()
+}
+
+/// p ↦ Σ_i p_i step_ij, n times.
+fn walked(p: &[f64], step: &Array2<f64>, n: usize) -> Vec<f64> {
+    (0..n).fold(p.to_vec(), |p, _| {
+        (0..p.len()).map(|j| (0..p.len()).map(|i| p[i] * step[[i, j]]).sum()).collect()
+    })
+}
+
+/// Three states, none like another.
+fn three() -> Array2<f64> {
+    array![[0.7, 0.2, 0.1], [0.0, 0.5, 0.5], [0.3, 0.3, 0.4]]
+}
+
+/// ∫ N(x; m_1, v_1) (x − m_2)² dx over twelve deviations on both sides.
+fn integral(m1: f64, v1: f64, m2: f64) -> f64 {
+    let (sd, n) = (v1.sqrt(), 10_000);
+    let x = (-n..=n).map(|i| m1 + 12.0 * sd * f64::from(i) / f64::from(n));
+    x.map(|x| log_normal(x, m1, v1.ln()).exp() * (x - m2).powi(2)).sum::<f64>() * 12.0 * sd / f64::from(n)
+}
+
 /// Cases, mistakes and hints.
 mod define {
     use super::*;
     use crate::check::Exercise;
+
+    pub(super) fn updated(e: Exercise<Updated>) -> Exercise<Updated> {
+        e.case("prior [½, ½], likelihood [0.9, 0.1]", |f| f(&[0.5, 0.5], &[0.9, 0.1]), vec![0.9, 0.1])
+            .case("prior [0.01, 0.99], likelihood [0.95, 0.05]", |f| f(&[0.01, 0.99], &[0.95, 0.05]), bayes(&[0.01, 0.99], &[0.95, 0.05]))
+            .case("prior [0.2, 0.5, 0.3], likelihood [3, 0.5, 1], densities", |f| f(&[0.2, 0.5, 0.3], &[3.0, 0.5, 1.0]), bayes(&[0.2, 0.5, 0.3], &[3.0, 0.5, 1.0]))
+            .trivial(|prior, _| prior.to_vec())
+            .trivial(|_, likelihood| likelihood.to_vec())
+            .mistake("it is not divided by the sum: these are not probabilities yet", |p, l| p.iter().zip(l).map(|(p, l)| p * l).collect())
+            .mistake("the prior is left out", |_, l| shares(l.iter().copied()))
+            .mistake("prior and likelihood are added instead of multiplied", |p, l| shares(p.iter().zip(l).map(|(p, l)| p + l)))
+            .hint("Bayes: P(hypothesis | seen) is proportional to P(hypothesis) · P(seen | hypothesis).")
+            .hint("Proportional: what all hypotheses share as a factor drops out when the results are made to sum to 1.")
+            .hint("First all products prior · likelihood, then each divided by their sum.")
+    }
+
+    pub(super) fn after_steps(e: Exercise<AfterSteps>) -> Exercise<AfterSteps> {
+        let start = [0.6, 0.3, 0.1];
+        e.case("two states that change places with 0.1 and 0.3, one step from the first", |f| f(&[1.0, 0.0], &array![[0.9, 0.1], [0.3, 0.7]], 1), vec![0.9, 0.1])
+            .case("three states, two steps", move |f| f(&start, &three(), 2), walked(&start, &three(), 2))
+            .case("three states, five steps", move |f| f(&start, &three(), 5), walked(&start, &three(), 5))
+            .case("no step", move |f| f(&start, &three(), 0), start.to_vec())
+            .trivial(|p, _, _| p.to_vec())
+            .mistake("rows and columns are exchanged: row i says where i goes, so the sum runs over i", |p, step, n| walked(p, &step.t().to_owned(), n))
+            .mistake("one step, whatever n is", |p, step, _| walked(p, step, 1))
+            .mistake("one step too many", |p, step, n| walked(p, step, n + 1))
+            .mistake("one step too few", |p, step, n| walked(p, step, n.saturating_sub(1)))
+            .hint("To be in j after a step one was in some i before: add up over all i.")
+            .hint("P(j after) = Σ_i P(i before) · step[[i, j]]. The chain has no memory, so each step looks only at the one before.")
+            .hint("Keep a list; n times, replace it by the list of those sums, one for each j.")
+    }
+
+    pub(super) fn mean_square(e: Exercise<MeanSquare>) -> Exercise<MeanSquare> {
+        let case = |m1: f64, v1: f64, m2: f64| {
+            (
+                format!("N({m1}, {v1}) about {m2}, by adding up over a grid"),
+                move |f: MeanSquare| f(m1, v1, m2),
+                integral(m1, v1, m2),
+            )
+        };
+        [case(0.0, 1.0, 0.0), case(1.0, 0.25, -0.5), case(-0.3, 4.0, 0.8), case(2.0, 0.01, 2.5)]
+            .into_iter()
+            .fold(e, |e, (input, run, expected)| e.case_within(1e-6, input, run, expected))
+            .trivial(|m1, _, _| m1)
+            .trivial(|_, v1, _| v1)
+            .trivial(|_, _, m2| m2)
+            .mistake("the distance of the means is missing", |_, v1, _| v1)
+            .mistake("the spread v_1 is missing", |m1, _, m2| (m1 - m2).powi(2))
+            .mistake("the distance of the means has to be squared", |m1, v1, m2| v1 + (m1 - m2))
+            .mistake("v_1 is the variance already: it is not squared", |m1, v1, m2| {
+                v1 * v1 + (m1 - m2).powi(2)
+            })
+            .hint("Write x − m_2 as (x − m_1) + (m_1 − m_2) and square.")
+            .hint("The mean of (x − m_1)² is v_1, by definition; that of the mixed term is 0.")
+            .hint("What is left: v_1 and the square of a number that does not depend on x.")
+    }
 
     pub(super) fn log_pdf(e: Exercise<LogPdf>) -> Exercise<LogPdf> {
         e

@@ -64,6 +64,7 @@ type QuadBetas = fn(usize) -> Vec<f64>;
 type PriorCost = fn() -> f64;
 
 exercises! {
+    solutions: "02_forward.rs";
     /// `walk(x0, betas, eps)`, where one pixel is after all steps of Eq. 2, each with its β_t and its ε.
     walk: Walk;
     /// `alpha_bars(betas)`: ᾱ_0 … ᾱ_T, T + 1 numbers.

@@ -102,14 +102,94 @@ fn ks_distance(draws: &[f64], mean: f64, sd: f64) -> f64 {
     gaps.fold(0.0, f64::max)
 }
 
+/// `completed_square(schedule, t, x0, x_t)`: (a, b).
+type CompletedSquare = fn(&Schedule, usize, f64, f64) -> (f64, f64);
+/// `mixture_guess(x_t, alpha_bar, shares, means, variance)`.
+type MixtureGuess = fn(f64, f64, &[f64], &[f64], f64) -> f64;
+/// `slope(schedule, t, eps_hat)`.
+type Slope = fn(&Schedule, usize, f64) -> f64;
+
+/// Where both sides of a line are compared.
+const PLACES: [f64; 3] = [-1.3, 0.4, 2.0];
+
+/// log q(x_t|x) + log q(x|x_0), and how much it differs from its value at x = 0.
+fn exponent(s: &Schedule, t: usize, x0: f64, x_t: f64, x: f64) -> f64 {
+    let log = |x: f64| {
+        let before = 1.0 - s.alpha_bar(t - 1);
+        log_normal(x_t, s.alpha(t).sqrt() * x, s.beta(t).ln())
+            + log_normal(x, s.alpha_bar(t - 1).sqrt() * x0, before.ln())
+    };
+    log(x) - log(0.0)
+}
+
+/// The parts of a and b that the step and the jump bring.
+fn squares(s: &Schedule, t: usize, x0: f64, x_t: f64) -> [(f64, f64); 2] {
+    let before = 1.0 - s.alpha_bar(t - 1);
+    let step = (s.alpha(t) / s.beta(t), s.alpha(t).sqrt() * x_t / s.beta(t));
+    [step, (1.0 / before, s.alpha_bar(t - 1).sqrt() * x0 / before)]
+}
+
+/// E[x_0|x_t] of a mixture, by adding up over a grid of x_0.
+fn guess_on_grid(x_t: f64, alpha_bar: f64, shares: &[f64], means: &[f64], variance: f64) -> f64 {
+    let weight = |x0: f64| {
+        let data = shares.iter().zip(means).map(|(share, m)| share * log_normal(x0, *m, variance.ln()).exp());
+        data.sum::<f64>() * log_normal(x_t, alpha_bar.sqrt() * x0, (1.0 - alpha_bar).ln()).exp()
+    };
+    let grid = (-8000..=8000).map(|i| f64::from(i) / 2000.0);
+    grid.clone().map(|x| x * weight(x)).sum::<f64>() / grid.map(weight).sum::<f64>()
+}
+
+/// Σ_k r_k guess_k, where r_k is proportional to share_k N(x_t; √ᾱ m_k, spread).
+fn guess_of_modes(
+    x_t: f64,
+    alpha_bar: f64,
+    shares: &[f64],
+    means: &[f64],
+    spread: f64,
+    guess: impl Fn(f64) -> f64,
+) -> f64 {
+    let r = shares
+        .iter()
+        .zip(means)
+        .map(|(share, m)| share * log_normal(x_t, alpha_bar.sqrt() * m, spread.ln()).exp());
+    let r: Vec<f64> = r.collect();
+    r.iter().zip(means).map(|(r, &m)| r * guess(m)).sum::<f64>() / r.iter().sum::<f64>()
+}
+
+/// The best guess if x_0 is of the mode m: its mean, moved by what x_t says.
+fn moved(x_t: f64, alpha_bar: f64, variance: f64) -> impl Fn(f64) -> f64 {
+    let gain = alpha_bar.sqrt() * variance / (alpha_bar * variance + 1.0 - alpha_bar);
+    move |m| m + gain * (x_t - alpha_bar.sqrt() * m)
+}
+
+/// At x_t of the two humps of the notebook: the perfect answer ε̂, and the slope of log q(x_t) by differences.
+fn humps(s: &Schedule, t: usize, x_t: f64) -> (f64, f64) {
+    let (a, shares, means) = (s.alpha_bar(t), [0.3, 0.7], [-0.6, 0.5]);
+    let log_q = |x: f64| {
+        let mode =
+            |(share, m): (&f64, &f64)| share * log_normal(x, a.sqrt() * m, (1.0 - 0.99 * a).ln()).exp();
+        shares.iter().zip(&means).map(mode).sum::<f64>().ln()
+    };
+    let x0_hat = guess_of_modes(x_t, a, &shares, &means, 1.0 - 0.99 * a, moved(x_t, a, 0.01));
+    let eps_hat = (x_t - a.sqrt() * x0_hat) / (1.0 - a).sqrt();
+    (eps_hat, (log_q(x_t + 1e-5) - log_q(x_t - 1e-5)) / 2e-5)
+}
+
 type GuessImage = fn(&Schedule, usize, f64, f64) -> f64;
 type ClippedMean = fn(&Schedule, usize, f64, f64) -> f64;
 
 exercises! {
+    solutions: "03_posterior.rs";
+    /// `completed_square(schedule, t, x0, x_t)`: a and b of b x − ½ a x², the exponent of the product of Bayes' rule.
+    completed_square: CompletedSquare;
     /// `posterior(schedule, t, x0, x_t)`: mean and variance of q(x_{t−1}|x_t, x_0) (Eqs. 6, 7).
     posterior: Posterior;
+    /// `mixture_guess(x_t, alpha_bar, shares, means, variance)`: E[x_0|x_t] of a mixture of Gaussians.
+    mixture_guess: MixtureGuess;
     /// `guess_image(schedule, t, x_t, eps_hat)`: x̂_0 (Eq. 15).
     guess_image: GuessImage;
+    /// `slope(schedule, t, eps_hat)`: the score, ∇ log q(x_t), from the best guess of the noise.
+    slope: Slope;
     /// `reverse_step(schedule, t, x_t, eps_hat, z)`: x_{t−1} by line 4 of Algorithm 2, with σ_t² = β_t.
     reverse_step: ReverseStep;
     /// `run_chain(schedule, start, eps_hat, z)`: all of Algorithm 2, from x_T = `start`; `eps_hat(x_t, t)`, `z(t)`.
@@ -122,6 +202,99 @@ exercises! {
 mod define {
     use super::*;
     use crate::check::Exercise;
+
+    pub(super) fn completed_square(e: Exercise<CompletedSquare>) -> Exercise<CompletedSquare> {
+        let case = |t: usize, x0: f64, x_t: f64| {
+            let (schedule, other) = (Schedule::linear(1000), Schedule::linear(1000));
+            let run = move |f: CompletedSquare| {
+                let (a, b) = f(&schedule, t, x0, x_t);
+                PLACES.map(|x| b * x - 0.5 * a * x * x).to_vec()
+            };
+            (
+                format!("t = {t}, x_0 = {x0}, x_t = {x_t}: both sides at x = −1.3, 0.4, 2"),
+                run,
+                PLACES.map(|x| exponent(&other, t, x0, x_t, x)).to_vec(),
+            )
+        };
+        [case(2, 0.5, 0.48), case(500, 0.5, -1.2), case(1000, -1.0, 0.7)]
+            .into_iter()
+            .fold(e, |e, (input, run, expected)| e.case(input, run, expected))
+            .trivial(|_, _, x0, x_t| (x0, x_t))
+            .trivial(|_, _, _, _| (0.0, 0.0))
+            .mistake("the step shrinks x by √α_t: x² comes with α_t/β_t", |s, t, x0, x_t| {
+                let [step, jump] = squares(s, t, x0, x_t);
+                (1.0 / s.beta(t) + jump.0, step.1 + jump.1)
+            })
+            .mistake("only the step counts: the jump from x_0 is missing", |s, t, x0, x_t| squares(s, t, x0, x_t)[0])
+            .mistake("the jump lands at √ᾱ_{t−1} x_0, not at x_0", |s, t, x0, x_t| {
+                let [step, jump] = squares(s, t, x0, x_t);
+                (step.0 + jump.0, step.1 + x0 / (1.0 - s.alpha_bar(t - 1)))
+            })
+            .mistake("half of it: the ½ stands in front of a x² already, and b x has none", |s, t, x0, x_t| {
+                let [step, jump] = squares(s, t, x0, x_t);
+                ((step.0 + jump.0) / 2.0, (step.1 + jump.1) / 2.0)
+            })
+            .hint("Write out both exponents, −(x_t − √α_t x)²/(2β_t) and −(x − √ᾱ_{t−1} x_0)²/(2(1 − ᾱ_{t−1})), and multiply out the squares.")
+            .hint("Collect what stands with x², and what stands with x; the rest does not depend on x.")
+            .hint("Each bracket gives −½ · (something) · x² and (something) · x. a and b are sums of two such somethings.")
+    }
+
+    pub(super) fn mixture_guess(e: Exercise<MixtureGuess>) -> Exercise<MixtureGuess> {
+        const HUMPS: ([f64; 2], [f64; 2]) = ([0.3, 0.7], [-0.6, 0.5]);
+        const THREE: ([f64; 3], [f64; 3]) = ([0.2, 0.5, 0.3], [-1.0, 0.1, 0.8]);
+        let humps = |x_t: f64, a: f64| {
+            (
+                format!("the two humps, ᾱ = {a}, x_t = {x_t}, by adding up over a grid"),
+                move |f: MixtureGuess| f(x_t, a, &HUMPS.0, &HUMPS.1, 0.01),
+                guess_on_grid(x_t, a, &HUMPS.0, &HUMPS.1, 0.01),
+            )
+        };
+        [humps(0.2, 0.5), humps(-0.5, 0.9), humps(0.1, 0.02)]
+            .into_iter()
+            .fold(e, |e, (input, run, expected)| e.case_within(1e-6, input, run, expected))
+            .case_within(1e-6, "three modes with a variance of 0.2, ᾱ = 0.6, x_t = 0.7", |f| f(0.7, 0.6, &THREE.0, &THREE.1, 0.2), guess_on_grid(0.7, 0.6, &THREE.0, &THREE.1, 0.2))
+            .trivial(|x_t, _, _, _, _| x_t)
+            .trivial(|_, _, shares, means, _| shares.iter().zip(means).map(|(s, m)| s * m).sum())
+            .mistake("the shares of the modes are left out", |x_t, a, shares, means, v| {
+                guess_of_modes(x_t, a, &vec![1.0; shares.len()], means, a * v + 1.0 - a, moved(x_t, a, v))
+            })
+            .mistake("within a mode x_t says something too: the guess is not the mode's mean", |x_t, a, shares, means, v| {
+                guess_of_modes(x_t, a, shares, means, a * v + 1.0 - a, |m| m)
+            })
+            .mistake("a mode of variance v is wider after the jump: ᾱ v + 1 − ᾱ", |x_t, a, shares, means, v| {
+                guess_of_modes(x_t, a, shares, means, 1.0 - a, moved(x_t, a, v))
+            })
+            .mistake("the means of the modes shrink by √ᾱ, not by ᾱ", |x_t, a, shares, means, v| {
+                guess_of_modes(x_t, a * a, shares, means, a * v + 1.0 - a, moved(x_t, a, v))
+            })
+            .hint("Two questions: which mode was it, given x_t? And if it was this one, which x_0?")
+            .hint("The first is Bayes' rule of notebook 01: share · N(x_t; √ᾱ m, ᾱ v + 1 − ᾱ), divided by the sum.")
+            .hint("The second is the posterior of two Gaussians: m + (√ᾱ v/(ᾱ v + 1 − ᾱ)) (x_t − √ᾱ m). The guess is the weighted mean.")
+    }
+
+    pub(super) fn slope(e: Exercise<Slope>) -> Exercise<Slope> {
+        let case = |t: usize, x_t: f64| {
+            let (schedule, (eps_hat, expected)) =
+                (Schedule::linear(1000), humps(&Schedule::linear(1000), t, x_t));
+            (
+                format!("the two humps, t = {t}, x_t = {x_t}: the slope of log q(x_t) by differences"),
+                move |f: Slope| f(&schedule, t, eps_hat),
+                expected,
+            )
+        };
+        [case(20, 0.3), case(200, -0.4), case(500, 1.1), case(900, -1.5)]
+            .into_iter()
+            .fold(e, |e, (input, run, expected)| e.case_within(1e-5, input, run, expected))
+            .trivial(|_, _, eps_hat| eps_hat)
+            .trivial(|_, _, eps_hat| -eps_hat)
+            .mistake("the sign: noise leads away from the data, the score towards them", |s, t, eps| eps / root(s, t))
+            .mistake("divided by the variance 1 − ᾱ_t instead of its root", |s, t, eps| -eps / (1.0 - s.alpha_bar(t)))
+            .mistake("multiplied by the root instead of divided", |s, t, eps| -eps * root(s, t))
+            .mistake("the root of 1 − α_t, of one step, instead of 1 − ᾱ_t", |s, t, eps| -eps / s.beta(t).sqrt())
+            .hint("For one x_0: log q(x_t|x_0) = −(x_t − √ᾱ_t x_0)²/(2(1 − ᾱ_t)) + const. What is its slope in x_t?")
+            .hint("x_t − √ᾱ_t x_0 is √(1 − ᾱ_t) ε.")
+            .hint("One root of 1 − ᾱ_t cancels; the sign stays.")
+    }
 
     pub(super) fn posterior(e: Exercise<Posterior>) -> Exercise<Posterior> {
         let case = |t: usize, x0: f64, x_t: f64| {

@@ -1,7 +1,7 @@
 //! 04: the ELBO, term by term, exactly.
 
 use super::{class_constant, exercises, museum};
-use ddpm::diffusion::{Schedule, Variance, kl_normal, oracle::OnePixelWorld};
+use ddpm::diffusion::{Schedule, Variance, kl_normal, log_normal, oracle::OnePixelWorld};
 use std::f64::consts::LN_2;
 
 /// `step_kl(schedule, t, x0, x_t, x0_hat, sigma2)`.
@@ -37,19 +37,49 @@ fn share(schedule: &Schedule, first: usize, n: usize, weight: impl Fn(usize) -> 
     sum(n) / sum(schedule.T())
 }
 
+/// `bayes_step(log_posterior, log_q_t, log_q_before)`.
+type BayesStep = fn(f64, f64, f64) -> f64;
+/// `eps_weight(schedule, t, sigma2)`.
+type EpsWeight = fn(&Schedule, usize, f64) -> f64;
+
+/// log q(x_{t−1}|x_t, x_0), log q(x_t|x_0), log q(x_{t−1}|x_0), and log q(x_t|x_{t−1}), at one place.
+fn four_logs(t: usize, x0: f64, x_before: f64, x_t: f64) -> ([f64; 3], f64) {
+    let s = schedule(1000);
+    let (c1, c2) = s.posterior_coefs(t);
+    let q = |x: f64, t: usize| log_normal(x, s.alpha_bar(t).sqrt() * x0, (1.0 - s.alpha_bar(t)).ln());
+    let posterior = log_normal(x_before, c1 * x0 + c2 * x_t, s.beta_tilde(t).ln());
+    let step = log_normal(x_t, s.alpha(t).sqrt() * x_before, s.beta(t).ln());
+    ([posterior, q(x_t, t), q(x_before, t - 1)], step)
+}
+
+/// The squared distance of the two means over 2σ², for a noise ε that the model takes for ε̂.
+fn wrong_guess(t: usize, eps: f64, eps_hat: f64, sigma2: f64) -> f64 {
+    let s = schedule(1000);
+    let (x0, (c1, c2)) = (0.3, s.posterior_coefs(t));
+    let x_t = s.alpha_bar(t).sqrt() * x0 + (1.0 - s.alpha_bar(t)).sqrt() * eps;
+    let image = |eps: f64| (x_t - (1.0 - s.alpha_bar(t)).sqrt() * eps) / s.alpha_bar(t).sqrt();
+    let mean = |x0: f64| c1 * x0 + c2 * x_t;
+    (mean(x0) - mean(image(eps_hat))).powi(2) / (2.0 * sigma2)
+}
+
 type CrossEntropy = fn(&[f64], &[f64]) -> f64;
 type LooserBy = fn() -> f64;
 type WeightShare = fn(&Schedule, usize) -> f64;
 
 exercises! {
+    solutions: "04_elbo.rs";
     /// `cross_entropy(p, model)`: how many bits a value costs on average if it is drawn from p and coded by `model`.
     cross_entropy: CrossEntropy;
+    /// `bayes_step(log_posterior, log_q_t, log_q_before)`: log q(x_t|x_{t−1}) from the three others of Bayes' rule.
+    bayes_step: BayesStep;
     /// `step_kl(schedule, t, x0, x_t, x0_hat, sigma2)`: L_{t−1} of one pixel in nats (Eqs. 5, 8).
     step_kl: StepKl;
     /// `bound_from_draws(steps, l_prior, draws, l_0)`: the bound, from L_{t−1} at some random t of 2..=T.
     bound_from_draws: BoundFromDraws;
     /// `guess()`: how many bits the bound grows by if σ² = β̃ replaces σ² = β.
     looser_by: LooserBy;
+    /// `eps_weight(schedule, t, sigma2)`: w of w (ε − ε̂)², the wrong guess of Eq. 8 in terms of the noise (Eq. 12).
+    eps_weight: EpsWeight;
     /// `weight_share(schedule, n)`: the share of the weights of t = 1, …, n among all, for σ_t² = β_t.
     weight_share: WeightShare;
 }
@@ -58,6 +88,63 @@ exercises! {
 mod define {
     use super::*;
     use crate::check::Exercise;
+
+    pub(super) fn bayes_step(e: Exercise<BayesStep>) -> Exercise<BayesStep> {
+        let case = |t: usize, x0: f64, x_before: f64, x_t: f64| {
+            let ([posterior, now, before], expected) = four_logs(t, x0, x_before, x_t);
+            (
+                format!("T = 1000, t = {t}, x_0 = {x0}, x_{{t−1}} = {x_before}, x_t = {x_t}"),
+                move |f: BayesStep| f(posterior, now, before),
+                expected,
+            )
+        };
+        [case(2, 0.5, 0.49, 0.51), case(300, 0.5, -0.4, -0.3), case(700, -1.0, 1.2, 1.0), case(1000, 0.2, -0.7, -0.9)]
+            .into_iter()
+            .fold(e, |e, (input, run, expected)| e.case(input, run, expected))
+            .trivial(|posterior, _, _| posterior)
+            .trivial(|_, now, _| now)
+            .trivial(|_, _, before| before)
+            .mistake("q(x_t|x_0) and q(x_{t−1}|x_0) have changed places", |p, now, before| p - now + before)
+            .mistake("all three are multiplied: one of them divides", |p, now, before| p + now + before)
+            .mistake("logarithms are added and subtracted where densities are multiplied and divided", |p, now, before| p * now / before)
+            .mistake("q(x_t|x_0) is missing", |p, _, before| p - before)
+            .hint("Bayes' rule, with x_0 as a condition everywhere: q(x_{t−1}|x_t, x_0) = q(x_t|x_{t−1}) q(x_{t−1}|x_0) / q(x_t|x_0).")
+            .hint("Solve it for q(x_t|x_{t−1}), then take logarithms.")
+            .hint("Two of the three are added, one is subtracted: the one that stands under the fraction.")
+    }
+
+    pub(super) fn eps_weight(e: Exercise<EpsWeight>) -> Exercise<EpsWeight> {
+        let case = |t: usize, sigma2: f64, eps: f64, eps_hat: f64| {
+            let s = schedule(1000);
+            (
+                format!("T = 1000, t = {t}, σ² = {sigma2:.5}, ε = {eps}, ε̂ = {eps_hat}: both sides"),
+                move |f: EpsWeight| f(&s, t, sigma2) * (eps - eps_hat).powi(2),
+                wrong_guess(t, eps, eps_hat, sigma2),
+            )
+        };
+        let (beta, tilde) = (|t: usize| schedule(1000).beta(t), |t: usize| schedule(1000).beta_tilde(t));
+        [
+            case(2, beta(2), 1.0, 0.4),
+            case(2, tilde(2), 1.0, 0.4),
+            case(300, beta(300), -0.5, -0.6),
+            case(1000, beta(1000), 1.3, 0.2),
+        ]
+        .into_iter()
+        .fold(e, |e, (input, run, expected)| e.case_within(1e-7, input, run, expected))
+        .trivial(|_, _, sigma2| sigma2)
+        .trivial(|s, t, _| s.beta(t))
+        .mistake("the ½ is missing", |s, t, sigma2| 2.0 * s.weight(t, sigma2))
+        .mistake("α_t is missing under the fraction", |s, t, sigma2| s.weight(t, sigma2) * s.alpha(t))
+        .mistake("ᾱ_t stands where α_t should: √ᾱ_{t−1}/√ᾱ_t is 1/√α_t", |s, t, sigma2| {
+            s.weight(t, sigma2) * s.alpha(t) / s.alpha_bar(t)
+        })
+        .mistake("β_t has to be squared", |s, t, sigma2| s.weight(t, sigma2) / s.beta(t))
+        .hint("Both means have c_2 x_t, so that they differ by c_1 (x_0 − x̂_0).")
+        .hint(
+            "x_0 − x̂_0 = −√(1 − ᾱ_t)/√ᾱ_t · (ε − ε̂), and c_1 = √ᾱ_{t−1} β_t/(1 − ᾱ_t). Multiply and square.",
+        )
+        .hint("ᾱ_{t−1}/ᾱ_t = 1/α_t, and one of the two 1 − ᾱ_t under the fraction cancels.")
+    }
 
     pub(super) fn cross_entropy(e: Exercise<CrossEntropy>) -> Exercise<CrossEntropy> {
         e.case(

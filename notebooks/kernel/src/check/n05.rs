@@ -112,6 +112,7 @@ type Strides = fn(&[usize]) -> Vec<usize>;
 type ConvGflop = fn() -> f64;
 
 exercises! {
+    solutions: "05_matmul.rs";
     /// `strides(shape)`: how far apart neighbours lie along each axis of a row-major tensor.
     strides: Strides;
     /// `fast_matmul(a, b)`: C = A B, for any sizes and any layout in memory.

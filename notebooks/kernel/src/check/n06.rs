@@ -131,6 +131,7 @@ type Unbroadcast = fn(&Array2<f64>, (usize, usize)) -> Array2<f64>;
 type GradientIsWrong = fn(Forward, Backward, &Array1<f64>) -> bool;
 
 exercises! {
+    solutions: "06_backprop_layers.rs";
     /// `silu_backward(x, dy)` is `dx`, for y = x σ(x).
     silu_backward: Backward;
     /// `linear_backward(x, w, dy)` is `(dx, dw, db)`, for y = x W + b.

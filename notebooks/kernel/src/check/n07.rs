@@ -170,6 +170,7 @@ type ConvBackwardWeights = fn(&Batch, &Batch) -> Batch;
 type UpsampleBackward = fn(&Batch) -> Batch;
 
 exercises! {
+    solutions: "07_backprop_unet_parts.rs";
     /// `conv_backward_data(dy, w)`: dx of a 3×3 convolution, stride 1, padding 1.
     conv_backward_data: ConvBackwardData;
     /// `conv_backward_weights(x, dy)`: dw `[3, 3, in, out]` of the same convolution.

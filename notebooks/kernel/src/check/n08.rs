@@ -20,6 +20,7 @@ type TimeSinusoids = fn(usize, usize) -> Vec<f64>;
 type Averages = fn(&[f64], f64) -> Vec<f64>;
 
 exercises! {
+    solutions: "08_two_dimensions.rs";
     /// `time_sinusoids(t, dim)`: dim/2 sines, then as many cosines.
     time_sinusoids: TimeSinusoids;
     /// `adam_weights(theta, gradients, lr)`: the weight after each step of Adam.

@@ -94,6 +94,7 @@ type AddTime = fn(&Batch, &Array2<f64>) -> Batch;
 type FirstLoss = fn(f64, f64) -> [f64; 3];
 
 exercises! {
+    solutions: "09_unet.rs";
     /// `up_inputs(widths, layers)`: the input channels of each residual block on the way up, coarse to fine.
     up_inputs: UpInputs;
     /// `resnet_parameters(inputs, outputs, time)`: how many numbers a residual block learns.

@@ -21,6 +21,7 @@ type Plateau = fn() -> f64;
 type Cause = fn(usize) -> char;
 
 exercises! {
+    solutions: "10_train.rs";
     /// `to_level(x)`: the grey level of a pixel.
     to_level: ToLevel;
     /// `plateau()`: the loss of the shipped network's training after many steps.

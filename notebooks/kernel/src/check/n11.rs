@@ -77,6 +77,7 @@ type RateCurve = fn(f64, &[f64]) -> Vec<f64>;
 type InvisibleBits = fn() -> f64;
 
 exercises! {
+    solutions: "11_bits_per_dim.rs";
     /// `prior_bits(x0, schedule)`: L_T in bits per dimension, the mean over the images.
     prior_bits: PriorBits;
     /// `one_t_estimate(prior, steps, drawn)`: L_T + T · mean, and its standard error.

@@ -84,6 +84,7 @@ type LogVarianceAndSlope = fn(f64, f64, f64) -> [f64; 2];
 type ShareOfDecoder = fn() -> f64;
 
 exercises! {
+    solutions: "12_paper_figures.rs";
     /// `x0_estimate(x_t, eps_hat, alpha_bar)`: x̂_0 of Eq. 15, clipped to [−1, 1].
     x0_estimate: X0Estimate;
     /// `mixed_latent(x0, x0_prime, lambda, alpha_bar, eps, eps_prime)`: x̄_t = (1 − λ) x_t + λ x'_t.

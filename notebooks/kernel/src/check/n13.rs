@@ -24,6 +24,7 @@ type Strided = fn(usize, usize) -> Vec<usize>;
 type Guided = fn(f64, f64, f64) -> f64;
 
 exercises! {
+    solutions: "13_faster_and_steered.rs";
     /// `ddim_sigma(alpha_bar_t, alpha_bar_s, eta)`: σ of a DDIM step from t to s < t.
     ddim_sigma: DdimSigma;
     /// `ddim_jump(x, eps_hat, from, to)`: the deterministic step between two noise levels, given as ᾱ.

@@ -34,6 +34,7 @@ fn off(samples: &[f64], y: f64) -> f64 {
 }
 
 exercises! {
+    solutions: "14_conditions.rs";
     /// `without_class(eps, prior, density)`: ε̂ without a class, from those of all classes, p(c) and q(x_t|c).
     without_class: WithoutClass;
     /// `tilted(m, v, m_all, v_all, w)`: mean and variance of p(x|c)^{1+w}/p(x)^w, for p(x|c) = N(m, v) and p(x) = N(m_all, v_all).

@@ -34,6 +34,7 @@ type AssignedDensity = fn(f64, f64) -> f64;
 type Alignment = fn(&Array2<f64>, &Array2<f64>) -> f64;
 
 exercises! {
+    solutions: "15_immiscible.rs";
     /// `cheapest(cost)`: which column each row gets, all different, with the least sum.
     cheapest: Cheapest;
     /// `assigned_density(eps, x)`: the density of ε given x = ±1, if the batch is {−1, 1} and its two noises are assigned.

@@ -23,6 +23,7 @@ type ThroughSample = fn(f64, f64, f64) -> [f64; 2];
 type BoundParts = fn(f64, f64, f64, f64, f64) -> [f64; 3];
 
 exercises! {
+    solutions: "16_latents.rs";
     /// `left_over(variances, k)`: the mean squared error per dimension of the best linear code of k numbers.
     left_over: LeftOver;
     /// `through_sample(dz, log_var, eps)`: the gradients of m and log s², if z = m + s ε.

@@ -23,6 +23,7 @@ type GaussianMse = fn(f64, f64) -> f64;
 type Knots = fn(&[f64], f64, f64) -> Vec<f64>;
 
 exercises! {
+    solutions: "17_learned_noise.rs";
     /// `step_cost(gamma_s, gamma_t, mse)`: L of the step from t to s per dimension in nats, γ = −log SNR.
     step_cost: StepCost;
     /// `gaussian_mse(v, gamma)`: the least mean squared error of ε̂ for data N(0, v) at the noise level γ.

@@ -4,7 +4,7 @@ use crate::display::{escaped, show};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::process::{ExitCode, Termination};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 /// The first case that failed.
@@ -122,17 +122,54 @@ impl Termination for Verdict {
     }
 }
 
-static SCORES: Mutex<BTreeMap<&'static str, f64>> = Mutex::new(BTreeMap::new());
+/// The last verdict on each exercise.
+fn verdicts() -> MutexGuard<'static, BTreeMap<&'static str, Verdict>> {
+    static VERDICTS: Mutex<BTreeMap<&'static str, Verdict>> = Mutex::new(BTreeMap::new());
+    VERDICTS.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
 
 /// Keeps the last result of each check.
 pub(super) fn remember(verdict: &Verdict) {
-    let mut scores = SCORES.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    scores.insert(verdict.name, verdict.score());
+    verdicts().insert(verdict.name, verdict.clone());
 }
 
 /// How many of the exercises that were checked so far are right.
 pub fn score() -> String {
-    let scores = SCORES.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let right = scores.values().filter(|&&score| score == 1.0).count();
-    format!("{right} of {} exercises", scores.len())
+    let verdicts = verdicts();
+    let right = verdicts.values().filter(|verdict| verdict.failure.is_none()).count();
+    format!("{right} of {} exercises", verdicts.len())
+}
+
+/// What a notebook goes on with: the student's function, right or wrong, or the solution as long as the check has seen nothing
+/// written. Says which.
+pub(super) fn choose<F>(name: &str, student: F, solution: F) -> F {
+    let (chosen, whose) = match verdicts().get(name) {
+        Some(verdict) if verdict.failure.is_none() => (student, "yours"),
+        Some(verdict) if !verdict.is_unwritten() => (student, "yours, which its check does not accept yet"),
+        _ => (solution, "the course's, until yours is written and checked"),
+    };
+    println!("{name}: {whose}");
+    chosen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A notebook goes on with the solution until there is something written, and then with that, right or wrong.
+    #[test]
+    fn figures_are_drawn_by_what_the_student_wrote() {
+        let name = "an exercise of this test alone";
+        let chosen = || choose(name, "student", "solution");
+        assert_eq!(chosen(), "solution");
+        let failed = |message: &str| Verdict::failed(name, 0, 2, Failure::panicked("x = 1", message));
+        for (verdict, expected) in [
+            (failed("not yet implemented"), "solution"),
+            (failed("index out of bounds"), "student"),
+            (Verdict::passed(name, 2), "student"),
+        ] {
+            remember(&verdict);
+            assert_eq!(chosen(), expected, "{verdict}");
+        }
+    }
 }
