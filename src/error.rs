@@ -57,6 +57,14 @@ pub enum Error {
         /// the number of the process, if it can be read
         process: Option<u32>,
     },
+    /// Something went wrong on another rank, or is not the same there.
+    #[error("rank {rank}: {reason}")]
+    Rank {
+        /// its number, from 0
+        rank: usize,
+        /// what it says
+        reason: String,
+    },
     /// A figure could not be drawn.
     #[error("figure: {0}")]
     Figure(String),

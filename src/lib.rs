@@ -40,6 +40,9 @@
 //! A real network takes the model's place, since [`Unet`](unet::Unet) is a [`Denoiser`](diffusion::Denoiser) too.
 //! [`checkpoint::GARMENTS`] and [`checkpoint::PAINTINGS`] are shipped, `ddpm train` trains one, and [`checkpoint::load_pretrained`] loads one.
 //!
+//! Programs of one screen each stand in the folder `examples`: `sample`, `bound`, `own_denoiser`, `train_on_a_folder`,
+//! `fine_tune`, `latent`.
+//!
 //! # From the paper to the code
 //!
 //! | paper | | code |
@@ -104,6 +107,7 @@
 //! | [`params`], [`optim`] | named parameters; Adam over them |
 //! | [`variational`] | a network that is trained together with its noise levels |
 //! | [`train`] | Algorithm 1, step by step and as a run that can be resumed |
+//! | [`ranks`] | processes that share the work of one, and give its bytes |
 //! | [`quality`] | a classifier, the Fréchet distance in its features, nearest neighbours |
 //! | [`checkpoint`] | weights in files, under the names that diffusers gives them |
 //! | [`matmul`] | the matrix product: three loops first, then fast |
@@ -160,6 +164,7 @@ pub mod optim;
 pub mod params;
 pub mod prelude;
 pub mod quality;
+pub mod ranks;
 pub mod rng;
 mod schema;
 pub mod tensor;

@@ -36,6 +36,7 @@ pub use variational::{VariationalGroup, VariationalHeader, VariationalTraining};
 use crate::diffusion::{Loss, Reverse, Times};
 use crate::error::{Error, Result};
 use crate::optim::{Adam, AdamOptions, Cooldown};
+use crate::ranks::Ranks;
 use crate::rng::stream;
 use crate::unet::{Unet, UnetConfig};
 use serde::{Deserialize, Serialize};
@@ -89,6 +90,8 @@ pub struct Training<O: Objective> {
     pub objective: O,
     /// what its run was told beside the options, if it is part of one
     pub record: Option<RunRecord>,
+    /// who shares its work
+    pub ranks: Ranks,
     /// the unfinished row of its log
     open_row: Option<log::OpenRow>,
 }
@@ -100,7 +103,7 @@ impl<O: Objective> Training<O> {
     /// A training that has not begun.
     pub fn of(model: O::Model, objective: O, adam: AdamOptions) -> Training<O> {
         let adam = Adam::new(&model, adam);
-        Training { model, adam, objective, record: None, open_row: None }
+        Training { model, adam, objective, record: None, ranks: Ranks::alone(), open_row: None }
     }
 }
 

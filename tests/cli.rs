@@ -248,6 +248,9 @@ fn wrong_arguments_are_named_and_nothing_panics() {
     fails(at, &["bench", "--batch", "8,0"], "invalid value '0' for '--batch <BATCH>'");
     fails(at, &["bench", "--seconds=-1"], "invalid value '-1' for '--seconds <SECONDS>': expected a time");
     fails(at, &["bench", "--work", "train", "--check"], "--check: expected matmul in --work");
+    fails(at, &["bench", "--scaling", "x.tiff"], "x.tiff");
+    fails(at, &["bench", "--link"], "--link: expected two ranks");
+    fails(at, &["bench", "--link", "30"], "expected microseconds and GB/s, as in 30,1.2");
     for command in ["info", "bench"] {
         let output =
             Command::new(env!("CARGO_BIN_EXE_ddpm")).env("DDPM_SIMD", "mmx").arg(command).output().unwrap();

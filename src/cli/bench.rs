@@ -1,7 +1,9 @@
 //! `ddpm bench`: how long steps and their parts take, beside what the CPU could do at best.
 
+mod link;
 mod machine;
 mod report;
+mod scaling;
 mod shapes;
 mod stopwatch;
 mod work;
@@ -14,10 +16,12 @@ use clap::Args;
 use ddpm::Error;
 use ddpm::checkpoint::{About, Pretrained};
 use ddpm::diffusion::{Reverse, Schedule};
+use ddpm::figures::Figure;
 use ddpm::files::{check_file, write_atomically};
 use ddpm::params::Params;
 use ddpm::rng::stream;
 use ddpm::unet::{Unet, UnetConfig};
+use link::Link;
 use report::Report;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -33,7 +37,7 @@ use std::time::Duration;
 /// DDPM_SIMD=portable, avx2 or avx512 chooses the kernel.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  ddpm bench\n  ddpm bench --model m28h1 --threads 1 --json bench.json\n  ddpm bench --work train --batch 64 --seconds 20\n  ddpm bench --work matmul --seconds 0.5 --check"
+    after_help = "Examples:\n  ddpm bench\n  ddpm bench --model m28h1 --threads 1 --json bench.json\n  ddpm bench --work train --batch 64 --seconds 20\n  ddpm bench --work matmul --seconds 0.5 --check\n  ddpm bench --scaling scaling.svg --seconds 0.5\n  mpirun -n 2 ddpm bench --link"
 )]
 pub(super) struct Bench {
     /// tiny, m28h1, m32h1, c32, or a diffusers folder
@@ -55,6 +59,15 @@ pub(super) struct Bench {
     /// Also write everything as JSON; its peak_gflops is that of all threads together
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+
+    /// Instead draw what a reverse step costs against images, their size, channels, steps and threads: a .png or .svg
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["work", "model", "batch", "json", "check"])]
+    scaling: Option<PathBuf>,
+
+    /// Instead say how far training carries over many ranks: with what two of them measure under mpirun -n 2, or with a link
+    /// of so many microseconds and GB/s
+    #[arg(long, value_name = "µs,GB/s", num_args = 0..=1, conflicts_with_all = ["work", "batch", "json", "check", "scaling"])]
+    link: Option<Option<Link>>,
 
     /// Fail if the best A B is below 80 % of the peak, or the best AᵀB below 65 % (the portable kernels are)
     #[arg(long)]
@@ -82,8 +95,22 @@ const SHAPES: [(&str, Shape); 4] = [
 ];
 
 impl Bench {
+    /// Whether several processes do it together.
+    pub(super) fn shares(&self) -> bool {
+        self.link.is_some()
+    }
+
     pub(super) fn run(self) -> Result<()> {
         let budget = Duration::from_secs_f64(self.seconds);
+        if let Some(path) = &self.scaling {
+            Figure::check_path(path)?;
+            scaling::scaling(budget)?.save(path)?;
+            show!("{}", path.display());
+            return Ok(());
+        }
+        if let Some(given) = self.link {
+            return link::link(&load(&self.model)?, self.seconds, given);
+        }
         if self.check && !self.work.contains(&Work::Matmul) {
             bail!(Error::argument("--check", "matmul in --work", "other work only"));
         }

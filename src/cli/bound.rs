@@ -3,6 +3,7 @@
 use super::model::variance_name;
 use super::progress::Progress;
 use super::tables;
+use super::together::shared;
 use anyhow::Result;
 use ddpm::checkpoint::Pretrained;
 use ddpm::diffusion::{
@@ -37,7 +38,8 @@ pub(super) fn evaluate(
     let n = data.dim().0;
     let pairs = n * options.time_steps.per_image(model.reverse.schedule.T());
     let progress = Progress::new(format!("the bound of {n} images"), pairs);
-    let watched = Watched { model: &model.unet, before: |query: &Query| progress.steps(query.t.len()) };
+    let watched =
+        Watched { model: &shared(&model.unet), before: |query: &Query| progress.steps(query.t.len()) };
     let bounds = elbo_variants(&watched, variants, data, options, &Noise::seed(seed));
     progress.finish();
     bounds

@@ -6,6 +6,7 @@ use super::model::ModelArgs;
 use super::numbers::counting;
 use super::progress::Progress;
 use super::tables::save_json;
+use super::together::{ranks, shared};
 use crate::cli::say::{note, show};
 use anyhow::{Result, bail};
 use clap::Args;
@@ -80,6 +81,9 @@ impl ElboCommand {
         };
         let options = ElboOptions { time_steps, decoder: self.decoder, ..ElboOptions::default() };
         let bounds = evaluate(&model, &variants, &as_batch(&images), &options, self.seed);
+        if !ranks().is_first() {
+            return Ok(());
+        }
         write_all(&self.out, &images.name, &variants, &bounds, &[])?;
         show!("{}", table(&images.name, &variants, &bounds));
         Ok(())
@@ -99,7 +103,10 @@ impl ElboCommand {
             .into_iter()
             .map(|(name, e)| (name.to_string(), json!({ "bits_per_dim": e.mean, "std_error": e.std_error })));
         let value = json!({ "images": self.images, "decoder_variance": variance, "terms": terms.collect::<Map<_, _>>() });
-        save_json(&self.out.join("elbo.json"), &value)
+        match ranks().is_first() {
+            true => save_json(&self.out.join("elbo.json"), &value),
+            false => Ok(()),
+        }
     }
 }
 
@@ -127,7 +134,8 @@ pub(super) fn latent(
         format!("the bound of {n} images"),
         n * time_steps.per_image(model.reverse.schedule.T()),
     );
-    let watched = Watched { model: &model.unet, before: |query: &Query| progress.steps(query.t.len()) };
+    let watched =
+        Watched { model: &shared(&model.unet), before: |query: &Query| progress.steps(query.t.len()) };
     let bound = latent_bound(autoencoder, (&watched, &model.reverse), &images, variance, &options, &noise);
     progress.finish();
     (bound, variance)

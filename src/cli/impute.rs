@@ -5,6 +5,7 @@ use super::model::{ModelArgs, image_shape};
 use super::numbers::{counting, whole};
 use super::progress::Progress;
 use super::sample::few_enough;
+use super::together::{ranks, shared};
 use crate::cli::say::show;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
@@ -108,6 +109,9 @@ impl Impute {
         let mask = self.mask([h, w])?;
         let known = Known { values: image.clone(), mask };
         let drawn = self.fill_in(&model, &known)?;
+        if !ranks().is_first() {
+            return Ok(());
+        }
         let grey = Known { values: Batch::zeros(image.raw_dim()), mask: known.mask.mapv(|m| 1.0 - m) };
         let all = concatenate![Axis(0), image, paste(&image, &grey), drawn];
         let columns = all.len_of(Axis(0)).min(10);
@@ -196,6 +200,9 @@ impl Impute {
             bail!(Error::argument("--series", format!("the columns {}", scale.columns.join(", ")), found));
         }
         let filled = self.fill_series(&model, &series, scale)?;
+        if !ranks().is_first() {
+            return Ok(());
+        }
         write_atomically(&out, &filled.csv(&series)?)?;
         show!("{}: {} gaps", out.display(), series.values.iter().filter(|v| v.is_nan()).count());
         if let Some(plot) = &self.plot {
@@ -250,7 +257,7 @@ pub(super) fn filled(model: &Pretrained, known: &Known, (steps, jumps): (usize, 
     let sees = model.unet.config.sees_known();
     let total = if sees { steps } else { jumps.reverse_steps(steps) };
     let progress = Progress::new(format!("{n} imputations"), total);
-    let watched = Watched { model: &model.unet, before: |_: &Query| progress.step("") };
+    let watched = Watched { model: &shared(&model.unet), before: |_: &Query| progress.step("") };
     let (short, reverse) = respace(&watched, &model.reverse, steps);
     let noise = Noise::seed(seed);
     let filled = if sees {

@@ -23,9 +23,11 @@ mod sample;
 mod say;
 mod signals;
 mod tables;
+mod together;
 mod train;
 
 use crate::cli::say::note;
+use crate::cli::together::Together;
 use anyhow::Result;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
@@ -68,12 +70,27 @@ enum Command {
 pub(crate) fn run(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> u8 {
     let matches = Arguments::command().get_matches_from(arguments);
     let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
-    match dispatch(arguments, &matches) {
+    let together = match Together::begin(arguments.command.as_ref().is_some_and(Command::shares)) {
+        Ok(together) => together,
+        Err(error) => return fail(format_args!("{}", sentence(&error))),
+    };
+    together.end(match dispatch(arguments, &matches) {
         Ok(()) => match say::lost() {
             None => 0,
             Some(error) => fail(format_args!("standard output: {error}")),
         },
         Err(error) => fail(format_args!("{}", sentence(&error))),
+    })
+}
+
+impl Command {
+    /// Whether several processes can share its work.
+    fn shares(&self) -> bool {
+        match self {
+            Command::Train(_) | Command::Sample(_) | Command::Elbo(_) | Command::Impute(_) => true,
+            Command::Bench(bench) => bench.shares(),
+            _ => false,
+        }
     }
 }
 
@@ -84,7 +101,10 @@ fn sentence(error: &anyhow::Error) -> String {
 }
 
 fn fail(error: std::fmt::Arguments) -> u8 {
-    note!("error: {error}");
+    match together::ranks().size() {
+        1 => note!("error: {error}"),
+        _ => say::on_any_rank(format_args!("rank {}: error: {error}", together::ranks().rank())),
+    }
     1
 }
 

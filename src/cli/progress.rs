@@ -1,5 +1,6 @@
 //! A bar where someone watches, now and then a line where nobody does.
 
+use super::together::ranks;
 use crate::cli::say::note;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::sync::Mutex;
@@ -20,7 +21,10 @@ impl Progress {
     /// A task of `total` equal parts.
     pub(super) fn new(what: impl Into<String>, total: usize) -> Progress {
         let what = what.into();
-        let bar = ProgressBar::new(total as u64);
+        let bar = match ranks().is_first() {
+            true => ProgressBar::new(total as u64),
+            false => ProgressBar::hidden(),
+        };
         bar.set_style(
             ProgressStyle::with_template("{prefix:32} {bar:30} {pos}/{len} {msg}, {eta} left")
                 .expect("a template"),

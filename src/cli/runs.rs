@@ -5,6 +5,7 @@ use super::material::{Material, Origin};
 use super::numbers::time;
 use super::progress::Progress;
 use super::signals::stop_on_signals;
+use super::together::ranks;
 use crate::cli::say::show;
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -106,14 +107,22 @@ pub(super) fn new_run(options: RunOptions) -> Result<Run> {
         let found = options.checkpoint().display().to_string();
         bail!(Error::argument("--out", "a folder without a checkpoint, or --resume", found));
     }
-    Ok(Run::open(options)?)
+    opened(options)
+}
+
+/// The run of a folder, for the rank that writes into it; the others follow.
+fn opened(options: RunOptions) -> Result<Run> {
+    match ranks().is_first() {
+        true => Ok(Run::open(options)?),
+        false => Ok(Run::follow(options)),
+    }
 }
 
 /// The run in a folder, and where it stands.
 pub(super) fn reopened<O: Saved>(options: RunOptions) -> Result<(Run, Training<O>)> {
     let path = options.checkpoint();
     std::fs::metadata(&path).map_err(Error::io(&path))?; // before Run::open makes a folder
-    Ok((Run::open(options)?, Training::load(&path)?))
+    Ok((opened(options)?, Training::load(&path)?))
 }
 
 /// The same with the pictures that it was trained on; `channels` are those of the model's images.

@@ -3,6 +3,7 @@
 use super::model::{ModelArgs, image_shape};
 use super::numbers::{at_least_minus_one, counting, fraction};
 use super::progress::Progress;
+use super::together::{ranks, shared};
 use crate::cli::say::show;
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -74,6 +75,9 @@ impl Sample {
             Some(steps) => (fast(&model, &wish, steps, self.eta), vec![]),
             None => draw(&model, &wish, &every_fifty(T)),
         };
+        if !ranks().is_first() {
+            return Ok(());
+        }
         samples(&x0).save(&self.out)?;
         show!("{}", self.out.display());
         if let Some(path) = self.steps_out {
@@ -145,7 +149,7 @@ pub(super) fn draw(model: &Pretrained, wish: &Wish, keep: &[usize]) -> (Batch, V
     let ([h, w, c], n) = (image_shape(model), wish.n);
     let progress = Progress::new(format!("{n} samples"), model.reverse.schedule.T());
     let before = |query: &Query| progress.step(format!("t = {}", query.t[0]));
-    let watched = Watched { model: &model.unet, before };
+    let watched = Watched { model: &shared(&model.unet), before };
     let asked = Conditioned { model: &Guided { model: &watched, w: wish.w }, given: wish.given.clone() };
     let drawn = progressive(&asked, &model.reverse, [n, h, w, c], keep, &Noise::seed(wish.seed));
     progress.finish();
@@ -162,7 +166,7 @@ pub(super) fn draw(model: &Pretrained, wish: &Wish, keep: &[usize]) -> (Batch, V
 pub(super) fn fast(model: &Pretrained, wish: &Wish, steps: usize, eta: f64) -> Batch {
     let ([h, w, c], n) = (image_shape(model), wish.n);
     let progress = Progress::new(format!("{n} samples, DDIM"), steps);
-    let watched = Watched { model: &model.unet, before: |_: &Query| progress.step("") };
+    let watched = Watched { model: &shared(&model.unet), before: |_: &Query| progress.step("") };
     // for a guided network; without guidance too, so that w alone makes a difference
     let rederive_eps = model.unet.config.num_class_embeds.is_some();
     let ddim = Ddim { eta, spacing: Spacing::of(&model.reverse.schedule), rederive_eps, ..Ddim::new(steps) };

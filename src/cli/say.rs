@@ -1,6 +1,7 @@
 //! What the commands print. Nobody may be there to read it: a pipe is closed, a terminal is gone, a device is full. That
 //! never ends a command, for what it computes is worth more than what it says about it.
 
+use super::together::ranks;
 use std::fmt::Arguments;
 use std::io::{self, ErrorKind, Write};
 use std::sync::OnceLock;
@@ -21,10 +22,19 @@ pub(crate) use {note, show};
 static LOST: OnceLock<io::Error> = OnceLock::new();
 
 pub(crate) fn on_stdout(line: Arguments) {
-    remember(writeln!(io::stdout(), "{line}"));
+    if ranks().is_first() {
+        remember(writeln!(io::stdout(), "{line}"));
+    }
 }
 
 pub(crate) fn on_stderr(line: Arguments) {
+    if ranks().is_first() {
+        on_any_rank(line);
+    }
+}
+
+/// Of several processes that share a command's work the first one speaks; of an error, whoever has it.
+pub(crate) fn on_any_rank(line: Arguments) {
     let _ = writeln!(io::stderr(), "{line}"); // there is no place left to complain
 }
 

@@ -6,6 +6,7 @@ use super::model;
 use super::numbers::{counting, not_negative, percent, positive, rate, time, whole};
 use super::progress::Progress;
 use super::runs::{new_run, reopened, stopped_by_signals};
+use super::together::{agreed, ranks};
 use crate::cli::say::{note, show};
 use anyhow::{Context, Result, bail};
 use clap::parser::ValueSource;
@@ -223,11 +224,14 @@ impl Train {
             log_every: self.log_every,
             precision: self.precision,
         };
-        let (run, mut trainer, data) = if self.resume {
-            self.resumed(options, &|name| given.value_source(name) == Some(ValueSource::CommandLine))?
+        let started = if self.resume {
+            self.resumed(options, &|name| given.value_source(name) == Some(ValueSource::CommandLine))
         } else {
-            self.fresh(options)?
+            self.fresh(options)
         };
+        let (run, mut trainer, data) = agreed(started)?;
+        trainer.ranks = ranks().clone();
+        agreed(ranks().same(&trainer.facts()).map_err(Into::into))?;
         if let Some(steps) = self.cooldown {
             if steps > run.options.steps {
                 bail!(Error::argument("--cooldown", format!("at most {} steps", run.options.steps), steps,));
@@ -237,7 +241,7 @@ impl Train {
         let stop = stopped_by_signals()?;
         let what = if data.scale.is_some() { "windows" } else { "pictures" };
         show!("{} on {} ({} {what})", describe(&trainer), data.examples.name(), data.count);
-        watched(&run, &mut trainer, &*data.examples, &stop)?;
+        agreed(watched(&run, &mut trainer, &*data.examples, &stop))?;
         show!("{} steps; averaged weights in {}", trainer.adam.steps, run.options.model().display());
         Ok(())
     }

@@ -190,7 +190,7 @@ struct Row {
 
 /// One column panel for all rows. Rows that the last tile lacks have no taps.
 #[inline(always)]
-#[allow(clippy::needless_range_loop)] // indices on purpose: the module's habits
+#[allow(clippy::needless_range_loop, clippy::manual_memcpy)] // indices on purpose: the module's habits
 fn panel<const MR: usize, const NV: usize, const L: usize, const FMA: bool>(
     a: &[f32],
     zeros: &[f32],

@@ -5,8 +5,11 @@ use super::log::OpenRow;
 use super::{RunOptions, Saved, Training};
 use crate::checkpoint::{self, Precision, Tensors};
 use crate::error::{Error, Fault, Result};
+use crate::matmul::simd::{Simd, simd};
 use crate::optim::Adam;
+use crate::params::{Params, join_key};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::path::Path;
 
 /// What a run was told beside its [`TrainOptions`](super::TrainOptions): with it, `--resume` alone goes on.
@@ -77,12 +80,7 @@ impl<O: Saved> Training<O> {
     /// # Errors
     /// The file can't be written.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let header = Header {
-            steps: self.adam.steps,
-            objective: self.objective.header(&self.model),
-            record: self.record.clone(),
-            open_row: self.open_row,
-        };
+        let header = self.header();
         let mut file = Tensors::default();
         let header = serde_json::to_string(&header).map_err(|e| Error::format(path, "a header", e))?;
         file.metadata.insert(HEADER.into(), header);
@@ -92,6 +90,28 @@ impl<O: Saved> Training<O> {
         }
         file.tensors.extend(self.objective.state().into_iter().map(|(key, array)| (key.into(), array)));
         checkpoint::write(path, &file, Precision::F32)
+    }
+
+    fn header(&self) -> Header<O::Header> {
+        Header {
+            steps: self.adam.steps,
+            objective: self.objective.header(&self.model),
+            record: self.record.clone(),
+            open_row: self.open_row,
+        }
+    }
+
+    /// What must be the same on all [ranks](crate::ranks) that share this training: version and kernel, everything that it was
+    /// told, and the weights, by a checksum.
+    pub fn facts(&self) -> Vec<String> {
+        let header = serde_json::to_value(self.header()).expect("a header that is written into checkpoints");
+        let mut weights = crc32fast::Hasher::new();
+        self.model.slices().into_iter().flatten().for_each(|w| weights.update(&w.to_le_bytes()));
+        let kernel = if simd() == Simd::Portable { "portable" } else { "with fused multiply-add" };
+        let mut facts = vec![format!("version: {}", env!("CARGO_PKG_VERSION")), format!("kernel: {kernel}")];
+        leaves("", &header, &mut facts);
+        facts.push(format!("checksum of the weights: {:08x}", weights.finalize()));
+        facts
     }
 
     /// Reads a checkpoint.
@@ -120,6 +140,14 @@ impl<O: Saved> Training<O> {
         training.objective.restore(&mut file.tensors)?;
         checkpoint::nothing_left(&file.tensors)?;
         Ok(training)
+    }
+}
+
+/// Each number and text of a JSON value with its path.
+fn leaves(path: &str, value: &Value, out: &mut Vec<String>) {
+    match value {
+        Value::Object(map) => map.iter().for_each(|(key, value)| leaves(&join_key(path, key), value, out)),
+        value => out.push(format!("{path}: {value}")),
     }
 }
 

@@ -117,7 +117,8 @@ impl Group {
     /// Images that count alike, of which nothing else is known.
     pub fn new(noisy: NoisyBatch, rngs: Vec<ChaCha8Rng>) -> Group {
         let given = Given::default();
-        Group { weights: vec![1.0; noisy.t.len()], noisy, given, targets: None, rngs, losses: Vec::new() }
+        let n = noisy.t.len();
+        Group { weights: vec![1.0; n], noisy, given, targets: None, rngs, losses: vec![0.0; n] }
     }
 
     /// Lines 2–4 of Algorithm 1: x_0, t and ε of as many images as there are streams.
@@ -287,6 +288,10 @@ impl Objective for Denoising {
 
     fn loss_and_grad(&self, unet: &Unet, group: &mut Group, n: usize, grad: &mut Unet) -> f64 {
         group_loss(unet, &self.reverse, self.options.loss, group, n, grad)
+    }
+
+    fn losses_mut(group: &mut Group) -> Option<&mut Vec<f64>> {
+        Some(&mut group.losses)
     }
 
     fn learn(&mut self, groups: &[Group]) {

@@ -43,6 +43,12 @@ pub trait Objective: Sync {
         grad: &mut Self::Model,
     ) -> f64;
 
+    /// The losses that [`learn`](Objective::learn) reads of a group, one for each example from the draw on, if it does: ranks
+    /// that share the groups tell each other.
+    fn losses_mut(_group: &mut Self::Group) -> Option<&mut Vec<f64>> {
+        None
+    }
+
     /// What the objective itself learns from a step, if it does.
     fn learn(&mut self, _groups: &[Self::Group]) {}
 }

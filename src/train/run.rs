@@ -65,7 +65,8 @@ pub enum Event<'a> {
 pub struct Run {
     /// where, how long, how often
     pub options: RunOptions,
-    /// the system drops the lock with the process, however that ends; `None` where folders can't be locked
+    /// the system drops the lock with the process, however that ends; `None` where folders can't be locked, and on a rank
+    /// that writes nothing
     _lock: Option<File>,
 }
 
@@ -85,7 +86,12 @@ impl Run {
         Ok(Run { options, _lock: lock })
     }
 
-    /// Trains until `options.steps`, or until `stop`. Checkpoint, averaged weights and log are written on the way and at
+    /// The part in a run of a rank that computes its share and writes nothing.
+    pub fn follow(options: RunOptions) -> Run {
+        Run { options, _lock: None }
+    }
+
+    /// Trains until `options.steps`, or until `stop` on any rank. Checkpoint, averaged weights and log are written on the way and at
     /// the end; one that can't be written on the way is a warning, and is tried again at the next turn.
     ///
     /// # Errors
@@ -104,11 +110,13 @@ impl Run {
         warning.into_iter().for_each(|warning| observe(Event::Warning(warning)));
         let (mut saved, mut kept) =
             (Instant::now(), options.checkpoint().exists().then_some(training.adam.steps));
-        while training.adam.steps < options.steps && !stop.load(Ordering::Relaxed) {
+        while training.adam.steps < options.steps && !training.ranks.any(stop.load(Ordering::Relaxed)) {
             let report = match training.step(data) {
                 Ok(report) => report,
                 Err(error) => {
-                    log.write()?; // how it came to that
+                    if training.ranks.is_first() {
+                        log.write()?; // how it came to that
+                    }
                     return Err(error.with_kept(kept));
                 }
             };
@@ -130,6 +138,9 @@ impl Run {
 
     /// Each file on its own: a log that can't be written does not keep the weights from the disk.
     fn save<O: Saved>(&self, training: &mut Training<O>, log: &LossLog) -> Result<()> {
+        if !training.ranks.is_first() {
+            return Ok(());
+        }
         let options = &self.options;
         training.open_row = log.open_row();
         let log = log.write();

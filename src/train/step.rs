@@ -4,8 +4,10 @@ use super::{Objective, Training};
 use crate::error::{Error, Result};
 use crate::optim::{Adam, global_norm};
 use crate::params::Params;
+use crate::ranks::Ranks;
 use crate::threads::Working;
 use serde::Serialize;
+use std::ops::Range;
 
 /// What one step did.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -28,10 +30,12 @@ impl<O: Objective> Training<O> {
     pub fn step(&mut self, data: &O::Data) -> Result<StepReport> {
         let mut groups = self.objective.draw(&self.model, data, self.adam.steps);
         let n = groups.iter().map(O::examples).sum::<usize>().max(1);
-        let objective = &self.objective;
-        let report = descend(&mut self.model, &mut self.adam, &mut groups, n, &|model, group, grad| {
+        let (objective, ranks) = (&self.objective, &self.ranks);
+        let loss = |model: &O::Model, group: &mut O::Group, grad: &mut O::Model| {
             objective.loss_and_grad(model, group, n, grad)
-        })?;
+        };
+        let report = descend_together(&mut self.model, &mut self.adam, &mut groups, n, &loss, ranks)?;
+        share_losses::<O>(&mut groups, ranks);
         self.objective.learn(&groups);
         Ok(report)
     }
@@ -53,7 +57,23 @@ where
     M: Params + Send + Sync,
     G: Send,
 {
-    let (sum, grad) = sum_of_gradients(&*model, groups, loss);
+    descend_together(model, adam, groups, n, loss, &Ranks::alone())
+}
+
+/// [`descend`] of several ranks, each with its branch of the groups.
+fn descend_together<M, G>(
+    model: &mut M,
+    adam: &mut Adam<M>,
+    groups: &mut [G],
+    n: usize,
+    loss: &(impl Fn(&M, &mut G, &mut M) -> f64 + Sync),
+    ranks: &Ranks,
+) -> Result<StepReport>
+where
+    M: Params + Send + Sync,
+    G: Send,
+{
+    let (sum, grad) = sum_over_ranks(&*model, groups, loss, ranks, 0..ranks.size());
     let (loss, grad_norm) = (sum / n as f64, global_norm(&grad));
     if !loss.is_finite() || !grad_norm.is_finite() {
         let loss = if loss.is_finite() { grad_norm } else { loss };
@@ -94,4 +114,65 @@ where
         g.iter_mut().zip(o).for_each(|(g, o)| *g += o);
     }
     (sum + other_sum, grad)
+}
+
+/// [`sum_of_gradients`] where the ranks of `branch` share the groups: each half of them computes one side of the tree, and
+/// the ranks of both halves exchange, in pairs, what they have.
+fn sum_over_ranks<M, G>(
+    model: &M,
+    groups: &mut [G],
+    loss: &(impl Fn(&M, &mut G, &mut M) -> f64 + Sync),
+    ranks: &Ranks,
+    branch: Range<usize>,
+) -> (f64, M)
+where
+    M: Params + Send + Sync,
+    G: Send,
+{
+    if branch.len() == 1 || groups.len() <= 1 {
+        return sum_of_gradients(model, groups, loss); // of one group, by each rank of the branch for itself
+    }
+    let half = branch.len() / 2;
+    let (middle, rank) = (branch.start + half, ranks.rank());
+    let (left, right) = groups.split_at_mut(groups.len() / 2);
+    let ((sum, mut grad), other) = match rank < middle {
+        true => (sum_over_ranks(model, left, loss, ranks, branch.start..middle), rank + half),
+        false => (sum_over_ranks(model, right, loss, ranks, middle..branch.end), rank - half),
+    };
+    // a + b and b + a are the same bits: so are the sums on both sides
+    let other_sum = ranks.exchange_numbers(other, &[sum])[0];
+    let theirs: Vec<f32> = ranks.exchange_numbers(other, &grad.slices().concat());
+    let own = grad.slices_mut().into_iter().flatten();
+    own.zip(theirs).for_each(|(g, o)| *g += o);
+    (sum + other_sum, grad)
+}
+
+/// The groups that `rank` computes for all, if those of `branch` share `groups` as [`sum_over_ranks`] does.
+fn computed(groups: Range<usize>, branch: Range<usize>, rank: usize) -> Range<usize> {
+    if branch.len() == 1 || groups.len() <= 1 {
+        return if rank == branch.start { groups } else { groups.end..groups.end };
+    }
+    let (middle, cut) = (branch.start + branch.len() / 2, groups.start + groups.len() / 2);
+    match rank < middle {
+        true => computed(groups.start..cut, branch.start..middle, rank),
+        false => computed(cut..groups.end, middle..branch.end, rank),
+    }
+}
+
+/// Tells all ranks the losses of the groups that others have computed.
+fn share_losses<O: Objective>(groups: &mut [O::Group], ranks: &Ranks) {
+    if ranks.size() == 1 {
+        return;
+    }
+    let own = computed(0..groups.len(), 0..ranks.size(), ranks.rank());
+    let mut losses: Vec<_> = groups.iter_mut().filter_map(O::losses_mut).collect();
+    if losses.is_empty() {
+        return;
+    }
+    let mine: Vec<f64> = losses[own].iter().flat_map(|losses| losses.iter().copied()).collect();
+    let all = ranks.all(&mine).concat(); // the ranks' groups lie in the order of the ranks
+    let mut rest = all.into_iter();
+    losses
+        .iter_mut()
+        .for_each(|losses| losses.iter_mut().for_each(|loss| *loss = rest.next().expect("every loss")));
 }

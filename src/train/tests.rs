@@ -568,3 +568,55 @@ fn beyond_is_checked() {
         Beyond { masks: vec![], ..beyond.clone() }.check(&plain, reverse, options).unwrap_err().to_string();
     assert_eq!(error, "drop_label: expected 0 for a network that knows no classes, found 0.25");
 }
+
+/// Weights, loss and what importance sampling has learned after three steps on so many ranks, for each of them.
+fn after_three_steps(ranks: usize, batch: usize) -> Vec<(Vec<f32>, f64, Vec<u8>)> {
+    let data = data();
+    crate::ranks::tests::on_ranks(ranks, |ranks| {
+        let mut trainer = trainer();
+        trainer.objective = Denoising::new(
+            trainer.objective.reverse.clone(),
+            TrainOptions {
+                batch,
+                times: Times::Importance,
+                loss: Loss::Vlb,
+                ..trainer.objective.options.clone()
+            },
+        );
+        trainer.ranks = ranks;
+        let losses = (0..3).map(|_| trainer.step(&data).unwrap().loss);
+        let loss = losses.last().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        trainer.save(&dir.path().join("c")).unwrap();
+        (trainer.model.slices().concat(), loss, std::fs::read(dir.path().join("c")).unwrap())
+    })
+}
+
+/// Eight groups, three, and fewer than there are ranks.
+#[test]
+fn ranks_form_the_bits_of_one_process() {
+    for batch in [64, 20, 3] {
+        let alone = after_three_steps(1, batch).swap_remove(0);
+        for ranks in [2, 4, 8] {
+            let shared = after_three_steps(ranks, batch);
+            assert!(shared.iter().all(|rank| *rank == alone), "batch {batch} on {ranks} ranks");
+        }
+    }
+}
+
+/// What one rank has that another has not is found before the first step.
+#[test]
+fn facts_tell_trainings_apart() {
+    let base = trainer().facts();
+    assert_eq!(base, trainer().facts());
+    let differences = |change: &dyn Fn(&mut Trainer)| {
+        let mut other = trainer();
+        change(&mut other);
+        let other = other.facts();
+        base.iter().zip(&other).filter(|(a, b)| a != b).map(|(_, b)| b.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(differences(&|t| t.objective.options.seed = 7), ["options.seed: 7"]);
+    assert_eq!(differences(&|t| t.adam.steps = 3), ["steps: 3"]);
+    let weights = differences(&|t| t.model.conv_in.bias[0] += 1.0);
+    assert!(weights.len() == 1 && weights[0].starts_with("checksum of the weights: "), "{weights:?}");
+}

@@ -71,6 +71,11 @@ impl Stopwatch {
         stopwatch
     }
 
+    /// For the pool of threads that this is called on; without a look at the peak.
+    pub(super) fn on_the_wall(budget: Duration) -> Stopwatch {
+        Stopwatch { clock: Clock::Wall, budget, steps: 1, bursts: vec![] }
+    }
+
     /// The median of all bursts, GFLOP/s of all threads.
     pub(super) fn peak(&self) -> f64 {
         median(&self.bursts)

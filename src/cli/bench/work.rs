@@ -24,20 +24,25 @@ pub(super) const SEED: u64 = 1;
 /// Whole steps of Algorithm 1 on random images: draws, noise, forward, backward, Adam, averaged weights.
 pub(super) fn train(model: &Pretrained, batches: &[usize], report: &mut Report) -> Result<()> {
     let [h, w, c] = image_shape(model);
-    let pixels = to_u8(&normal::<f64, _>((64, h, w, c), &mut stream(SEED, 1)));
-    let data = Dataset::from_images(&Images::new("noise", pixels, None));
     for &batch in batches {
-        // no warm-up: from the first step on all weights are as large as in training, not the 1e-10 of zero layers
-        let adam = AdamOptions { warmup: 0, ..AdamOptions::default() };
-        let options = TrainOptions { batch, seed: SEED, loss: Loss::Simple, times: Times::Uniform, adam };
-        let (unet, reverse) = (model.unet.clone(), model.reverse.clone());
-        let mut trainer = Trainer::from_weights(unet, reverse, options);
+        let (mut trainer, data) = trainer(model, batch);
         // backward is two products, for data and for weights, where forward is one
         let flops = 3.0 * batch as f64 * model.unet.flops(h, w) as f64;
         let what = What { work: "train", shape: format!("{h}x{w}x{c}"), batch, flops };
         report.row(what, |calls| Ok((0..calls).try_for_each(|_| trainer.step(&data).map(drop))?))?;
     }
     Ok(())
+}
+
+/// A training of this network on random images.
+pub(super) fn trainer(model: &Pretrained, batch: usize) -> (Trainer, Dataset) {
+    let [h, w, c] = image_shape(model);
+    let pixels = to_u8(&normal::<f64, _>((64, h, w, c), &mut stream(SEED, 1)));
+    let data = Dataset::from_images(&Images::new("noise", pixels, None));
+    // no warm-up: from the first step on all weights are as large as in training, not the 1e-10 of zero layers
+    let adam = AdamOptions { warmup: 0, ..AdamOptions::default() };
+    let options = TrainOptions { batch, seed: SEED, loss: Loss::Simple, times: Times::Uniform, adam };
+    (Trainer::from_weights(model.unet.clone(), model.reverse.clone(), options), data)
 }
 
 /// One step of Algorithm 2 in the middle of the chain, its noise included.
