@@ -15,7 +15,8 @@ fn main() -> Result<()> {
     // ten t of each image, one from each tenth of 2..=1000, stand for all
     let options =
         ElboOptions { time_steps: TimeSteps::Stratified { count: 10, seed: 1 }, ..ElboOptions::default() };
-    let bound = |denoiser: &dyn Denoiser| elbo(denoiser, &model.reverse, &garments, &options, &Noise::seed(1));
+    let bound =
+        |denoiser: &dyn Denoiser| elbo(denoiser, &model.reverse, &garments, &options, &Noise::seed(1));
 
     println!("the network\n{}", bound(&model.unet));
 

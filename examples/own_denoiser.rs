@@ -23,7 +23,8 @@ impl Denoiser for ByHeart {
             let alpha_bar = self.schedule.alpha_bar(t);
             // log q(x_t | garment) up to a constant, and its softmax
             let log_q = |garment: &ndarray::ArrayView3<f64>| {
-                let distance: f64 = x.iter().zip(garment).map(|(x, g)| (x - alpha_bar.sqrt() * g).powi(2)).sum();
+                let distance: f64 =
+                    x.iter().zip(garment).map(|(x, g)| (x - alpha_bar.sqrt() * g).powi(2)).sum();
                 -distance / (2.0 * (1.0 - alpha_bar))
             };
             let log_q: Vec<f64> = self.garments.outer_iter().map(|garment| log_q(&garment)).collect();

@@ -17,8 +17,11 @@ fn main() -> Result<()> {
 
     // x_t above, what the network takes x_0 for below
     let first = |x: &Batch| x.slice(s![..1, .., .., ..]).to_owned();
-    let rows: Vec<Batch> =
-        steps.iter().map(|step| first(&step.x_t)).chain(steps.iter().map(|step| first(&step.x0_hat))).collect();
+    let rows: Vec<Batch> = steps
+        .iter()
+        .map(|step| first(&step.x_t))
+        .chain(steps.iter().map(|step| first(&step.x0_hat)))
+        .collect();
     let views: Vec<_> = rows.iter().map(|row| row.view()).collect();
     let strip = ndarray::concatenate(Axis(0), &views).expect("images of one shape");
     Grid::new(&to_u8(&strip), steps.len()).scale(2).figure().save("steps.png")

@@ -8,7 +8,7 @@ use std::process::Command;
 #[test]
 #[ignore = "installs evcxr and JupyterLab into notebooks/.lab, and runs every notebook"]
 fn every_notebook_runs_and_shows_what_is_stored() {
-    let run = Command::new(env!("CARGO_BIN_EXE_ddpm")).args(["lab", "--check"]).status();
+    let run = Command::new(env!("CARGO_BIN_EXE_ddpm")).args(["lab", "--check", "--jobs", "2"]).status();
     assert!(run.is_ok_and(|status| status.success()), "see the lines above");
 }
 

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 #[derive(Args)]
 #[command(
     after_help = "Everything that is installed goes into notebooks/.lab, or the folder that DDPM_LAB names.\n\n\
-    Examples:\n  ddpm lab\n  ddpm lab --execute 04 11\n  ddpm lab --check\n  ddpm lab --html course"
+    Examples:\n  ddpm lab\n  ddpm lab --execute 04 11\n  ddpm lab --check\n  ddpm lab --html site"
 )]
 pub(super) struct Lab {
     #[command(flatten)]
@@ -42,7 +42,7 @@ struct Task {
     #[arg(long, value_name = "NN", num_args = 0..)]
     check: Option<Vec<String>>,
 
-    /// Write the stored notebooks as web pages into a folder
+    /// Write the site into a folder: the model in the browser, the stored notebooks as pages and slides, results, documentation
     #[arg(long, value_name = "DIR")]
     html: Option<PathBuf>,
 

@@ -14,6 +14,9 @@ use process::{Running, output, side_by_side, start};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// What browsers run.
+const WASM: &str = "wasm32-unknown-unknown";
+
 /// JupyterLab on the table of contents, until it is stopped.
 ///
 /// # Errors
@@ -92,7 +95,7 @@ fn run_all(
     };
     let mut failed = Vec::new();
     side_by_side(jobs, sources, begin, |source, end| {
-        let (name, stored) = (stem(source), source.with_extension("ipynb"));
+        let (name, stored) = (stem(source), place.course.stored(source));
         let verdict =
             end.and_then(|took| compare(&stored, &folder.join(format!("{name}.ipynb"))).map(|()| took));
         match verdict {
@@ -106,15 +109,36 @@ fn run_all(
     failed
 }
 
-/// The stored notebooks as pages that need no network.
+/// The site: the model in the browser, the stored notebooks as pages and as slides, the results, the documentation. It needs
+/// neither a network nor a server.
 ///
 /// # Errors
-/// The folder can't be written to, or the tool that writes them fails.
+/// The folder can't be written to, or a tool that makes a part of it fails.
 pub fn html(place: &Place, folder: &Path) -> Result<()> {
     let folder = std::path::absolute(folder).map_err(at(folder))?;
-    let mut command = Command::new(place.python("python"));
-    command.arg(place.course.kernel("pages.py")).arg(&place.course.notebooks).arg(&folder);
-    start(&mut command, &place.log("html"), "html")?.finish()?;
+    let root = place.course.notebooks.join("..");
+    let mut pages = Command::new(place.python("python"));
+    pages.arg(place.course.kernel("pages.py")).arg(&place.course.notebooks).arg(folder.join("course"));
+    start(&mut pages, &place.log("pages"), "pages")?.finish()?;
+
+    let target = place.lab.join("site");
+    let cargo = |arguments: &[&str]| {
+        let mut command = Command::new("cargo");
+        command.current_dir(&root).args(arguments).arg("--target-dir").arg(&target);
+        command
+    };
+    if output("rustup", &["target", "add", WASM]).is_none() {
+        place.course.note(&format!("{WASM}: not to be had from rustup; it has to be there"));
+    }
+    let mut model = cargo(&["build", "--release", "--package", "ddpm-web", "--target", WASM]);
+    start(&mut model, &place.log("model"), "the model for browsers")?.finish()?;
+    let mut documentation = cargo(&["doc", "--no-deps", "--package", "ddpm"]);
+    start(&mut documentation, &place.log("doc"), "documentation")?.finish()?;
+
+    let mut site = Command::new(place.python("python"));
+    site.arg(root.join("web/site.py")).arg(&root).arg(target.join(WASM).join("release/ddpm_web.wasm"));
+    site.arg(target.join("doc")).arg(&folder);
+    start(&mut site, &place.log("site"), "site")?.finish()?;
     place.course.note(&format!("{}: begins here", folder.join("index.html").display()));
     Ok(())
 }

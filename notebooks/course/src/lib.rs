@@ -74,6 +74,11 @@ impl Course {
         }
     }
 
+    /// The stored notebook of a paired file.
+    pub fn stored(&self, source: &Path) -> PathBuf {
+        self.notebooks.join(format!("{}.ipynb", stem(source)))
+    }
+
     fn note(&self, line: &str) {
         (self.host.note)(line);
     }
@@ -83,14 +88,15 @@ impl Course {
         self.notebooks.join("kernel").join(file)
     }
 
-    /// The paired files `NN_name.rs`, in order.
+    /// The paired files `sources/NN_name.rs`, in order. (Beside the notebooks a student would open the wrong one of two.)
     ///
     /// # Errors
     /// The folder can't be read.
     pub fn sources(&self) -> Result<Vec<PathBuf>> {
         let mut paths = Vec::new();
-        for entry in std::fs::read_dir(&self.notebooks).map_err(at(&self.notebooks))? {
-            let path = entry.map_err(at(&self.notebooks))?.path();
+        let folder = self.notebooks.join("sources");
+        for entry in std::fs::read_dir(&folder).map_err(at(&folder))? {
+            let path = entry.map_err(at(&folder))?.path();
             let numbered = stem(&path).bytes().take(2).filter(u8::is_ascii_digit).count() == 2;
             if numbered && path.extension().is_some_and(|extension| extension == "rs") {
                 paths.push(path);

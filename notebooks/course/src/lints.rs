@@ -42,7 +42,7 @@ fn all() -> Vec<Notebook> {
     let read =
         |path: PathBuf| std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let notebook = |path: PathBuf| {
-        let stored: Value = serde_json::from_str(&read(path.with_extension("ipynb"))).expect("a notebook");
+        let stored: Value = serde_json::from_str(&read(course().stored(&path))).expect("a notebook");
         let stored = stored["cells"].as_array().expect("cells").clone();
         Notebook { name: stem(&path), cells: cells(&read(path)), stored }
     };
@@ -93,7 +93,7 @@ fn a_cell_fits_a_screen() {
             let lines = cell.source.lines().count();
             assert!(lines <= LINES, "{}, cell {i}: {lines} lines", notebook.name);
         }
-        let file = course().notebooks.join(format!("{}.ipynb", notebook.name));
+        let file = course().stored(notebook.name.as_ref());
         let bytes = std::fs::metadata(&file).map_or(0, |file| file.len());
         assert!(bytes <= BYTES, "{}: {bytes} bytes", file.display());
     }

@@ -71,7 +71,9 @@ fn every_exhibit_of_the_museum_is_a_mistake_that_some_check_finds() {
 #[test]
 fn every_exercise_has_hints_and_a_name_of_its_own() {
     let mut names: Vec<&str> = check::all().iter().map(|(name, _)| *name).collect();
-    assert!(check::all().iter().all(|(_, build)| !build().hints().is_empty()), "an exercise without a hint");
+    let short: Vec<&str> =
+        check::all().iter().filter(|(_, build)| build().hints().len() < 3).map(|(name, _)| *name).collect();
+    assert!(short.is_empty(), "fewer than three hints: {short:?}");
     names.sort_unstable();
     names.windows(2).for_each(|pair| assert_ne!(pair[0], pair[1]));
 }

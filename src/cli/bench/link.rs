@@ -60,7 +60,8 @@ pub(super) fn link(model: &Pretrained, seconds: f64, given: Option<Link>) -> Res
         Some(link) => link,
         None if ranks().size() == 2 => measured(bytes),
         None => {
-            let expected = "two ranks, as in mpirun -n 2 ddpm bench --link, or the link's microseconds and GB/s";
+            let expected =
+                "two ranks, as in mpirun -n 2 ddpm bench --link, or the link's microseconds and GB/s";
             bail!(Error::argument("--link", expected, format!("{} and no numbers", ranks().size())));
         }
     };

@@ -125,6 +125,8 @@ fn evcxr(place: &Place) -> Result<()> {
     let build = place.lab.join("build"); // kept until it succeeds, so that a second try goes on from there
     let mut command = Command::new("cargo");
     command.args(["install", "evcxr_jupyter"]).args(what).arg(&root).arg("--target-dir").arg(&build);
+    // most of it is a parser and a type checker that wait for the compiler: full optimisation would take longer than it saves
+    command.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
     step(place, "evcxr", "compiling the kernel takes 3 to 10 minutes, once", &mut command)?;
     remove(&build)
 }
@@ -152,18 +154,14 @@ fn environment(place: &Place, python: &Path) -> Result<()> {
     write(place, &stamp, &wanted)
 }
 
-/// Registers the kernel "Rust (ddpm)" in that environment and nowhere else; Markdown opens as a page, and
-/// nobody is asked about news.
+/// Registers the kernel "Rust (ddpm)" in that environment and nowhere else; Markdown opens as a page, nobody is asked about
+/// news, and a key and a button run an exercise together with its check.
 fn kernelspec(place: &Place) -> Result<()> {
     let launcher = place.course.kernel("launch.sh");
     let spec = read(&place.course.kernel("kernel.json"))?.replace("LAUNCHER", &launcher.to_string_lossy());
     let share = place.lab.join("venv/share/jupyter");
     write(place, &share.join("kernels/ddpm/kernel.json"), &spec)?;
-    let overrides = r#"{
-        "@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"markdown": "Markdown Preview"}},
-        "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}
-    }"#;
-    write(place, &share.join("lab/settings/overrides.json"), overrides)
+    write(place, &share.join("lab/settings/overrides.json"), &read(&place.course.kernel("overrides.json"))?)
 }
 
 /// The work folder that every kernel begins with: all packages compiled, with the versions of this repository.

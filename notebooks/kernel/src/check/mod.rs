@@ -11,6 +11,7 @@
 pub(crate) mod class;
 mod exercise;
 pub mod museum;
+mod predict;
 mod value;
 mod verdict;
 
@@ -55,6 +56,7 @@ pub use n17::*;
 pub use class::class_constant;
 pub(crate) use exercise::in_check;
 pub use exercise::{Audit, CONSTANT, Exercise};
+pub use predict::predict;
 pub use value::Value;
 pub use verdict::{Verdict, score};
 

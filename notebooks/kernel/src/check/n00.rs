@@ -31,6 +31,7 @@ mod define {
             .trivial(|x| x)
             .mistake("squared, not doubled", |x| x * x)
             .mistake("2 is added, not multiplied", |x| x + 2.0)
+            .hint("What does `todo!()` stand for? For the value of the function: put one in its place.")
             .hint("Numbers with a decimal point are f64: write 2.0, not 2.")
             .hint("The body is one line: 2.0 * x. No semicolon at its end, so that it is the result.")
     }
@@ -47,6 +48,7 @@ mod define {
                 (levels.iter().map(|&level| usize::from(level)).sum::<usize>() / levels.len()) as f64
             })
             .mistake("the sum, not the mean", |levels| levels.iter().map(|&level| f64::from(level)).sum())
+            .hint("A mean is a sum divided by a number of things. Which of the two could go wrong with `u8`?")
             .hint("Turn each level into an f64 before you add: `.map(|&level| level as f64)`.")
             .hint("levels.iter().map(|&level| level as f64).sum::<f64>() / levels.len() as f64")
     }
@@ -61,6 +63,7 @@ mod define {
                 (1..steps).rev().collect()
             })
             .mistake("upwards", |steps| (1..=steps).collect())
+            .hint("You know the range that counts up. Is there a way to read it from its other end?")
             .hint("A range is an iterator, and iterators can be turned round with `.rev()`.")
             .hint("(1..=steps).rev().collect()")
     }
@@ -79,6 +82,7 @@ mod define {
                 image.row(best.unwrap_or(0)).to_owned()
             })
             .mistake("the darkest row", |image| brightest(-image).mapv_into(|x| -x))
+            .hint("Two things are asked for: find a row, and hand it out. What does it cost to hand out a part of somebody else's array?")
             .hint("`image.row(i)` is a view: it borrows from `image`. `.to_owned()` makes a copy that lives on its own.")
             .hint("Keep the index of the best row in a `let mut best = 0;`, go through `0..image.nrows()`, and compare `image.row(i).sum()`.")
     }

@@ -143,7 +143,8 @@ mod define {
         .mistake("v used as a standard deviation", |x, m, v| -0.5 * (2.0 * PI).ln() - v.ln() - 0.5 * ((x - m) / v).powi(2))
         .mistake("the 2π is missing", |x, m, v| -0.5 * v.ln() - (x - m) * (x - m) / (2.0 * v))
         .mistake("the logarithm of a density that has become 0", |x, m, v| ((-(x - m) * (x - m) / (2.0 * v)).exp() / (2.0 * PI * v).sqrt()).ln())
-        .hint("The logarithm of a product is a sum: one term for the factor in front, one for the exponent.")
+        .hint("What is log(a · e^b)?")
+            .hint("The logarithm of a product is a sum: one term for the factor in front, one for the exponent.")
         .hint("log N = −½ log(2πv) − (x − m)²/(2v). Don't compute the density first: at x = 40 it is 0, and log 0 = −∞.")
     }
 
@@ -171,6 +172,7 @@ mod define {
             .mistake("the variances of the mean's term: it is divided by v_2, not v_1", |m1, v1, m2, v2| {
                 0.5 * ((v2 / v1).ln() - 1.0 + v1 / v2 + (m1 - m2) * (m1 - m2) / v1)
             })
+            .hint("You have its mean square from the exercise before: put it into the three-term line.")
             .hint("It must be 0 when the two are the same, and it is not symmetric.")
             .hint("½ (log(v_2/v_1) − 1 + v_1/v_2 + (m_1 − m_2)²/v_2)")
     }
@@ -186,6 +188,7 @@ mod define {
             })
             .mistake("bits, not bits per dimension", |nats, _| nats / LN_2)
             .mistake("still in nats", |nats, dims| nats / dims as f64)
+            .hint("Is a number of bits larger or smaller than the same amount in nats?")
             .hint("A bit is ln 2 = 0.693 nats, so there are more bits than nats.")
             .hint("nats / ln 2 / D")
     }
@@ -233,6 +236,7 @@ mod define {
             let (low, high) = (cdf((x - 1.0 / 255.0 - m) / v), cdf((x + 1.0 / 255.0 - m) / v));
             (if k == 255 { 1.0 } else { high }) - (if k == 0 { 0.0 } else { low })
         })
+        .hint("A probability is an area under a density. Between which two edges?")
         .hint("Level k sits at x = k/127.5 − 1; its bin reaches from x − 1/255 to x + 1/255.")
         .hint("The bin of 0 reaches down to −∞ and that of 255 up to +∞: there the CDF is 0 and 1.")
     }
@@ -248,6 +252,8 @@ mod define {
         })
         .mistake("the difference of the CDFs, not of their logarithms", || 1e-5)
         .mistake("the sign: say how far it is off, without a direction", || -0.4)
-        .hint("Compute both: `normal_cdf(z)` and the tanh formula, then their logarithms.")
+        .hint("Guess first: near the middle the two agree to 0.0002. What becomes of a small difference if both numbers are tiny?")
+            .hint("Compute both: `normal_cdf(z)` and the tanh formula, then their logarithms.")
+            .hint("At z = −4 both are about 3·10⁻⁵, and the formula's is a good third too small.")
     }
 }

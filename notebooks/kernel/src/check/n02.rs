@@ -110,7 +110,8 @@ mod define {
         .mistake("x_{t−1} is scaled by 1 − β instead of its root", |x0, betas, eps| {
             chain(x0, eps, |x, i, eps| (1.0 - betas[i]) * x + betas[i].sqrt() * eps)
         })
-        .hint("N(x; m, v) has the variance v. To draw from it: m + √v ε.")
+        .hint("One pass over the steps; each step needs the x of the step before, one β and one ε.")
+            .hint("N(x; m, v) has the variance v. To draw from it: m + √v ε.")
         .hint("for (beta, eps) in betas.iter().zip(eps) { x = (1.0 - beta).sqrt() * x + beta.sqrt() * eps; }")
     }
 
@@ -133,7 +134,8 @@ mod define {
         .mistake("the product of the β; it is the α = 1 − β that are multiplied", |betas| {
             products(&std::iter::once(0.0).chain(betas.iter().map(|b| 1.0 - b)).collect::<Vec<f64>>())
         })
-        .hint("ᾱ_0 is the empty product. Each entry is the one before, times 1 − β_t.")
+        .hint("How many numbers are there before the first step? What is left of the image then?")
+            .hint("ᾱ_0 is the empty product. Each entry is the one before, times 1 − β_t.")
         .hint("let mut bars = vec![1.0]; for (i, beta) in betas.iter().enumerate() { bars.push(bars[i] * (1.0 - beta)); }")
     }
 
@@ -158,6 +160,7 @@ mod define {
             .mistake("the coefficients are swapped", |x0, bar, eps| {
                 (1.0 - bar).sqrt() * x0 + bar.sqrt() * eps
             })
+            .hint("It is the same sentence as in notebook 01: to draw from a Gaussian, scale and shift.")
             .hint("Eq. 4 gives mean and variance. To draw from N(m, v): m + √v ε.")
             .hint("√ᾱ x_0 + √(1 − ᾱ) ε, a root on both.")
     }
@@ -175,7 +178,8 @@ mod define {
             betas.truncate(steps);
             betas
         })
-        .hint("T equal steps from √β_1 to √β_T, both included; then square each; then multiply by 1000/T.")
+        .hint("What rises in equal steps: β or its root? And what has to stay the same if the chain is shorter?")
+            .hint("T equal steps from √β_1 to √β_T, both included; then square each; then multiply by 1000/T.")
         .hint("For i in 0..steps the root is r_1 + (r_T − r_1) · i/(steps − 1), with r_1 = √1e-4 = 0.01 and r_T = √0.02.")
     }
 
@@ -191,6 +195,7 @@ mod define {
                 L_T(&Schedule::linear(1000), &Batch::from_elem((1, 1, 1, 1), 0.5))[0] / LN_2
             })
             .mistake("ᾱ_T itself, not the divergence", || Schedule::linear(prior_steps()).alpha_bar(prior_steps()))
+            .hint("No network is needed. How much of the image is left at T, and how far is that from nothing?")
             .hint("ᾱ_T is about exp(−Σ β_t), and the mean β is 0.01. Then put it into the formula for L_T.")
             .hint("`L_T(&Schedule::linear(T), &Batch::from_elem((1, 1, 1, 1), 0.5))[0]` is in nats; one bit is ln 2 nats.")
     }

@@ -319,6 +319,7 @@ mod define {
             })
             .mistake("the variance β_t: knowing x_0 makes it smaller, β̃_t", |s, t, x0, x_t| (mu_tilde(s, t, x0, x_t), s.beta(t)))
             .mistake("the standard deviation, not the variance", |s, t, x0, x_t| (mu_tilde(s, t, x0, x_t), s.beta_tilde(t).sqrt()))
+            .hint("You have a and b of Exercise 3.1. Mean and variance are two fractions away.")
             .hint("Five numbers of the schedule occur: β_t, α_t, ᾱ_t, ᾱ_{t−1}, and 1 − ᾱ_t below every fraction.")
             .hint("`schedule.posterior_coefs(t)` has c_1 and c_2 ready; better write them out once from Eq. 7.")
     }
@@ -350,7 +351,9 @@ mod define {
         .mistake("α_t for ᾱ_t: x_t is t steps away from x_0, not one", |s, t, x_t, eps_hat| {
             (x_t - s.beta(t).sqrt() * eps_hat) / s.alpha(t).sqrt()
         })
+        .hint("What is known here, and what is asked for? It is one equation.")
         .hint("Take the jump of notebook 02, x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε, and solve it for x_0.")
+        .hint("x̂_0 = (x_t − √(1 − ᾱ_t) ε̂)/√ᾱ_t")
     }
 
     pub(super) fn reverse_step(e: Exercise<ReverseStep>) -> Exercise<ReverseStep> {
@@ -403,6 +406,7 @@ mod define {
                     + if t > 1 { s.beta(t).sqrt() * z } else { 0.0 }
             },
         )
+        .hint("Which root stands under β_t: that of one step, or that of the whole jump?")
         .hint("The mean is (x_t − β_t/√(1 − ᾱ_t) ε̂)/√α_t; `schedule.beta(t)`, `alpha(t)`, `alpha_bar(t)`.")
         .hint("At t = 1 the mean is the result; at any other t add √β_t z.")
     }
@@ -437,8 +441,9 @@ mod define {
             let one = z(s.T());
             chain(s, start, (1..=s.T()).rev(), eps_hat, &|_| one, |t| t > 1)
         })
+        .hint("In which order are the steps taken, and which is the last?")
         .hint("`for t in (1..=schedule.T()).rev()`; a range from T to 1 is empty in Rust.")
-        .hint("The body of the loop is the step of Exercise 3.3, with `eps_hat(x, t)` and `z(t)`.")
+        .hint("The body of the loop is the step of Exercise 3.6, with `eps_hat(x, t)` and `z(t)`.")
     }
 
     pub(super) fn clipped_mean(e: Exercise<ClippedMean>) -> Exercise<ClippedMean> {
@@ -473,7 +478,8 @@ mod define {
         .mistake("clipped to [0, 1]: pixels lie in [−1, 1]", |s, t, x_t, eps_hat| {
             mu_tilde(s, t, image(s, t, x_t, eps_hat).clamp(0.0, 1.0), x_t)
         })
-        .hint("Three steps: x̂_0 as in Exercise 3.2, clip it, then μ̃_t(x_t, x̂_0) as in Exercise 3.1.")
+        .hint("What has to happen between the guess of the image and the mean of the step?")
+        .hint("Three steps: x̂_0 as in Exercise 3.4, clip it, then μ̃_t(x_t, x̂_0) as in Exercise 3.2.")
         .hint("`x.clamp(-1.0, 1.0)`; `schedule.posterior_coefs(t)` gives (c_1, c_2).")
     }
 }

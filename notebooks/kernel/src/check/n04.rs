@@ -187,6 +187,7 @@ mod define {
         .mistake("every value counts alike: each must count as often as it occurs", |_, model| {
             -model.iter().map(|q| q.log2()).sum::<f64>() / model.len() as f64
         })
+        .hint("How often does value k occur, and what does it cost each time?")
         .hint("A value k costs −log₂ model(k) bits, and it occurs with probability p(k).")
         .hint("−Σ p(k) log₂ model(k): `p.iter().zip(model).map(|(p, q)| -p * q.log2()).sum()`")
     }
@@ -232,6 +233,7 @@ mod define {
             .mistake("in bits: this one is asked for in nats", |s, t, x0, x_t, x0_hat, sigma2| {
                 step(s, t, x0, x_t, x0_hat, (s.beta_tilde(t), sigma2)) / LN_2
             })
+            .hint("It is a divergence of two Gaussians, and you have that from notebook 01. Which two?")
             .hint("Both are Gaussians: `schedule.posterior_coefs(t)` gives (c_1, c_2) for their means, x_0 in one and x̂_0 in the other.")
             .hint("`kl_normal(mean1, log_var1, mean2, log_var2)`, first q with `schedule.beta_tilde(t).ln()`, then p_θ with `sigma2.ln()`.")
     }
@@ -264,6 +266,7 @@ mod define {
                 "the draws' sum, not their mean: more draws must not make the bound larger",
                 |steps, l_prior, draws, l_0| l_prior + (steps - 1) as f64 * draws.iter().sum::<f64>() + l_0,
             )
+            .hint("You know some terms of a long sum. What does their mean stand for?")
             .hint("A sum of n terms is n times their mean, and random draws give an estimate of the mean.")
             .hint("How many t are there in 2..=T?")
     }
@@ -282,7 +285,8 @@ mod define {
         })
         .mistake("that of T = 50: with more steps β̃_t comes nearer to β_t", || 1.324)
         .mistake("the sign: here β̃ is the looser one", || -0.85)
-        .hint("For one more step t ≥ 2 the ratio β̃_t/β_t = (1 − ᾱ_{t−1})/(1 − ᾱ_t) is nearer to 1. So the gap shrinks as T grows, but not fast: at t = 2 the ratio is about ½ whatever T is.")
+        .hint("At T = 50 it was 1.3 bits. Does a longer chain make the choice of σ² more important or less?")
+            .hint("For one more step t ≥ 2 the ratio β̃_t/β_t = (1 − ᾱ_{t−1})/(1 − ᾱ_t) is nearer to 1. So the gap shrinks as T grows, but not fast: at t = 2 the ratio is about ½ whatever T is.")
         .hint("`OnePixelWorld::two_humps().exact(&schedule, Variance::BetaTilde).bound()`, and the same with `Variance::Beta`.")
     }
 
@@ -305,6 +309,7 @@ mod define {
                 share(s, 1, n, |t| s.beta(t).powi(2) / (2.0 * s.beta(t) * s.alpha(t) * s.beta(t)))
             })
             .mistake("σ_t² is missing in the denominator", |s, n| share(s, 1, n, |t| s.weight(t, 1.0)))
+            .hint("One weight is a number of the schedule; you have just derived it.")
             .hint("`schedule.weight(t, sigma2)` is w_t; here σ_t² = `schedule.beta(t)`.")
             .hint("Two sums over t, from 1 to n and from 1 to T, and their ratio.")
     }

@@ -149,6 +149,7 @@ mod define {
             .mistake("the next axis only; a step passes over all axes behind it", |shape| {
                 (0..shape.len()).map(|axis| shape.get(axis + 1).copied().unwrap_or(1)).collect()
             })
+            .hint("How far apart in memory are two neighbours along the last axis? And along the one before?")
             .hint("The last stride is 1. The one before it is the length of the last axis.")
             .hint("Each stride is the product of all lengths behind its axis; go backwards, `(0..n).rev()`.")
     }
@@ -232,6 +233,7 @@ mod define {
                     right[[pixel, column % (k * k) * channels + column / (k * k)]]
                 })
             })
+            .hint("Each output pixel sees a window. Write out the window of pixel (0, 0) of a 3×3 kernel by hand first.")
             .hint("Row i·W + j belongs to pixel (i, j), column (u·k + v)·C + c to tap (u, v) and channel c.")
             .hint("The entry is x[i + u − p, j + v − p, c] with p = k/2, or 0 where that is outside. A usize can't be negative: compare i + u with p first.")
     }
@@ -261,6 +263,7 @@ mod define {
                 let mixed = Array4::from_shape_fn(w.dim(), |(u, v, c, o)| numbers[(o * k + u) * k * inputs + v * inputs + c]);
                 convolved(x, &mixed, |u, v, _| [u, v])
             })
+            .hint("Rows of windows times columns of weights: what is the inner length?")
             .hint("Your `im2col(x, k)` is [H·W, k·k·in]. What shape must the weights have to be multiplied with it?")
             .hint("`w.to_shape((k * k * inputs, outputs))`, one product, and `into_shape_with_order((h, w, outputs))`.")
     }
@@ -277,7 +280,9 @@ mod define {
             .mistake("3×3 are nine taps, each a product of its own", || layer_gflop(layer()[0], 1.0, 2.0))
             .mistake("one image only", || layer_gflop(1.0, 9.0, 2.0))
             .mistake("operations, not billions of them", || 1e9 * layer_gflop(layer()[0], 9.0, 2.0))
+            .hint("Which sizes has the product that im2col makes of this layer?")
             .hint("As a product, the layer is [images·pixels, 9·in] times [9·in, out]; a product of m, k, n is 2 m k n operations.")
+            .hint("Two operations for each multiply-add; G is 10⁹.")
     }
 }
 

@@ -241,6 +241,7 @@ mod define {
                 summed(dy, shape).broadcast(dy.raw_dim()).map_or_else(|| dy.clone(), |wide| wide.to_owned())
             })
             .mistake("columns are never summed", |dy, shape| summed(dy, (shape.0, dy.ncols())))
+            .hint("What was used several times has to be paid back several times.")
             .hint("Where the shape has a 1 and dy has more, one number was used that often. What flows back from all its uses adds up.")
             .hint("`sum_axis(Axis(0))` drops the axis; `.insert_axis(Axis(0))` puts it back with length 1.")
     }
@@ -267,6 +268,7 @@ mod define {
             .mistake("the square is missing, as in the poster's line: every number gets the same gradient", |p, t| {
                 (mse(p, t, 1.0).0, Array2::from_elem(p.dim(), -1.0 / p.len() as f64))
             })
+            .hint("Differentiate with respect to one p; which terms of the sum know it?")
             .hint("The loss is a sum of terms (p − t)²/n, where n counts rows times columns. Each p stands in one of them.")
             .hint("2 (p − t)/n")
     }

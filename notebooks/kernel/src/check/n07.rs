@@ -238,6 +238,7 @@ mod define {
                 let part = |a: &Batch| a.slice(ddpm::prelude::s![last.clone(), .., .., ..]).to_owned();
                 weight_gradient(&part(x), &part(dy), |at| at)
             })
+            .hint("Backward loops are forward loops in which another array is written to.")
             .hint("The same loops once more. Which number does y[n,i,j,o] += x[n,h,q,c] * w[u,v,c,o] give back to w[u,v,c,o]?")
             .hint("dw[u,v,c,o] += x[n,h,q,c] * dy[n,i,j,o], summed over all n, i, j.")
     }
@@ -264,6 +265,7 @@ mod define {
         })
         .mistake("one pixel of the four: x fed all of them", |dy| four_pixels(dy, [1.0, 0.0, 0.0, 0.0]))
         .mistake("two pixels of the four: x fed two rows", |dy| four_pixels(dy, [1.0, 1.0, 0.0, 0.0]))
+        .hint("What did forward do with one number? The adjoint does the opposite of copying.")
         .hint("One x was copied to four y. What is fed several places gets several gradients back.")
         .hint("dx[n,i,j,c] = dy[n,2i,2j,c] + dy[n,2i,2j+1,c] + dy[n,2i+1,2j,c] + dy[n,2i+1,2j+1,c]")
     }

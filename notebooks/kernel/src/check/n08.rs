@@ -48,6 +48,7 @@ mod define {
             .mistake("t instead of t − 1: the network counts from 0", |t, dim| sinusoids(t as f64, dim, 1.0, false))
             .mistake("cosines first", |t, dim| sinusoids(t as f64 - 1.0, dim, 1.0, true))
             .mistake("the exponent is divided by dim/2, so that the slowest wave does not reach 1/10000", |t, dim| sinusoids(t as f64 - 1.0, dim, 0.0, false))
+            .hint("Think of a clock: how many hands, and how fast does each turn?")
             .hint("`half = dim / 2` frequencies ω_0 … ω_{half−1}, from 1 down to 1/10000: their logarithms are equally spaced.")
             .hint("ω_k = 10000^(−k/(half − 1)); first all sin((t − 1) ω_k), then all cos((t − 1) ω_k).")
     }
@@ -63,6 +64,7 @@ mod define {
             .mistake("corrected by 1 − β at every step, not by 1 − β^k", |theta, g, lr| adam_by_hand(theta, g, lr, Slip::SameCorrection))
             .mistake("v is not put under the root", |theta, g, lr| adam_by_hand(theta, g, lr, Slip::NoRoot))
             .mistake("uphill: the step is subtracted", |theta, g, lr| adam_by_hand(theta, g, -lr, Slip::None))
+            .hint("Two running means, and a correction because both start at 0.")
             .hint("m and v begin at 0; k counts from 1. After the first step m = 0.1 g and v = 0.001 g², so that m/(1 − 0.9) = g.")
             .hint("θ ← θ − lr · (m / (1 − 0.9^k)) / (√(v / (1 − 0.999^k)) + 1e-8)")
     }
@@ -78,6 +80,7 @@ mod define {
             .mistake("the decay and its rest are swapped", |weights, decay| warmed(weights, |k| 1.0 - (1.0 - 1.0 / k).min(decay)))
             .mistake("k counts from 0: it is a step behind, and 1 − 1/k was meant for k = 1", |weights, decay| warmed(weights, |k| (1.0 - 1.0 / (k + 1.0)).min(decay)))
             .mistake("a plain mean to the end: the decay is never reached", |weights, _| warmed(weights, |k| 1.0 - 1.0 / k))
+            .hint("What should the average be after the very first step?")
             .hint("In step k = 1, 2, …: d = min(decay, 1 − 1/k), then average = d · average + (1 − d) · weight.")
             .hint("At k = 1, d = 0: the average becomes the first weight, whatever it was before.")
     }
@@ -103,7 +106,8 @@ mod define {
             let timeless = NoisyBatch { t: vec![1; batch.t.len()], ..batch.clone() };
             net.train_step(adam, reverse, &timeless)
         })
-        .hint("Five lines: `net.forward(&batch.x_t, &batch.t)`, `simple_loss`, an empty gradient `net.zeros_like()`, `net.backward`, `adam.step(net, &grad)`.")
+        .hint("Algorithm 1, line 5, is three things: a prediction, a gradient, a step. In which order do they need one another?")
+            .hint("Five lines: `net.forward(&batch.x_t, &batch.t)`, `simple_loss`, an empty gradient `net.zeros_like()`, `net.backward`, `adam.step(net, &grad)`.")
         .hint("`simple_loss` gives the gradient of the sum over points; divide it by their number, and return the mean of the losses.")
     }
 
@@ -120,6 +124,7 @@ mod define {
                 let without = |x: &Array2<f64>| spread(x, x, f64::sqrt) * x.nrows() as f64 / (x.nrows() as f64 - 1.0).max(1.0);
                 2.0 * spread(x, y, f64::sqrt) - without(x) - without(y)
             })
+            .hint("Strangers and relatives: which three mean distances occur?")
             .hint("Three means of Euclidean distances: over all pairs (x, y), all pairs (x, x′), all pairs (y, y′).")
             .hint("2 E‖X − Y‖ − E‖X − X′‖ − E‖Y − Y′‖, where x and x′ may be the same point.")
     }

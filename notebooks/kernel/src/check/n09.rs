@@ -164,6 +164,7 @@ mod define {
             .mistake("without the 1×1 shortcut where the channels change", |inputs, outputs, time| {
                 resnet_parts(inputs, outputs, time)[..3].iter().sum()
             })
+            .hint("List the layers that have weights, and which widths each of them joins.")
             .hint("Six layers: GN₁, Conv₁, the time's Linear, GN₂, Conv₂ and, if inputs ≠ outputs, a 1×1 convolution.")
             .hint("GN: 2C. Conv k×k: k² · in · out + out. Linear: in · out + out. GN₁ has `inputs` channels, GN₂ `outputs`.")
     }
@@ -238,6 +239,7 @@ mod define {
         .mistake("the time is added along the columns, not along the channels", |h, time| {
             with_time(h, time, |(n, _, j, _)| [n, j])
         })
+        .hint("One number per image and channel, for every pixel. What does broadcasting need?")
         .hint("Shapes: h [N, H, W, C], time [N, C]. The time needs two axes of length 1 in the middle.")
         .hint(
             "time.clone().insert_axis(Axis(1)).insert_axis(Axis(1)) is [N, 1, 1, C], and `+` broadcasts it.",

@@ -56,6 +56,7 @@ mod define {
             .mistake("cut off instead of rounded, which darkens by half a level", |x| {
                 (127.5 * (x + 1.0)).clamp(0.0, 255.0) as usize
             })
+            .hint("Which level has x = −1, and which x = 1? And what lies outside?")
             .hint("It is the inverse of x = k/127.5 − 1, then made a whole number between 0 and 255.")
             .hint("`(127.5 * (x + 1.0)).round().clamp(0.0, 255.0) as usize`")
     }
@@ -74,6 +75,7 @@ mod define {
             .mistake("nothing: but what is noise and what is image can't always be told, even by a perfect network", || 0.0)
             .mistake("it does not stand still after 500 steps", || 0.051)
             .mistake("a loss that falls as 1/steps: it did not between 200 and 500 either", || 0.0037)
+            .hint("Look at the axis: are the steps between 250 and 500 worth as much as those between 5,000 and 5,250?")
             .hint("From step 250 to 500 it fell from 0.064 to 0.051. Such curves look straight when the steps, too, are on a logarithmic axis, until they bend.")
             .hint("Fourteen times as many steps win about a quarter.")
     }
@@ -106,6 +108,7 @@ mod define {
                 train(&mut trainer, data, rest);
                 trainer
             })
+            .hint("What does a file have to hold for the next step to be the same?")
             .hint("`Trainer::load(file.as_ref())` gives a `Result`; `trainer.adam.steps` is how many steps it has taken.")
             .hint("While fewer than `steps` steps are taken, call `trainer.step(data)` and unwrap its result.")
     }
@@ -132,6 +135,7 @@ mod define {
             .mistake("the squared distance: the root is missing", |sample, training| nearest(sample, training, |a, b| euclid(a, b).powi(2), mirror))
             .mistake("mirror images are left out, though training shows them", |sample, training| nearest(sample, training, euclid, Array2::clone))
             .mistake("mirrored top to bottom, not left to right", |sample, training| nearest(sample, training, euclid, |x| x.slice(s![..;-1, ..]).to_owned()))
+            .hint("Two loops: over the training images, and over the two ways to hold one.")
             .hint("The distance of a sample from an image is the smaller of two: as it is, and mirrored left to right, `x.slice(s![.., ..;-1])`.")
             .hint("`training.outer_iter().enumerate()` gives index and image; keep the pair with the smallest √Σ(a − b)².")
     }
@@ -149,7 +153,8 @@ mod define {
         })
         .mistake("look at the line ✗ of this patient: it is the only one with these, and another fits", |patient| other(patient, 1))
         .mistake("an output that is nothing and one that does not change are two things", |patient| other(patient, 2))
-        .hint("`println!(\"{}\", doctor(&sick(1, &trainer)))` for each of the five; one ✗ may bring others with it.")
+        .hint("Look at one patient at a time: which number is unlike those of a healthy training?")
+            .hint("`println!(\"{}\", doctor(&sick(1, &trainer)))` for each of the five; one ✗ may bring others with it.")
         .hint("A short chain is a number of the schedule, a cold average one of the averaged weights; for `b` and `e` see which tensors are named.")
     }
 }

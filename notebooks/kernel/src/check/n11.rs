@@ -113,6 +113,7 @@ mod define {
             .mistake("the variance of q(x_T|x_0) is left out: only the means are compared", |x0, schedule| {
                 mean_bits(x0, schedule, |mean, _| 0.5 * mean * mean)
             })
+            .hint("It is L_T again, of real images and in bits. No network takes part.")
             .hint("q(x_T|x_0) = N(√ᾱ_T x_0, 1 − ᾱ_T) for each pixel, and p(x_T) = N(0, 1). `kl_normal` takes log variances.")
             .hint("The sum over pixels and images, divided by N · D · ln 2, where N · D is `x0.len()`.")
     }
@@ -150,7 +151,8 @@ mod define {
             let n = drawn.len() as f64;
             [prior + steps as f64 * n * mean, steps as f64 * n * error]
         })
-        .hint("The mean of the draws estimates the mean of the T terms. The bound needs their sum.")
+        .hint("What does one uniform draw estimate: the sum, or the mean of its terms?")
+            .hint("The mean of the draws estimates the mean of the T terms. The bound needs their sum.")
         .hint("Standard error of a mean: the standard deviation (with n − 1) divided by √n. What multiplies the mean multiplies its error.")
     }
 
@@ -179,7 +181,11 @@ mod define {
                 proportional(mean_squares, |m| 1.0 / m.sqrt())
             })
             .mistake("every t alike", |mean_squares| proportional(mean_squares, |_| 1.0))
+            .hint(
+                "If one term is always ten times as large as another, should it be drawn ten times as often?",
+            )
             .hint("The root of each, divided by the sum of the roots.")
+            .hint("They must sum to 1.")
     }
 
     pub(super) fn rate_curve(e: Exercise<RateCurve>) -> Exercise<RateCurve> {
@@ -201,6 +207,7 @@ mod define {
             .mistake("summed from t = 1 up: the chain is sent from x_T down", |prior, terms| {
                 (0..terms.len()).map(|i| prior + terms[..=i].iter().sum::<f64>()).collect()
             })
+            .hint("Who pays what? Begin with the receiver who holds x_T.")
             .hint("Who holds x_T has paid L_T and nothing else: the last entry is `prior`.")
             .hint("Entry t − 1 is L_T + Σ over s > t of L_{s−1}, which is `terms[s − 1]`: so `terms[t..]`.")
     }
@@ -216,6 +223,7 @@ mod define {
             .mistake("what has been paid before, not what comes after", || price(threshold()).0)
             .mistake("only the rate: the last step, L_0, is part of the bound", || price(threshold()).1)
             .mistake("only L_0: some of the rate is paid after it too", || price(threshold()).2)
+            .hint("Which point of the curve is the first at which the picture looks finished?")
             .hint("Walk down `rate_distortion(&bounds[0])` to the first point whose `rmse.mean` is small enough, and see what its rate is.")
             .hint("The whole bound minus the rate at that point.")
     }

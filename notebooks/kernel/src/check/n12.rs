@@ -129,6 +129,7 @@ mod define {
                 clamped(unclipped(x_t, &-eps_hat, alpha_bar))
             })
             .mistake(museum::B15, unclipped)
+            .hint("You wrote it for one pixel in notebook 03.")
             .hint("Solve x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε for x_0, with ε̂ in the place of ε.")
             .hint("`.mapv(|x| x.clamp(-1.0, 1.0))` clips.")
     }
@@ -168,6 +169,7 @@ mod define {
             .mistake("a latent is mixed with an image", |x0, x0_prime, lambda, alpha_bar, eps, _| {
                 between(&diffused(x0, alpha_bar, eps), x0_prime, lambda)
             })
+            .hint("Where is the mixing done: before the noise or after it?")
             .hint("Three lines: x_t from x_0 and ε, x'_t from x'_0 and ε', then the mixture.")
             .hint("λ = 0 must give x_t, and λ = 1 must give x'_t.")
     }
@@ -208,6 +210,7 @@ mod define {
             let f = 0.5 * (v + 1.0);
             [f * beta_tilde.ln() + (1.0 - f) * beta.ln(), 0.5 * (beta_tilde / beta).ln()]
         })
+        .hint("v says where between two ends. What is the value at v = −1, and at v = 1?")
         .hint("The share of log β is f = (v + 1)/2, that of log β̃ the rest.")
         .hint("log σ² is linear in v: its slope is ½ (log β − log β̃).")
     }
@@ -233,6 +236,7 @@ mod define {
             })
             .mistake("λ is missing", |simple, vlb, _| added(simple, vlb, 1.0, (0.0, 1.0)))
             .mistake("the variance learns nothing", |simple, vlb, lambda| added(simple, vlb, lambda, (0.0, 0.0)))
+            .hint("The loss has two parts, and each of them may teach one half of the output only.")
             .hint("The first half of the channels is the mean's: there the answer is d_simple. In the second it is λ d_vlb.")
             .hint("`slice_mut(s![.., .., .., c..]).assign(&…)` with c half the number of channels.")
     }
@@ -251,6 +255,8 @@ mod define {
                 let run = stored("ablation.csv").only("run", runs().0);
                 run.column("distortion")[0] / run.column("bits_per_dim")[0]
             })
+            .hint("Which part of the bound does the last step pay, in each of the two?")
             .hint("Two differences, and their ratio. The bound is rate + distortion.")
+            .hint("(difference of the distortions) / (difference of the bounds)")
     }
 }

@@ -65,6 +65,7 @@ mod define {
                 eta * (1.0 - now / before).sqrt()
             })
             .mistake("√η instead of η", |now, before, eta| sigma(now, before, eta.sqrt()))
+            .hint("What must it be at η = 0, and what at η = 1 for neighbouring steps?")
             .hint("At η = 1 and s = t − 1 it must be √β̃_t (Eq. 7), and 1 − ᾱ_t/ᾱ_{t−1} is β_t.")
             .hint("η √((1 − ᾱ_s)/(1 − ᾱ_t)) √(1 − ᾱ_t/ᾱ_s)")
     }
@@ -93,6 +94,7 @@ mod define {
             .mistake("the direction is missing: only √ᾱ_s x̂_0", |x, eps, from, to| {
                 to.sqrt() * (x - (1.0 - from).sqrt() * eps) / from.sqrt()
             })
+            .hint("Where did it come from, and where does it go? Both are Eq. 4.")
             .hint("First x̂_0: Eq. 4 solved for x_0, with ε̂ for ε. Then Eq. 4 again, at s.")
             .hint("x̂_0 = (x − √(1 − ᾱ_t) ε̂)/√ᾱ_t, and the result is √ᾱ_s x̂_0 + √(1 − ᾱ_s) ε̂.")
     }
@@ -117,6 +119,7 @@ mod define {
                     })
                     .collect()
             })
+            .hint("The first must be T and the last 1. What lies between is in equal steps.")
             .hint("K times have K − 1 gaps between them, and the gaps together are T − 1 long.")
             .hint("The k-th of 0..K is T − k (T − 1)/(K − 1), computed in f64; then `.round() as usize`.")
     }
@@ -137,6 +140,7 @@ mod define {
                 (1.0 + w) * all - w * c
             })
             .mistake("the weights must sum to 1: (1 + w) and −w", |c, all, w| (1.0 + w) * c + w * all)
+            .hint("Draw the two predictions as points, and the line through them.")
             .hint("Go from ε_∅ to ε_c, and then w times as far again.")
             .hint("(1 + w) ε_c − w ε_∅")
     }

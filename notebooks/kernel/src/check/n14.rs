@@ -160,6 +160,7 @@ mod define {
                 let pairs = x.iter().flat_map(|a| x.iter().map(move |b| (a - b).powi(2))).sum::<f64>();
                 x.iter().map(|x| (x - y).powi(2)).sum::<f64>() / n - 0.5 * pairs / (n * n)
             })
+            .hint("Near the truth *and* not too narrow: which mean rewards each?")
             .hint("Two means: of |x − y| over the samples, and of |x − x′| over all n² pairs of them.")
             .hint("The first minus half of the second.")
     }
@@ -173,6 +174,7 @@ mod define {
             .mistake("the mask is upside down: 1 is what is known", |x0, x_t, mask| [(1.0 - mask) * x0, mask * x_t, 1.0 - mask])
             .mistake("x_t stands there for the known pixels, too: they are clean, and need no denoising", |x0, x_t, mask| [mask * x0, x_t, mask])
             .mistake("the third channel says what is unknown", |x0, x_t, mask| [mask * x0, (1.0 - mask) * x_t, 1.0 - mask])
+            .hint("What would the network need to be told, if you were the network?")
             .hint("Three channels: what is known, the noise where nothing is, and which of the two it is.")
             .hint("[m x_0, (1 − m) x_t, m]. Without the third a known 0 could not be told from an unknown pixel.")
     }

@@ -65,7 +65,8 @@ mod define {
             cost.outer_iter().map(|row| least(&row.to_owned(), |_| true)).collect()
         })
         .mistake("the row of each column; asked for is the column of each row", |cost| assign(&cost.t().to_owned()))
-        .hint("6 rows have 720 permutations: try them all. A recursive function that gives the first free row each free column in turn will do.")
+        .hint("How many ways are there to hand out six noises to six images?")
+            .hint("6 rows have 720 permutations: try them all. A recursive function that gives the first free row each free column in turn will do.")
         .hint("fn best(cost, row, used) -> (f64, Vec<usize>): for each unused column j, take cost[[row, j]] plus best(cost, row + 1, used + j), and keep the least.")
     }
 
@@ -125,6 +126,7 @@ mod define {
                     .flat_map(|x| eps.outer_iter().map(move |eps| eps.dot(&x) / x.dot(&x).sqrt()));
                 all.sum::<f64>() / (x.nrows() * eps.nrows()) as f64
             })
+            .hint("A direction has the length 1. What does that do to the images?")
             .hint("Row by row: how far does ε reach in the direction of x?")
             .hint("Σ_d ε_d x_d / √(Σ_d x_d²), and the mean of that over the rows.")
     }

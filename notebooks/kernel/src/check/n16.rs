@@ -59,6 +59,7 @@ mod define {
             .mistake("the share of the variance that is lost", |variances, k| {
                 sorted(variances)[k..].iter().sum::<f64>() / variances.iter().sum::<f64>()
             })
+            .hint("What is lost with a direction that is kept? And with one that is dropped?")
             .hint("A direction that is kept has no error. One that is dropped has its variance as squared error.")
             .hint("Sort, drop the k largest, sum the rest, divide by the number of dimensions.")
     }
@@ -73,6 +74,7 @@ mod define {
             .mistake("s² in place of s", |dz, log_var, eps| [dz, 0.5 * dz * log_var.exp() * eps])
             .mistake("the gradient of s, not of log s²", |dz, _, eps| [dz, dz * eps])
             .mistake("m has the gradient of z itself", |dz, log_var, eps| [dz * (0.5 * log_var).exp(), 0.5 * dz * (0.5 * log_var).exp() * eps])
+            .hint("Write z as a formula of m and log s². What is random in it, and does that depend on the weights?")
             .hint("z = m + e^{ℓ/2} ε with ℓ = log s². Differentiate for m and for ℓ; ε is a number like any other.")
             .hint("[dz, dz · ½ e^{ℓ/2} ε]")
     }

@@ -50,6 +50,7 @@ mod define {
             .mistake("the sign of the step: γ grows with t", |s, t, mse| 0.5 * (s - t).exp_m1() * mse)
             .mistake("SNR_s − SNR_t belongs to the error of x̂_0, not of ε̂", |s, t, mse| 0.5 * ((-s).exp() - (-t).exp()) * mse)
             .mistake("the continuous limit: a step has the weight e^{γ_t − γ_s} − 1, not γ_t − γ_s", |s, t, mse| 0.5 * (t - s) * mse)
+            .hint("A step is worth how much the signal-to-noise ratio grows, times what the network still gets wrong.")
             .hint("½ (SNR_s/SNR_t − 1) times the mean squared error of ε̂.")
             .hint("SNR = e^{−γ}, so that SNR_s/SNR_t is e^{γ_t − γ_s}; and `x.exp_m1()` is eˣ − 1 with all digits.")
     }
@@ -69,6 +70,7 @@ mod define {
             .mistake("the standard deviation in place of the variance", |v, gamma| {
                 v.sqrt() / (v.sqrt() + gamma.exp())
             })
+            .hint("Two Gaussians are added. How much of one of them can be told from the sum?")
             .hint("x_t = α x_0 + σ ε is known. Of ε remains the variance 1 − σ²/(α² v + σ²).")
             .hint("That is α² v/(α² v + σ²); divide by α², and σ²/α² is e^γ.")
     }
@@ -93,6 +95,7 @@ mod define {
                 std::iter::once(first).chain(sums).collect()
             })
             .mistake("the first γ is missing: n steps have n + 1 ends", |raw, first, last| rising(raw, first, last, softplus)[1..].to_vec())
+            .hint("Any numbers have to become rising ones. Which function makes a number positive?")
             .hint("softplus(x) = log(1 + eˣ) is positive for every x. For large x compute x + log(1 + e^{−x}).")
             .hint("Add up the softplus of the numbers; divide each sum by the last one; stretch from `first` to `last`.")
     }

@@ -21,7 +21,7 @@ ddpm::start();
 //
 // for $\sigma^2=\tilde\beta$. (Eq. 12 says the same with $\beta_t$, $\alpha_t$ and $\bar\alpha_t$.)
 //
-// ### Exercise 17.1: the cost of a step
+// ### Exercise 17.1 (pencil): the cost of a step
 
 // %% tags=["exercise"]
 /// ½ (e^{γ_t − γ_s} − 1) · mse, in nats per dimension, with all its digits.
@@ -48,7 +48,7 @@ assert!(off < 1e-6);
 //
 // The data are Gaussians of sixteen variances, from $10^{-4}$ to 1, like the directions of an image. For each of them the best network leaves a known error.
 //
-// ### Exercise 17.2: what cannot be known of the noise
+// ### Exercise 17.2 (pencil): what cannot be known of the noise
 
 // %% tags=["exercise"]
 /// The least mean squared error of ε̂, for data N(0, v) at the noise level γ.
@@ -73,6 +73,9 @@ Chart::new("γ", "mean squared error of ε̂").line("", &levels, &levels.iter().
 //
 // **Predict:** the same ends, $\gamma$ from −13.3 to 5, in equal steps of $\gamma$: how does the cost change from 5 steps to 500?
 
+// %% tags=["predict"]
+check::predict("From 5 to 500 steps the cost", &["falls about as 1/T", "falls exponentially", "does not change"], 0)
+
 // %%
 let exact: f64 = 0.5 * (0..20_000).map(|i| mse(-13.3 + 18.3 * (f64::from(i) + 0.5) / 20_000.0)).sum::<f64>() * 18.3 / 20_000.0;
 let counts = [5, 10, 20, 50, 100, 200, 500];
@@ -87,7 +90,7 @@ assert!(cost(&even(500)) > exact && cost(&even(500)) < 1.02 * exact);
 //
 // A few numbers are to be learned, and $\gamma$ must rise whatever they are.
 //
-// ### Exercise 17.3: knots that rise
+// ### Exercise 17.3 (code): knots that rise
 //
 // From $n$ numbers make $n+1$ levels: the increments are the softplus of the numbers, $\log(1+e^x)$, and all is stretched to the given ends.
 
@@ -104,6 +107,9 @@ check::knots(knots)
 // With a network one would let Adam move the numbers. Here the cost is a formula, and a simple search will do: move one level at a time to where the two steps beside it cost least.
 //
 // **Predict:** will the learned steps stand closer where the error is large, or where it is small?
+
+// %% tags=["predict"]
+check::predict("The learned steps stand closer where the error is", &["large", "small", "it makes no difference"], 0)
 
 // %%
 fn placed(steps: usize) -> Vec<f64> {
@@ -164,6 +170,10 @@ assert!(below[1] > 0.5);
 //
 // - In continuous time it changes nothing about the bound; all it can lower there is the noise of the gradient.
 // - It is no remedy for a network that is too small: its excess is what the *steps* cost, and the error itself stays.
+//
+// ### ★ Open
+//
+// Learn a schedule for the reconstruction of your own data and compare it with the linear one at T = 10, 50, 250. From where on is it not worth the trouble?
 //
 // ## You can now
 //

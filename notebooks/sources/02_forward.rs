@@ -3,7 +3,7 @@
 //
 // **You will be able to** destroy an image in a thousand small steps or in one jump, say why both give the same, choose how fast to destroy, and measure whether enough has been destroyed.
 //
-// **Before:** notebook 01. **Time:** 75 minutes. **Figure:** garments that sink into noise, and the curves that say how fast.
+// **Before:** notebook 01. **Time:** 80 minutes. **Figure:** garments that sink into noise, and the curves that say how fast.
 //
 // A diffusion model learns to turn noise into images by undoing damage. So first somebody has to do the damage. This half of the model, the **forward process** $q$, is fixed: nothing in it is learned. (It is also the older half: Sohl-Dickstein and others built the whole frame in 2015. What the paper of 2020 adds is how to train the other half so that the samples are good.)
 
@@ -47,7 +47,7 @@ Grid::new(&strip(&linear, &[0, 1, 2, 18], &times), times.len())
 //
 // Why is $x_{t-1}$ made smaller? If the variance of $x_{t-1}$ is 1, that of $x_t$ is $(1-\beta_t)\cdot 1 + \beta_t = 1$ again. The network that will look at $x_t$ sees numbers of one size at every $t$.
 //
-// ### Exercise 2.1: walk
+// ### Exercise 2.1 (code): walk
 
 // %% tags=["exercise"]
 /// Where one pixel is after all steps of Eq. 2: step i uses betas[i] and the noise eps[i].
@@ -95,7 +95,11 @@ let high: Vec<f64> = mean.iter().zip(&variance).map(|(m, v)| m + v.sqrt()).colle
 // *What to see:* the mean falls to 0 and the variance grows to 1, the curves smooth although every path is ragged. In the end a walker has forgotten where it started: $x_T$ is a draw from $\mathcal N(0, 1)$, whatever $x_0$ was.
 //
 // **Predict:** the steps are Gaussian. What shape has the histogram of the 10,000 values at $t = 300$: a bell, a bell with heavier tails, or something skewed towards 0.8?
-//
+
+// %% tags=["predict"]
+check::predict("The histogram at t = 300", &["a bell", "a bell with heavier tails", "skewed towards 0.8"], 0)
+
+// %% [markdown]
 // ## From steps to a jump
 //
 // Two steps, written into one another, with $\alpha_t = 1-\beta_t$:
@@ -112,7 +116,7 @@ let high: Vec<f64> = mean.iter().zip(&variance).map(|(m, v)| m + v.sqrt()).colle
 //
 // $\bar\alpha_t$ is what is left of the image's variance, $1-\bar\alpha_t$ is the noise's share. Time is counted as in the paper: $t = 1, \dots, T$ are the steps, and index 0 means "no noise yet". The table therefore has $T+1$ entries.
 //
-// ### Exercise 2.2: the table of ᾱ
+// ### Exercise 2.2 (code): the table of ᾱ
 
 // %% tags=["exercise"]
 /// ᾱ_0, ᾱ_1, …, ᾱ_T: one number more than there are betas.
@@ -124,7 +128,7 @@ fn alpha_bars(betas: &[f64]) -> Vec<f64> {
 check::alpha_bars(alpha_bars)
 
 // %% [markdown]
-// ### Exercise 2.3: the jump
+// ### Exercise 2.3 (code): the jump
 
 // %% tags=["exercise"]
 /// A sample of q(x_t|x_0) (Eq. 4), made from a given ε ~ N(0, 1).
@@ -206,6 +210,9 @@ println!("ᾱ at t = 500: {:.3} (linear), {:.3} (cosine)", linear.alpha_bar(500)
 //
 // **Predict:** the next figure shows one bag under both schedules. At which $t$ is it as noisy in the cosine row as at $t = 250$ in the linear row?
 
+// %% tags=["predict"]
+check::predict("The cosine row looks like the linear one at t = 250", &["at t = 250 as well", "near t = 375", "near t = 500"], 0)
+
 // %%
 let times = vec![0, 125, 250, 375, 500, 625, 750, 875, 1000];
 let rows: Array4<u8> = ndarray::concatenate![Axis(0), strip(&linear, &[18], &times), strip(&cosine, &[18], &times)];
@@ -221,6 +228,9 @@ Grid::new(&rows, times.len())
 // ## Short chains, and the most frequent bug of all
 //
 // A chain of 50 steps is twenty times faster to sample. Many who tried it took the paper's $\beta_1 = 10^{-4}$ and $\beta_T = 0.02$ along. **Predict:** what does $x_{T}$ look like then, at the very end of the chain, for $T = 50$?
+
+// %% tags=["predict"]
+check::predict("x_T at the end of a chain of 50 steps with the β of 1000", &["pure noise, as it should be", "the image is still there", "nothing but grey"], 0)
 
 // %%
 fn ends(schedules: &[Schedule]) -> Array4<u8> {
@@ -242,7 +252,7 @@ Grid::new(&ends(&schedules), lengths.len())
 //
 // The cure is in the lower row. $\bar\alpha_T \approx \exp(-\sum_t\beta_t)$, so the *sum* of the $\beta_t$ counts: half the steps need twice the $\beta$. With $T = 1000$ the two rows agree, which is why the bug is invisible until somebody shortens the chain.
 //
-// ### Exercise 2.4: a schedule for any length
+// ### Exercise 2.4 (code): a schedule for any length
 //
 // Write the quadratic schedule, scaled by $1000/T$. Two exhibits of the museum await you: keeping the $\beta$ (it stood in a much-read blog, with $T = 200$), and squaring $\beta_1$ and $\beta_T$ where their roots are wanted (that one has been copied from program to program for years).
 
@@ -266,7 +276,7 @@ check::quad_betas(quad_betas)
 //
 // A word about the words: the poster from which this project began says that $L_T$ compares the prior with "the forward process posterior $q(x_T|x_0)$". It should be the forward process *marginal*. A posterior looks back, from late to early: the name belongs to $q(x_{t-1}|x_t, x_0)$, of the next notebook. One sees it from the indices: here the condition $x_0$ comes *before* $x_T$.
 //
-// ### Exercise 2.5: predict
+// ### Exercise 2.5 (guess): predict
 
 // %%
 check::task("prior_cost")
@@ -341,6 +351,10 @@ Chart::new("t · 1000/T", "ᾱ_{t}").y_range(0.0, 1.05)
 
 // %% [markdown]
 // *What to see:* a curve of $\bar\alpha_t$ must start at 1 and end near 0. With squared ends nothing is ever destroyed: $\bar\alpha_T = 0.99995$. The cosine without its square is the dangerous one: it starts and ends as it should, and only a comparison with numbers finds it. (A fourth exhibit can't be drawn: a program that divided $t/T$ as integers had $\bar\alpha_t = 1$ for every $t < T$. In Rust, `t / T` of two `usize` does just that.)
+//
+// ### ★ Open
+//
+// Invent a schedule that spends its steps where a garment's outline disappears, and defend it with a figure. What would you measure to know whether it is better than the cosine?
 //
 // ## You can now
 //

@@ -3,7 +3,7 @@
 //
 // **You will be able to** derive the backward pass of every layer a U-Net is made of, and prove each of them right with a test of a few lines.
 //
-// **Before:** notebooks 05 and 06. **Time:** 75 minutes. **Figure:** the blocks of a U-Net as a graph, with the measured error of the gradient at each node.
+// **Before:** notebooks 05 and 06. **Time:** 80 minutes. **Figure:** the blocks of a U-Net as a graph, with the measured error of the gradient at each node.
 //
 // Two things from notebook 06. A layer's backward takes $dy=\partial L/\partial y$ and returns $dx=\partial L/\partial x$, a *vector-Jacobian product*: the Jacobian itself is never built. And we trust none until a central difference of $L=\langle y, g\rangle$, with a random cotangent $g$ in the place of $dy$, agrees with it.
 
@@ -51,6 +51,9 @@ fn adjoint_error(x: &Tensor4, ax: &Tensor4, y: &Tensor4, aty: &Tensor4) -> f64 {
 //
 // **Predict:** a single bright pixel goes *forward* through a kernel F. Does an F come out, or a turned one?
 
+// %% tags=["predict"]
+check::predict("What comes out of a single pixel", &["an F", "an F turned by 180°", "a mirrored F"], 0)
+
 // %%
 use ddpm::nn::Conv2d;
 const F: [&str; 5] = ["####.", "#....", "###..", "#....", "#...."];
@@ -71,7 +74,7 @@ Grid::new(&picture(&[&pixel, &forward, &backward]), 3).scale(12).column_labels([
 // %% [markdown]
 // *What to see:* forward stamps the F turned by 180°, backward stamps it upright: $dx$ shows which inputs that one output looked at, and with what weight.
 //
-// ### Exercise 7.1: convolution, backward to the data
+// ### Exercise 7.1 (code): convolution, backward to the data
 //
 // For a 3×3 kernel, stride 1, one zero around the image ($p=1$). The exercises use `f64`, and `Batch` is an `Array4<f64>`. Seven slow loops are fine.
 
@@ -111,7 +114,7 @@ Grid::new(&picture(&[&kernel, &seen_after(1), &found]), 3).scale(30).column_labe
 // %% [markdown]
 // *What to see:* one gradient, no training, and the kernel is there; with more images the noise averages out. (Its outer taps stay a little darker: near the border they meet the zeros.)
 //
-// ### Exercise 7.2: convolution, backward to the weights
+// ### Exercise 7.2 (code): convolution, backward to the weights
 
 // %% tags=["exercise"]
 /// dw [3, 3, in, out] from x [N, H, W, in] and dy [N, H, W, out].
@@ -163,6 +166,9 @@ for (name, stride, padding, size) in [("stride 1", 1, [1, 1], 12), ("stride 2", 
 //
 // **Predict:** is pooling the *inverse* of upsampling? Is its adjoint?
 
+// %% tags=["predict"]
+check::predict("Pooling is to upsampling", &["its inverse and its adjoint", "its inverse only", "its adjoint, up to a factor; and an inverse in one order"], 0)
+
 // %%
 let (small, large) = (random((2, 7, 7, 3), 5), random((2, 14, 14, 3), 6));
 let up = nn::nearest_upsample(&small);
@@ -178,7 +184,7 @@ println!("P U x = x, but Pᵀ x is only a quarter of U x");
 // %% [markdown]
 // Pooling undoes upsampling, and yet is not its adjoint: an inverse restores values, an adjoint hands out blame. The factor 4 between them is a favourite slip.
 //
-// ### Exercise 7.3: nearest neighbour, backward
+// ### Exercise 7.3 (code): nearest neighbour, backward
 
 // %% tags=["exercise"]
 /// dx [N, H, W, C] of nearest-neighbour upsampling by two, from dy [N, 2H, 2W, C].
@@ -221,6 +227,9 @@ Grid::new(&picture(&[&adjoint, &plain]), 2).scale(16).column_labels(["adjoint of
 //
 // **Predict:** what is the sum of all $dx_i$? And $\sum_i dx_i\,\hat x_i$? No calculation is needed: what happens to $\hat x$ if all $x$ are shifted, or all are doubled?
 
+// %% tags=["predict"]
+check::predict("The sums Σ dx_i and Σ dx_i x̂_i", &["both 0", "the first is 0, the second is not", "neither"], 0)
+
 // %%
 fn normalise(x: &Array1<f64>, eps: f64) -> (Array1<f64>, f64) {
     let centred = x - x.mean().unwrap();
@@ -250,7 +259,7 @@ Chart::new("x̂", "gradient").line("g r, μ and v constant", &at, &fixed).marks(
 // %% [markdown]
 // *What to see:* the two curves differ by a straight line. A shift of all $x$ changes nothing downstream, nor (but for $\varepsilon$) does a common factor; so the gradient has no component in either direction, and the second and third term take just those two out.
 //
-// ### Exercise 7.4: group normalisation, backward
+// ### Exercise 7.4 (code): group normalisation, backward
 //
 // One group as a vector; $\gamma$ is already in $g$.
 
@@ -301,7 +310,7 @@ Chart::new("channels d", "|ds| of a row, median").scales(Scale::Log, Scale::Log)
 // %% [markdown]
 // *What to see:* divided by $\sqrt d$, the gradient is the same for any width. Without it, it collapses: the softmax of a wide layer has made up its mind before any training. (At small $d$ the bare scores pass even more: a softmax that is nearly flat passes little, too.)
 //
-// ### Exercise 7.5: attention, backward
+// ### Exercise 7.5 (code): attention, backward
 
 // %% tags=["exercise"]
 /// (dq, dk, dv) of o = softmax(q kᵀ/√d) v, from q, k, v and d_o = ∂L/∂o, all [T, d].
@@ -314,6 +323,9 @@ check::attention_backward(attention_backward)
 
 // %% [markdown]
 // **Predict:** the crate's attention layer has biases in its query, key, value and output maps. For one of them the exact gradient is 0, whatever the input. Which?
+
+// %% tags=["predict"]
+check::predict("Whose gradient is 0, whatever the input?", &["the query's bias", "the key's bias", "the value's bias", "the output's bias"], 0)
 
 // %%
 use ddpm::nn::gradient_check::shaken;
@@ -394,6 +406,10 @@ graph(&[
 
 // %% [markdown]
 // *What to see:* forward goes with the arrows, backward against them; the dashed arrow is the second way out of $x$. No node is off by more than a few parts in a million, which is rounding in `f32`; a mistake of one per cent would show as $10^{-2}$. (Each kind of node was measured once.)
+//
+// ### ★ Open
+//
+// The adjoint of a convolution is a convolution. Of which of the other layers is the backward pass a layer of the same kind, and is there a reason?
 //
 // ## You can now
 //

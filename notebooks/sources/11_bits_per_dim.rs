@@ -3,7 +3,7 @@
 //
 // **You will be able to** measure how well a diffusion model knows its data, in bits per dimension with an error behind it; say which steps of the chain the bits are paid in; and read the paper's Fig. 5: what each bit buys.
 //
-// **Before:** notebooks 01 (bits), 04 (the bound) and 10 (the trained network). **Time:** 75 minutes. **Figure:** the bound of the shipped network term by term, and its rate–distortion curve.
+// **Before:** notebooks 01 (bits), 04 (the bound) and 10 (the trained network). **Time:** 80 minutes. **Figure:** the bound of the shipped network term by term, and its rate–distortion curve.
 //
 // A sampler shows pictures, and one can like them. A likelihood is a number, and one can be wrong about it by a factor of a thousand: it happens in this notebook.
 
@@ -35,7 +35,7 @@ println!("β̃_1 = {}, β̃_2 = {:.2e}", schedule.beta_tilde(1), schedule.beta_t
 //
 // So the last step is scored by the probability of the grey levels instead. (The poster calls it a decoder "without variance". It has one, $\sigma_1^2$: without it every image but one would have probability 0. Only the picture that is *shown* gets no noise at $t=1$.)
 //
-// ### Exercise 11.1: the prior term
+// ### Exercise 11.1 (code): the prior term
 //
 // $L_T$ needs no network: it asks whether the schedule forgets the image.
 
@@ -50,6 +50,9 @@ check::prior_bits(prior_bits)
 
 // %% [markdown]
 // **Predict:** $\bar\alpha_{1000} = 4\cdot10^{-5}$. Is $L_T$ nearer to 1, to $10^{-2}$ or to $10^{-5}$ bits/dim?
+
+// %% tags=["predict"]
+check::predict("L_T is nearest to", &["1", "10⁻²", "10⁻⁵"], 0)
 
 // %%
 for (name, schedule) in [("T = 1000", &schedule), ("T = 50 with the same β_1 and β_T", &Schedule::linear(50))] {
@@ -101,6 +104,9 @@ Grid::new(&to_u8(&x0.select(Axis(0), &order)), 12).column_labels(&labels).figure
 // ## Which steps are dear?
 //
 // **Predict:** the sum has 999 terms, $t=2,\dots,1000$. Which share of $\sum_t L_{t-1}$ is paid in the first nine of them, $t\le10$: about 1 %, 10 % or 50 %?
+
+// %% tags=["predict"]
+check::predict("The first nine terms carry", &["about 1 %", "about 10 %", "about 50 %"], 0)
 
 // %%
 use ddpm::figures::elbo::{ElboTerms, Term, decomposition};
@@ -156,7 +162,7 @@ Chart::new("t", "squared error, weight, nats/dim").y_range(1e-7, 2.0).scales(Sca
 //
 // so $L_T + T\cdot L_{t-1}$ is unbiased. Leave out the $T$ and you report a likelihood a thousand times too good. (Well-known training code multiplies this term by $T/1000$, to balance a hybrid loss. What it logs is then not the bound.)
 //
-// ### Exercise 11.2: the bound from random terms
+// ### Exercise 11.2 (code): the bound from random terms
 
 // %% tags=["exercise"]
 /// The bound and its standard error from the terms at n uniform t of 1..=steps; all in one unit. `prior` is L_T.
@@ -171,6 +177,9 @@ check::one_t_estimate(one_t_estimate)
 // Since all 12,000 terms are known, we can play the game without the network: draw 100 pairs of image and $t$, estimate, and see whether the truth lies within ± 2 standard errors. 40 times. An honest interval holds the truth in 38 of 40.
 //
 // **Predict:** how many do?
+
+// %% tags=["predict"]
+check::predict("Of 40 intervals the truth is in", &["38 to 40", "about 35", "fewer than 30"], 0)
 
 // %%
 /// The bound without L_T from n random pairs (image, t): `draw` gives t and 1/(T p_t). In bits/dim.
@@ -206,7 +215,7 @@ intervals(&bounds[0], &TimeDistribution::Uniform(1000))
 //
 // (Nichol & Dhariwal 2021, Eq. 18, who use it in training; the mean is over images and noises).
 //
-// ### Exercise 11.3: the best $p_t$
+// ### Exercise 11.3 (code): the best $p_t$
 
 // %% tags=["exercise"]
 /// From E[L_{t−1}²] for t = 1, 2, …, T: the probabilities with which t should be drawn.
@@ -258,7 +267,7 @@ let truth: f64 = bounds[0].bits_per_dim().mean;
 //
 // $L_0$ is never rate: it is the price of the last, lossless step. (It is an accounting: Algorithms 3 and 4 of the paper assume a coder that reaches the KL divergence, and none does in reasonable time.)
 //
-// ### Exercise 11.4: the rate
+// ### Exercise 11.4 (code): the rate
 
 // %% tags=["exercise"]
 /// R(t) for t = 1, 2, …, T: entry t − 1 is what has been paid by who holds x_t. `terms[t - 1]` is L_{t−1}, `prior` is L_T.
@@ -318,7 +327,7 @@ Grid::new(&Array4::from_shape_vec((70, 28, 28, 1), images.clone()).unwrap(), 10)
 // %% [markdown]
 // *What to see:* $\hat x_0(x_t)$ of ten images, with the rate in bits/dim that bought it and its RMSE in grey levels. A hundredth of a bit says *boot* or *trousers*; a tenth writes *Lee*. From 0.59 bits on you will look in vain for a change.
 //
-// ### Exercise 11.5: how many bits go to what nobody sees?
+// ### Exercise 11.5 (guess): how many bits go to what nobody sees?
 
 // %%
 check::task("invisible_bits")
@@ -336,6 +345,10 @@ check::invisible_bits(invisible_bits)
 // This is how the paper explains excellent samples beside a likelihood that does not compete with autoregressive models: more than half of the code length describes what no one perceives.
 //
 // Is it good? The full run's 300 images take 5.225 bits/dim as PNG files and 4.964 as lossless WebP, or 4.213 and 4.268 if all are put into one file (`figures/likelihood.csv`). The network has 3.411, and that is only a bound: the likelihood itself is better still. Compare bits/dim of one data set only; the paper's $\le3.75$ are bits of CIFAR10's photographs.
+//
+// ### ★ Open
+//
+// Find a garment that costs the network more bits than a PNG file, and one that costs it least. What do the two have in common with the rest of their class?
 //
 // ## You can now
 //

@@ -13,7 +13,7 @@ use ddpm::prelude::*;
 ddpm::start();
 
 // %% [markdown]
-// ### Exercise 15.1: the cheapest pairing
+// ### Exercise 15.1 (code): the cheapest pairing
 //
 // For at most six rows you may try all permutations.
 
@@ -55,7 +55,7 @@ Chart::panels(vec![pairing("at random", &data, &noise, &as_drawn), pairing("assi
 //
 // The smallest world: the data are $x_0=-1$ and $x_0=1$, and every batch holds both, with two noises. The shorter pairing gives the larger noise to $x_0 = 1$.
 //
-// ### Exercise 15.2: the law of an assigned noise
+// ### Exercise 15.2 (code): the law of an assigned noise
 //
 // What is the density of $\epsilon$, given that the image is $x=\pm1$? (One of two independent draws from $\mathcal N(0,1)$, and it is the larger, or the smaller one; `normal_cdf` is there.)
 
@@ -72,6 +72,9 @@ check::assigned_density(assigned_density)
 // A network that is trained to the end knows $\mathrm E[\epsilon\mid x_t]$, under whatever law its pairs had. By Bayes' rule over the two images we can compute it for both laws.
 //
 // **Predict:** half-way up the chain, what will the network say of $x_t = 0$, and how fast does it change its mind around it?
+
+// %% tags=["predict"]
+check::predict("Of x_t = 0 half-way up the network says", &["nothing: ε̂ is near 0", "it decides sharply for a side", "it is as soft as ever"], 0)
 
 // %%
 fn law(eps: f64, x: f64, assigned: bool) -> f64 {
@@ -149,6 +152,9 @@ fn trained(assigned: bool, points: &Array2<f64>, reverse: &Reverse) -> (PointNet
 // %% [markdown]
 // **Predict:** three numbers can say which network is the better one: its loss at the end of the training; its loss on noises that are independent of the data again; the distance of its samples from the data. Will they agree? (The assignments take ten seconds.)
 
+// %% tags=["predict"]
+check::predict("The three numbers", &["agree", "disagree: one of them gets worse", "all say no difference"], 0)
+
 // %%
 let points = data::toy::moons(10_000, &mut stream(13, 1));
 let short = Reverse { clip: false, ..Reverse::new(Schedule::linear_scaled(200).unwrap()) };
@@ -189,7 +195,7 @@ chart.clone().reference("data against data", &[5.0, 200.0], &[chance, chance]).f
 //
 // How much is there to be gained where there are 784 numbers? The law can be measured: how far does an image's noise reach in the direction of the image?
 //
-// ### Exercise 15.3: the alignment of noise and image
+// ### Exercise 15.3 (code): the alignment of noise and image
 
 // %% tags=["exercise"]
 /// The mean over the rows of ε·x/|x|: 0 if the noise knows nothing of the image.
@@ -202,6 +208,9 @@ check::alignment(alignment)
 
 // %% [markdown]
 // **Predict:** how much shorter do the lines get for real images, with 784 pixels and a batch of 128?
+
+// %% tags=["predict"]
+check::predict("For images the lines get shorter by", &["a half", "a tenth", "a few per cent"], 0)
 
 // %%
 fn shorter(data: &Array2<f64>, noise: &Array2<f64>) -> (f64, f64) {
@@ -247,6 +256,10 @@ assert!(bits.iter().zip(&error).all(|(b, e)| b > &(3.0 * e)));
 // - It does not leave $q(x_t|x_0)$ the law of the training pairs, so the bound of a fully trained network gets worse, always.
 // - It does not help where dice are thrown. Without dice, and with few steps, it does, as the moons have shown; flow matching uses it for that.
 // - Li and others report gains on larger images and networks. What is here is no word on those, and theirs is none on garments.
+//
+// ### ★ Open
+//
+// Think of another way to pair noises and images that keeps the noise of each image N(0, I). What would it have to do, and what can be gained then?
 //
 // ## You can now
 //

@@ -37,7 +37,7 @@ println!("P(black) = {:.3}, the mean over the classes, each of which has 1,000 i
 //
 // What one believed before (the *prior*) times what each hypothesis says about what was seen (the *likelihood*), divided by a sum that makes the shares add up to 1 (the *posterior*). With a prior of 0.1 for each class, what do you expect for trousers?
 //
-// ### Exercise 1.1: Bayes' rule
+// ### Exercise 1.1 (code): Bayes' rule
 
 // %% tags=["exercise"]
 /// The posterior of each hypothesis, from its prior and from the likelihood of what was seen under it.
@@ -61,7 +61,7 @@ for class in 0..10 { println!("{:>9}  prior 0.100   P(black | class) {:.3}   pos
 //
 // **Markov.** A *Markov chain* forgets how it came where it is: the next state depends on the present one alone. Take a pixel that is black or white. In each step, with probability 0.1, it is thrown away and a coin decides its colour. Then $P(\text{stays}) = 0.95$, and this is all of a diffusion process already, with a coin in the place of Gaussian noise.
 //
-// ### Exercise 1.2: a chain
+// ### Exercise 1.2 (code): a chain
 
 // %% tags=["exercise"]
 /// The probabilities of the states after n steps; step[[i, j]] is that of going from i to j.
@@ -122,7 +122,7 @@ println!("log N(40; 0, 1) = {far} nats, and the density itself is {}", far.exp()
 // %% [markdown]
 // The density is 0 in floating point, where the smallest positive number is about $10^{-308}$. Its logarithm is an ordinary number.
 //
-// ### Exercise 1.3: the logarithm of a density
+// ### Exercise 1.3 (code): the logarithm of a density
 //
 // Replace `todo!()`. The check calls your function with inputs of its own and compares.
 
@@ -175,6 +175,9 @@ Chart::new("x", "density").points("10,000 draws, counted", &centres, &counts).li
 //
 // **Predict:** which is larger, the divergence of $\mathcal N(0,1)$ from $\mathcal N(0,4)$, or that of $\mathcal N(0,4)$ from $\mathcal N(0,1)$? Commit to an answer before you run the next cell.
 
+// %% tags=["predict"]
+check::predict("Which divergence is larger?", &["of N(0, 1) from N(0, 4)", "of N(0, 4) from N(0, 1)", "they are equal"], 0)
+
 // %%
 let wide = kl_normal(0.0, 0.0, 0.0, 4.0_f64.ln());
 let narrow_model = kl_normal(0.0, 4.0_f64.ln(), 0.0, 0.0);
@@ -192,7 +195,7 @@ println!("KL(N(0,4) ‖ N(0,1)) = {narrow_model:.4} nats");
 //
 // Then the mean over $x\sim p$. The last fraction has the mean 1, as $v_1$ is *defined* as $\mathbb E(x-m_1)^2$. The one before needs $\mathbb E(x-m_2)^2$, a square about the wrong mean:
 //
-// ### Exercise 1.4: the missing line
+// ### Exercise 1.4 (pencil): the missing line
 //
 // The check adds up the definition over a grid and compares both sides.
 
@@ -208,7 +211,7 @@ check::mean_square(mean_square)
 // %% [markdown]
 // Put it in, and the third line is the closed form above.
 //
-// ### Exercise 1.5: the divergence of two Gaussians
+// ### Exercise 1.5 (code): the divergence of two Gaussians
 
 // %% tags=["exercise"]
 /// KL(N(m_1, v_1) ‖ N(m_2, v_2)) in nats.
@@ -252,7 +255,7 @@ Chart::new("grey level k", "probability")
 // %% [markdown]
 // *What to see:* the blue curve is a bell again, cut into 256 slices. The other one stands at the dark edge, and all the mass that would lie below black is heaped on level 0: the spike at the left.
 //
-// ### Exercise 1.6: the probability of a grey level
+// ### Exercise 1.6 (code): the probability of a grey level
 //
 // `cdf(z)` is $\Phi(z)$, the area of $\mathcal N(0,1)$ to the left of $z$.
 
@@ -281,7 +284,7 @@ Chart::new("z", "Φ̃(z) − Φ(z)").line("difference", &z, &difference).figure(
 // %% [markdown]
 // *What to see:* never off by more than 0.0002. But a likelihood needs the *logarithm*, and in the tail a small difference of small numbers can be a large ratio.
 //
-// ### Exercise 1.7: predict
+// ### Exercise 1.7 (guess): predict
 //
 // Write your guess into the function; you may also compute it. (The crate has `normal_cdf(z)` and `log_normal_cdf(z)`.)
 
@@ -318,7 +321,7 @@ println!("all levels alike: {raw:.2} bits/dim; by how often each level occurs: {
 // %% [markdown]
 // *What to see:* a model that knows nothing needs 8 bits per pixel. One that knows only how often each level occurs in our garments (half of all pixels are black) gets by with far fewer. In notebook 11 the shipped network, which knows how garments look, needs about 3.4.
 //
-// ### Exercise 1.8: the unit
+// ### Exercise 1.8 (code): the unit
 
 // %% tags=["exercise"]
 /// Nats of an image of `dims` numbers, in bits per dimension.
@@ -330,6 +333,10 @@ fn to_bits_per_dim(nats: f64, dims: usize) -> f64 {
 check::to_bits_per_dim(to_bits_per_dim)
 
 // %% [markdown]
+// ### ★ Open
+//
+// Two hypotheses with a prior of ½ each, and pixel after pixel of one garment: apply `updated` 784 times, treating the pixels as independent. How sure is the result, and how often is it right? Why are these two not the same?
+//
 // ## You can now
 //
 // - turn a probability round by Bayes' rule, and follow a chain;

@@ -47,7 +47,7 @@ Chart::new("x_{29}", "density").title("t = 30, x_{0} = 0.5, x_{30} = −0.3").x_
 //
 // a parabola: multiply out, and collect what stands with $x^2$ and with $x$.
 //
-// ### Exercise 3.1: complete the square
+// ### Exercise 3.1 (pencil): complete the square
 //
 // The check evaluates both sides at three places.
 
@@ -76,7 +76,7 @@ println!("largest difference from the grid: {off:.0e}");
 assert!(off < 1e-9);
 
 // %% [markdown]
-// ### Exercise 3.2: mean and variance of the posterior
+// ### Exercise 3.2 (code): mean and variance of the posterior
 //
 // The check has no formula either: it multiplies on a grid, as we did.
 
@@ -132,7 +132,7 @@ let batch = Batch::from_shape_vec((301, 1, 1, 1), x.clone()).unwrap();
 //
 // How does one find such a formula? In two questions. *Which mode was it?* That is Bayes' rule, with $q(x_t|\text{mode})=\mathcal N(\sqrt{\bar\alpha_t}\,m_k,\ \bar\alpha_tv+1-\bar\alpha_t)$ as the likelihood. *And if it was this one?* Then $x_0$ and $x_t$ are two Gaussians, and the square is completed as before. The guess is the mean over the modes.
 //
-// ### Exercise 3.3: the best guess
+// ### Exercise 3.3 (pencil): the best guess
 
 // %% tags=["exercise"]
 /// E[x_0|x_t] if x_0 is of mode k, N(means[k], variance), with probability shares[k].
@@ -144,7 +144,7 @@ fn mixture_guess(x_t: f64, alpha_bar: f64, shares: &[f64], means: &[f64], varian
 check::mixture_guess(mixture_guess)
 
 // %% [markdown]
-// ### Exercise 3.4: from the noise to the image
+// ### Exercise 3.4 (code): from the noise to the image
 
 // %% tags=["exercise"]
 /// x̂_0 from x_t and the guess of the noise in it.
@@ -186,7 +186,7 @@ Chart::new("t", "error of x\u{302}_{0}").scales(Scale::Linear, Scale::Log)
 //
 // so that the best guess of the noise *is* the score, up to a factor. A network that is trained to guess noise is trained to know the score: denoising score matching (Vincent 2011), the connection that the abstract of the paper announces.
 //
-// ### Exercise 3.5: the score
+// ### Exercise 3.5 (pencil): the score
 
 // %% tags=["exercise"]
 /// ∇ log q(x_t), from the best guess of the noise in x_t.
@@ -225,7 +225,7 @@ Chart::panels(vec![
 //
 // Start at $x_T\sim\mathcal N(0,1)$, and go down to $t=1$. We take $\sigma_t^2=\beta_t$; notebook 04 looks at that choice. There is **no noise at $t=1$**: the last mean is the image.
 //
-// ### Exercise 3.6: one step
+// ### Exercise 3.6 (code): one step
 
 // %% tags=["exercise"]
 /// x_{t−1} by line 4 of Algorithm 2 with σ_t² = β_t; z counts only if t > 1.
@@ -272,7 +272,7 @@ let t: Vec<f64> = (0..=100).rev().map(f64::from).collect();
 // %% [markdown]
 // *What to see:* read from right to left. The paths wander in the noise without an aim, until, in the last third, they are drawn to one mode or the other. The noise $z$ of the steps decides to which; the denoiser decides that there are two.
 //
-// ### Exercise 3.7: the whole chain
+// ### Exercise 3.7 (code): the whole chain
 //
 // Your function is given the denoiser as `eps_hat(x_t, t)` and the noise as `z(t)`. It may call your `reverse_step`. The check runs it a thousand times and compares the results with the data by a Kolmogorov–Smirnov test, the largest gap between the two distribution functions.
 
@@ -304,9 +304,9 @@ Chart::new("x_{0}", "density").points("5,000 samples, counted", &centres, &count
 // %% [markdown]
 // *What to see:* noise has become data, with nothing trained. The places and the shares of the modes are right; the tops are a little too low, since a hundred Gaussian steps with $\sigma_t^2=\beta_t$ make the modes a little too wide. Notebook 04 measures how much that costs.
 //
-// ### Why a hundred steps, and not five?
+// ### Why many small steps?
 //
-// Algorithm 2 draws every step back from a Gaussian. But the true step $q(x_{t-1}|x_t)$ is none: it is a mixture, of what each mode would say. Here is the best that a Gaussian can do, the one with the same mean and variance, where a chain of 10 steps has to decide for a mode; and its divergence from the truth, added up over all steps, for chains of 5 to 200.
+// Algorithm 2 draws every step back from a Gaussian. But the true step $q(x_{t-1}|x_t)$ is none: it is a mixture, of what each mode would say. Here is the best that a Gaussian can do, the one with the same mean and variance, where a chain of 10 steps has to decide for a mode; and its divergence from the truth, added up over all steps, for cosine chains of 10 to 100 steps.
 
 // %%
 const GRID: f64 = 0.02;
@@ -333,24 +333,27 @@ fn not_gaussian(s: &Schedule) -> f64 {
 }
 
 // %%
-let lengths: Vec<f64> = vec![5.0, 10.0, 25.0, 50.0, 100.0, 200.0];
-let missed: Vec<f64> = lengths.iter().map(|&n| not_gaussian(&Schedule::linear_scaled(n as usize).unwrap())).collect();
-println!("T = 10: {:.3} nats, 100: {:.4} nats", missed[1], missed[4]);
+let lengths: Vec<f64> = vec![10.0, 25.0, 50.0, 100.0];
+let missed: Vec<f64> = lengths.iter().map(|&n| not_gaussian(&Schedule::cosine(n as usize))).collect();
+println!("T = 10: {:.3} nats, 100: {:.4} nats", missed[0], missed[3]);
 assert!(missed.windows(2).all(|pair| pair[1] < pair[0]));
-let (short, fine) = (Schedule::linear_scaled(10).unwrap(), grid_x());
-let exact = step_back(&short, 4, 0.0, &fine).0;
+let (short, fine) = (Schedule::cosine(10), grid_x());
+let exact = step_back(&short, 5, 0.0, &fine).0;
 let (mean, variance) = moments(&exact, &fine);
 Chart::panels(vec![
-    Chart::new("x_{3}", "density").title("T = 10, t = 4, x_{4} = 0").x_range(-2.0, 2.0).line("exact step back", &fine, &exact).line("best Gaussian", &fine, &bell(&fine, mean, variance)),
+    Chart::new("x_{4}", "density").title("T = 10, t = 5, x_{5} = 0").x_range(-2.0, 2.0).line("exact step back", &fine, &exact).line("best Gaussian", &fine, &bell(&fine, mean, variance)),
     Chart::new("T", "nats, all steps").scales(Scale::Log, Scale::Log).line("KL from the exact steps", &lengths, &missed).marks(&lengths, &missed),
 ], 2, (900, 360))
 
 // %% [markdown]
-// *What to see:* with big steps the way back has two humps, and a single bell covers the valley between them, where nothing is. The smaller the step, the more the factor $q(x_t|x_{t-1})$ decides, which is Gaussian, and the less the data: the divergence falls about as $1/T$. This is the reason for many small steps, and the price of few; a perfect denoiser does not help, since the shape of the step is wrong, not its mean.
+// *What to see:* with big steps the way back has two humps, and a single bell covers the valley between them, where nothing is. The smaller the step, the more the factor $q(x_t|x_{t-1})$ decides, which is Gaussian, and the less the data: ten times as many steps leave a twenty-sixth of the divergence. This is the reason for many small steps, and the price of few; a perfect denoiser does not help, since the shape of the step is wrong, not its mean.
 //
 // ### The same misprint again, and what it does
 //
 // In its sampling box that poster prints $\sqrt{1-\alpha_t}$ where line 4 has $\sqrt{1-\bar\alpha_t}$. For data from $\mathcal N(0,1)$ the effect needs no dice. The perfect answer is $\hat\epsilon=\sqrt{1-\bar\alpha_t}\,x_t$, so each step multiplies $x_t$ by a number $g_t$ and adds a variance of $\beta_t$. **Predict:** the samples should have variance 1. With the misprint: more, or less?
+
+// %% tags=["predict"]
+check::predict("The variance of the samples with the misprint", &["more than 1", "less than 1", "1, by luck"], 0)
 
 // %%
 fn end_variance(s: &Schedule, root: fn(&Schedule, usize) -> f64) -> f64 {
@@ -404,7 +407,7 @@ println!("data: standard deviation {:.3}", (0.01 + 0.21 * 1.1_f64.powi(2)).sqrt(
 // %% [markdown]
 // *What to see:* clipped, all samples are possible pixels again. The sampler has become more robust, but not right: the spread is still too large. So two programs with the same weights differ in what they draw, and whether $\hat x_0$ is clipped belongs in a description (B15).
 //
-// ### Exercise 3.8: the clipped mean
+// ### Exercise 3.8 (code): the clipped mean
 
 // %% tags=["exercise"]
 /// μ̃_t(x_t, x̂_0) with x̂_0, made from `eps_hat`, clipped to [−1, 1].
@@ -438,6 +441,10 @@ Grid::new(&to_u8(&images), 8).scale(3).column_labels(keep.map(|t| format!("t = {
 
 // %% [markdown]
 // *What to see:* $\hat x_0$ of four chains. At $t=100$ all begin with the same grey mean of 500 garments; then the guess sharpens, changes its mind, and ends in a garment. But each is a **copy of a training image**, to the last pixel. The perfect denoiser of the training set has learned nothing but the training set. A network can't store it all and has to make do with what garments have in common. That is where new garments come from, and why a larger network is not always better (notebook 10 looks for copies).
+//
+// ### ★ Open
+//
+// Put three modes into the world, one of them with 1 % of the data. How many chains have to be drawn before you can say that their share is right to a tenth, and does σ² = β̃ find the small mode as often?
 //
 // ## You can now
 //

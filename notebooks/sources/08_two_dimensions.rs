@@ -54,7 +54,7 @@ chart.clone().figure()
 // %% [markdown]
 // *What to see:* the fast hands tell neighbouring steps apart, the slow ones early from late.
 //
-// ### Exercise 8.1: the time as waves
+// ### Exercise 8.1 (code): the time as waves
 
 // %% tags=["exercise"]
 /// dim/2 sines, then dim/2 cosines, for the paper's t = 1, 2, …
@@ -108,6 +108,9 @@ println!("loss of the fresh network: {:.3}", simple_loss(&reverse, &eps_hat, &ba
 //
 // **Predict:** the first gradient is 0.5, the step size 0.1. How far does the weight move?
 
+// %% tags=["predict"]
+check::predict("The first step of Adam moves the weight by", &["0.05", "0.1", "0.5"], 0)
+
 // %%
 let options = AdamOptions { lr: 0.1, warmup: 0, clip: 0.0, ..AdamOptions::default() };
 for gradient in [0.5_f32, 0.0005] {
@@ -119,7 +122,7 @@ for gradient in [0.5_f32, 0.0005] {
 // %% [markdown]
 // By 0.1, and by as much if the gradient is a thousand times smaller.
 //
-// ### Exercise 8.2: Adam by hand
+// ### Exercise 8.2 (code): Adam by hand
 
 // %% tags=["exercise"]
 /// The weight after each step of Adam from `theta`, with β₁ = 0.9, β₂ = 0.999 and 1e-8.
@@ -139,7 +142,7 @@ check::adam_weights(adam_weights)
 //
 // which is the plain mean of all weights so far, until $1/(1-d)$ steps are past.
 //
-// ### Exercise 8.3: an average that is warm from the first step
+// ### Exercise 8.3 (code): an average that is warm from the first step
 
 // %% tags=["exercise"]
 /// The average after each step, for the weights after steps 1, 2, …
@@ -153,7 +156,7 @@ check::averages(averages)
 // %% [markdown]
 // (The crate does as the paper: no warm-up, and it begins at the initial weights. We choose $d = 0.99$, which forgets them after a few hundred steps.)
 //
-// ### Exercise 8.4: the training step
+// ### Exercise 8.4 (code): the training step
 //
 // Everything at once. You need `net.forward(&x_t, &t)`, which gives $\hat\epsilon$ and a cache; `simple_loss(reverse, &eps_hat, batch)`, which gives the loss of each point and the gradient of their **sum** with respect to $\hat\epsilon$; `net.zeros_like()`, an empty gradient; `net.backward(cache, &d_output, &mut grad)`; and `adam.step(net, &grad)`.
 
@@ -269,7 +272,7 @@ Chart::panels(charts.clone(), 2, (560, 560))
 //
 // and is 0 only if they are distributed alike: strangers should be as far from each other as members of one family are.
 //
-// ### Exercise 8.5: the energy distance
+// ### Exercise 8.5 (code): the energy distance
 
 // %% tags=["exercise"]
 /// The energy distance of x [n, d] and y [m, d]; means are over all pairs, a point with itself included.
@@ -282,6 +285,9 @@ check::energy_between(energy_between)
 
 // %% [markdown]
 // Two fresh clouds of data show what chance alone gives. The crate's `energy_distance` on samples at six points of the training, with raw and with averaged weights. **Predict:** which is better after 30 steps?
+
+// %% tags=["predict"]
+check::predict("Better after 30 steps", &["the raw weights", "the averaged ones", "no difference"], 0)
 
 // %%
 let real = points.slice(s![1000..2000, ..]).to_owned();
@@ -322,6 +328,10 @@ Chart::panels(charts.clone(), 2, (480, 480))
 
 // %% [markdown]
 // *What to see:* where the outline runs alone, it is sharp. Where two lines are close, in head, legs and tail, points fall between them: this small network has not learned to keep them apart. Try `toy::moons`, or points of your own within $[-1, 1]^2$.
+//
+// ### ★ Open
+//
+// Points of your own within [−1, 1]²: a word, a map, a signature. What is the finest detail that the network draws, and what would you change to make it finer: width, steps, data, or schedule?
 //
 // ## You can now
 //

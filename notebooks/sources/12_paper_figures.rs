@@ -26,7 +26,7 @@ println!("garments: {} parameters, paintings: {}", garments.unet.count(), painte
 //
 // clipped to $[-1,1]$, where grey levels live. The paper's text leaves it open; its code clips.
 //
-// ### Exercise 12.1: the guess
+// ### Exercise 12.1 (code): the guess
 
 // %% tags=["exercise"]
 /// x̂_0 of Eq. 15 from x_t, the guessed noise and ᾱ_t, clipped to [−1, 1].
@@ -79,6 +79,9 @@ Gif::new(&Array4::from_shape_vec((frames.len(), h, w, 1), frames.iter().flatten(
 // Large forms appear first and details last, says the paper (section 4.3). Let us measure it on eight samples. The **coarse** part of an image is its means over squares of 7×7 pixels, the **fine** part what the means over 2×2 leave out, the **middle** what lies between.
 //
 // **Predict:** at which $t$ is each part of $\hat x_0$ half as wrong as a guess of zero would be? Coarse: 900, 650 or 400?
+
+// %% tags=["predict"]
+check::predict("The coarse part is half known at t =", &["900", "650", "400"], 0)
 
 // %%
 /// Every square of k×k pixels replaced by its mean; [N, 28, 28, 1].
@@ -141,7 +144,7 @@ grid(&images, [28, 1], 7)
 //
 // (The paper's section 4.4 prints both latents as drawn from $q(x_t|x_0)$; a prime is lost. With one image at both ends there would be nothing between them.) The two noises are the same for all $\lambda$, and so are those of the decoding, so that only $\lambda$ changes along a row.
 //
-// ### Exercise 12.2: the mixed latent
+// ### Exercise 12.2 (code): the mixed latent
 //
 // Published versions of this have mixed up the ends. The identities at $\lambda=0$ and $\lambda=1$ find it at once.
 
@@ -156,6 +159,9 @@ check::mixed_latent(mixed_latent)
 
 // %% [markdown]
 // **Predict:** $x_t$ and $x'_t$ both carry noise of variance $1-\bar\alpha_t$. What is the variance of the noise in $\bar x_t$ at $\lambda=\frac12$: the same, three quarters, or half of it?
+
+// %% tags=["predict"]
+check::predict("The noise of the mixture at λ = ½ has", &["the same variance", "three quarters of it", "half of it"], 0)
 
 // %%
 let lambdas: Vec<f64> = (0..=10).map(|i| i as f64 / 10.0).collect();
@@ -213,7 +219,7 @@ grid(&images, [32, 3], 8)
 //
 // (The poster gives a paper of 2024 for "learned variance for denoising". That one learns the *forward* noise, a schedule per pixel. The learned *reverse* variance is this one, and the row "learned diagonal $\Sigma$" of the paper's own Table 2.)
 //
-// ### Exercise 12.3: log variance, and its slope for backprop
+// ### Exercise 12.3 (pencil): log variance, and its slope for backprop
 
 // %% tags=["exercise"]
 /// log σ² of the learned range, and its derivative with respect to v.
@@ -253,7 +259,7 @@ grid(&images, [28, 1], 8)
 //
 // where $L_\text{vlb}$ is the bound's term at a random $t$, and *stop* means: its gradient does not reach the mean.
 //
-// ### Exercise 12.4: the gradient of the hybrid
+// ### Exercise 12.4 (code): the gradient of the hybrid
 
 // %% tags=["exercise"]
 /// d L_hybrid/d output from those of L_simple and L_vlb, all [N, H, W, 2C]: first the prediction's channels, then v's.
@@ -321,7 +327,7 @@ let head: String = "run;minimised;bits/dim, now;bits/dim, stored;rate;distortion
 // %% [markdown]
 // *What to see:* the Fréchet distance compares 64 samples with the test set in the features of our classifier (64 test images themselves have 43). It is not an FID. With $\epsilon$, the network trained on $L$ has the better bound than $L_\text{simple}$ and by far the worse samples, as in the paper. A learned diagonal variance makes both worse; the hybrid has the best bound at no cost in samples. What does *not* agree: our $\tilde\mu$ networks are worse than raw pixels (8 bits). A network that must first learn to copy $x_t$ has not arrived after 1,200 steps; the paper's had 800,000.
 //
-// ### Exercise 12.5: read the table
+// ### Exercise 12.5 (guess): read the table
 
 // %%
 check::task("share_of_decoder")
@@ -341,6 +347,10 @@ check::share_of_decoder(share_of_decoder)
 // `cargo run --release -- train --widths 16,32,48 --steps 1200 --warmup 200 --cooldown 400 --ema 0.995 --loss vlb --out runs/eps_fixed`
 //
 // (without `--loss vlb` it is `eps_simple`; `assets/ablation/README.md` lists all).
+//
+// ### ★ Open
+//
+// Interpolate between a shoe and a shirt. At which depth does it stop being a mixture of pixels and become a garment? Define 'garment' so that a program can decide.
 //
 // ## You can now
 //

@@ -82,8 +82,12 @@ blocks.iter().fold(Table::new(["block", "height × width × channels", "numbers"
 // *What to see:* each level has half the height and width of the one above. The joined inputs are not in the table.
 //
 // **Predict:** the first block of *up 2* gets $h$ from *mid* and one skip. How many channels does it see? And the last block of *up 0*? Most shape errors of home-made U-Nets are here: where two levels meet, $h$ and the skip differ in width, and the outputs of `conv_in` and of the downsamplings are skips as well.
-//
-// ### Exercise 9.1: the channels on the way up
+
+// %% tags=["predict"]
+check::predict("How many channels does the first block of up 2 see?", &["32", "64", "96"], 0)
+
+// %% [markdown]
+// ### Exercise 9.1 (code): the channels on the way up
 //
 // For widths like `[16, 32, 32]` (fine to coarse), with `layers` residual blocks per level on the way down and `layers + 1` on the way up.
 
@@ -113,7 +117,7 @@ layers(&unet.up_blocks[0].resnets[0])
 // %% [markdown]
 // *What to see:* the names are those of published checkpoints (`diffusers`), so that their weights can be loaded. `conv1` and `conv2` hold most of the numbers.
 //
-// ### Exercise 9.2: count a residual block
+// ### Exercise 9.2 (code): count a residual block
 
 // %% tags=["exercise"]
 /// How many numbers a residual block learns; `time` is the length of the time embedding.
@@ -134,6 +138,9 @@ check::resnet_parameters(resnet_parameters)
 // Then we cut the skips, level by level.
 //
 // **Predict:** whose loss hurts most, those of the fine level (28×28), the middle one (14×14) or the coarse one (7×7)?
+
+// %% tags=["predict"]
+check::predict("The loss of which level hurts most?", &["28×28", "14×14", "7×7"], 0)
 
 // %%
 let shipped = checkpoint::GARMENTS.load().unwrap();
@@ -181,7 +188,7 @@ Grid::new(&pictures, 8).scale(2).row_labels(["conv_in", "down 0", "down 1", "dow
 //
 // Notebook 07 gave the rule: whatever fed two places gets two gradients, and they add. In a U-Net nearly everything feeds two places. Backward therefore walks the U from the other end: what forward popped, backward pushes; what was joined is split; where a skip left, its gradient is added.
 //
-// ### Exercise 9.3: a U small enough for paper
+// ### Exercise 9.3 (code): a U small enough for paper
 //
 // Rows $x$, matrices $A, B, C$. Down: $h = xA$, which is also the skip. Bottom, a residual block: $m = h + hB$. Up, with the skip joined on the right: $y = [m, h]\,C$.
 
@@ -250,7 +257,7 @@ fn loudness(unet: &Unet, x_t: &Batch, t: usize) -> f64 {
 //
 // A network that ignores $t$ would give flat lines, and trains without complaint, only worse. It is bug B14 of our museum: the embedding is computed, passed along, and never added. A test costs one line: the output must change with $t$.
 //
-// ### Exercise 9.4: let the block hear the time
+// ### Exercise 9.4 (code): let the block hear the time
 
 // %% tags=["exercise"]
 /// h [N, H, W, C] plus time [N, C]: one number per image and channel, for every pixel.
@@ -267,6 +274,9 @@ check::add_time(add_time)
 // The authors' code starts the last layer of every residual branch, and the network's last layer, at (almost) zero. So a fresh network says $\hat\epsilon = 0$ to everything, and its first $L_\text{simple}$ is $\mathbb E\,\epsilon^2=1$: the mean over pixels, as in all our code. A first loss of 5 or of 0.3 is a bug, found before any training.
 //
 // **Predict:** in that first step, which blocks get a gradient that is not (almost) zero?
+
+// %% tags=["predict"]
+check::predict("Which blocks get a gradient in the first step?", &["all", "only conv_out, the last", "only the first"], 0)
 
 // %%
 let garments = fashion_mnist_test();
@@ -339,7 +349,7 @@ picture(&[
 // %% [markdown]
 // *What to see:* solid arrows are the U, dashed ones the skips. The bottom of the U is not starved: the skips give the gradient a short way to every level, and the residual sums a straight one through each.
 //
-// ### Exercise 9.5: the first loss, for any target
+// ### Exercise 9.5 (guess): the first loss, for any target
 //
 // A network may also be asked for $x_0$, or for $v=\sqrt{\bar\alpha_t}\,\epsilon-\sqrt{1-\bar\alpha_t}\,x_0$ (Salimans and Ho, 2022). With a zero output, what is its first loss? Let $m=\mathbb E\,x_0^2$ be the mean square of a pixel; $\epsilon$ and $x_0$ are independent.
 
@@ -353,6 +363,10 @@ fn first_loss(alpha_bar: f64, m: f64) -> [f64; 3] {
 check::first_loss(first_loss)
 
 // %% [markdown]
+// ### ★ Open
+//
+// Leave one thing out of the U-Net (skips, attention, the time) and predict the loss after 300 steps on garments before you measure it.
+//
 // ## You can now
 //
 // - draw the U, with every shape, and count what it learns;

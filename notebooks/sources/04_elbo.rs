@@ -39,7 +39,7 @@ Chart::new("grey level k", "probability").line("data, p(k)", &levels, world.prob
 // %% [markdown]
 // *What to see:* a perfect denoiser does not make a perfect model. Fifty Gaussian steps can't follow the true reverse chain exactly, which is not Gaussian: both humps come out too wide, and the valley between them fills up. (The small tick at 255 is the open last bin.) The price: coded with $p_\theta$, a pixel costs 7.10 bits on average instead of 7.02. This is the **negative log-likelihood** (NLL), and it can't be below $H$, whatever the model: the difference is $\mathrm{KL}(p\,\|\,p_\theta)\ge 0$.
 //
-// ### Exercise 4.1: what a model costs
+// ### Exercise 4.1 (code): what a model costs
 
 // %% tags=["exercise"]
 /// The mean of −log₂ model(k), in bits, if k is drawn from p.
@@ -63,7 +63,7 @@ check::cross_entropy(cross_entropy)
 //
 // This compares a step back with a step *forwards*. To compare like with like, turn $q(x_t|x_{t-1})$ round, for $t\ge2$:
 //
-// ### Exercise 4.2: Bayes' rule, once more
+// ### Exercise 4.2 (pencil): Bayes' rule, once more
 
 // %% tags=["exercise"]
 /// log q(x_t|x_{t−1}), from log q(x_{t−1}|x_t, x_0), log q(x_t|x_0) and log q(x_{t−1}|x_0).
@@ -130,7 +130,7 @@ Chart::new("x_{4}", "density").title(format!("t = 5, level 60, ε = 1: KL = {nat
 // %% [markdown]
 // *What to see:* this pixel of level 60 got a noise of $\epsilon=1$, so $x_5$ is too bright, and the model, which can't know that, guesses too bright as well: its bell stands to the right. It is also wider, since $\sigma_5^2=\beta_5>\tilde\beta_5$. Both cost.
 //
-// ### Exercise 4.3: the term of one step
+// ### Exercise 4.3 (code): the term of one step
 
 // %% tags=["exercise"]
 /// L_{t−1} of one pixel, in nats: KL of q(x_{t−1}|x_t, x_0) and a model step of variance `sigma2` that guesses `x0_hat`.
@@ -149,6 +149,9 @@ check::step_kl(step_kl)
 // ## All together
 //
 // Three models of the same pixel: $T=50$, $T=200$, and $T=50$ with the slip. **Predict:** put the three totals in order. What else does the slip change, besides $L_T$? (Its $\beta_1$ is $10^{-4}$.)
+
+// %% tags=["predict"]
+check::predict("The shortest bar", &["T = 50", "T = 200", "T = 50 with the slip"], 0)
 
 // %%
 fn bar(name: &str, e: &ExactTerms) -> (figures::elbo::ElboTerms, f64) {
@@ -225,7 +228,7 @@ for (name, run) in [("all t", &dice), ("one t", &cheap)] {
 // %% [markdown]
 // *What to see:* a forty-ninth of the work for seven times the error. And each single term had to stand for all 49 of them; leaving that out is a known bug of published code, number B16 in our museum.
 //
-// ### Exercise 4.4: the bound from a few draws
+// ### Exercise 4.4 (code): the bound from a few draws
 
 // %% tags=["exercise"]
 /// An estimate of the bound, from L_T, L_{t−1} at t drawn uniformly from 2..=`steps`, and L_0; `steps` is T.
@@ -241,7 +244,7 @@ check::bound_from_draws(bound_from_draws)
 //
 // Section 3.2 offers two: $\sigma_t^2=\beta_t$ is best if $x_0\sim\mathcal N(0,1)$, $\sigma_t^2=\tilde\beta_t$ if $x_0$ is always the same. Our pixel lies between. At $T=50$ the first bound is 7.356 bits and the second 8.680: too narrow costs more than too wide, as in notebook 01.
 //
-// ### Exercise 4.5: predict
+// ### Exercise 4.5 (guess): predict
 
 // %%
 check::task("looser_by")
@@ -284,7 +287,7 @@ Chart::new("t", "place of the best σ_{t}^{2}: 0 is β̃_{t}, 1 is β_{t}").y_ra
 //
 // The network guesses the noise. Since $x_0=(x_t-\sqrt{1-\bar\alpha_t}\,\epsilon)/\sqrt{\bar\alpha_t}$ and the same with hats, the wrong guess above is $w_t\,\|\epsilon-\epsilon_\theta\|^2$, with a weight that you find from $c_1$ (Eq. 7):
 //
-// ### Exercise 4.6: from Eq. 8 to Eq. 12
+// ### Exercise 4.6 (pencil): from Eq. 8 to Eq. 12
 
 // %% tags=["exercise"]
 /// w in c_1² (x_0 − x̂_0)²/(2σ²) = w (ε − ε̂)².
@@ -297,8 +300,12 @@ check::eps_weight(eps_weight)
 
 // %% [markdown]
 // $L_{\text{simple}}$ (Eq. 14) puts 1 in its place. At $t=1$ the paper reads $L_0$ as a term of the same form. **Predict:** with the paper's 1000 steps, which share of all weights do the first ten carry in $L$? In $L_{\text{simple}}$ it is 1 %.
-//
-// ### Exercise 4.7: the share of the first steps
+
+// %% tags=["predict"]
+check::predict("The share of the first ten of 1000 steps in L", &["1 %", "about 17 %", "about 60 %"], 0)
+
+// %% [markdown]
+// ### Exercise 4.7 (code): the share of the first steps
 
 // %% tags=["exercise"]
 /// (w_1 + … + w_n) / (w_1 + … + w_T) for σ_t² = β_t.
@@ -320,6 +327,10 @@ figures::elbo::weights(&[("σ^{2} = β", &weights)])
 
 // %% [markdown]
 // *What to see:* a hundred to one between $t=1$ and the least weight, near $t=350$; both axes are logarithmic. In $L$ the network's effort goes where the bits are, into differences too fine to see. $L_{\text{simple}}$ moves it to the larger $t$, where shapes are decided: better pictures, a looser bound. It is no bound on anything any more, and that is why notebook 11 evaluates $L$ for networks trained with $L_{\text{simple}}$.
+//
+// ### ★ Open
+//
+// Make a world of one pixel for which the slip of T = 50 is *worse* than the right schedule in every term. What does it look like?
 //
 // ## You can now
 //

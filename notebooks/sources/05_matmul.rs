@@ -3,7 +3,7 @@
 //
 // **You will be able to** say where a number of a tensor lies in memory, why three plain loops waste 99 % of a CPU, and why a convolution is a matrix product.
 //
-// **Before:** notebook 00. **Time:** 75 minutes. **Figure:** the speed of four matrix products, and the line that none can cross.
+// **Before:** notebook 00. **Time:** 80 minutes. **Figure:** the speed of four matrix products, and the line that none can cross.
 //
 // From here to notebook 07 we build what a diffusion model spends its time on. The speeds in the text are those of the machine on which the outputs below were made; yours will differ, the ratios much less.
 
@@ -39,7 +39,7 @@ println!("strides of its transpose {:?}, shape {:?}", x.t().strides(), x.t().sha
 //
 // Our images are $[N, H, W, C]$: image, line, column, channel. The channels of one pixel lie side by side.
 //
-// ### Exercise 5.1: strides
+// ### Exercise 5.1 (code): strides
 
 // %% tags=["exercise"]
 /// The strides of a row-major tensor of this shape, in numbers.
@@ -62,6 +62,9 @@ check::strides(strides)
 // How fast could it be? A modern core works on **vectors**, 8 or 16 `f32` at a time (SIMD, *single instruction, multiple data*), and has an instruction that multiplies and adds in one (FMA). A loop that does nothing but that, on numbers that never leave the registers, shows the machine's peak. No product can be faster.
 //
 // **Predict:** what share of the peak do the three loops reach: a half, a tenth, a hundredth?
+
+// %% tags=["predict"]
+check::predict("The three loops reach", &["a half of the peak", "a tenth", "a hundredth"], 0)
 
 // %% tags=["timing"]
 use ddpm::matmul::{definition, matmul, peak::multiply_add, simd::simd};
@@ -95,7 +98,7 @@ Chart::new("step of the inner loop", "place in memory that is read")
 // %% [markdown]
 // *What to see:* blue touches a new line of 16 numbers at every step; vermilion touches one, uses all of it, and goes on to the next. There is a second gain: in the order $i, l, j$ the inner loop does the same to 16 neighbours at once, so that the compiler turns it into vector instructions by itself. In the order $i, j, l$ it may not: all terms go into one sum, and it would have to change the order of additions.
 //
-// ### Exercise 5.2: a product with the loops exchanged
+// ### Exercise 5.2 (code): a product with the loops exchanged
 //
 // Row $i$ of $C$ is a sum of rows of $B$, $C_i = \sum_l A_{il}\,B_l$. Write it so that the inner loop runs over two slices. It must be right for all sizes, and for arrays that lie transposed in memory: the first cell below your function says whether it is, the second how fast it is. Five times the three loops is a pass, ten times is easy.
 
@@ -213,7 +216,7 @@ Grid::new(&to_u8(&taps), 3).scale(4).figure()
 // %% [markdown]
 // *What to see:* nine copies, each a pixel further. The grey lines at the edge are the zeros from outside: on the scale $[-1,1]$ zero is grey, not black. Written as columns of a matrix, one row per pixel, these copies are called **im2col** (*image to columns*).
 //
-// ### Exercise 5.3: im2col
+// ### Exercise 5.3 (code): im2col
 //
 // Row $i\,W+j$ is the window of pixel $(i,j)$; the column of tap $(u,v)$ and channel $c$ is $(u\,k+v)\,C+c$. The window of a $k\times k$ kernel (odd $k$) begins $k/2$ pixels up and left.
 
@@ -255,7 +258,7 @@ Grid::new(&to_u8(&shown), 5).column_labels(["image", "mean", "left to right", "t
 // %% [markdown]
 // *What to see:* the second kernel answers to brightness that changes from left to right, the third from top to bottom: bright where it rises, dark where it falls. A network learns such kernels itself, 128 at a time, and each reads all the channels of the layer before. The edge of the picture stands out because there the black garment's surroundings meet the zeros from outside.
 //
-// ### Exercise 5.4: convolution
+// ### Exercise 5.4 (code): convolution
 //
 // You may call your `im2col`.
 
@@ -277,6 +280,9 @@ check::conv_by_matmul(conv_by_matmul)
 //
 // **Predict:** is one row (one image's time embedding, say) computed at the same speed, in GFLOP/s, as 256 of them?
 
+// %% tags=["predict"]
+check::predict("One row, beside 256", &["at the same GFLOP/s", "at far fewer", "at more"], 0)
+
 // %% tags=["timing"]
 let b = square(256, 2);
 let m: Vec<f64> = (0..=8).map(|e| f64::from(1 << e)).collect();
@@ -289,7 +295,7 @@ Chart::new("rows m", "GFLOP/s").scales(Scale::Log, Scale::Log).line("[m, 256] ti
 // %% [markdown]
 // *What to see:* a steep rise up to about eight rows, then a plateau. One row must read all 65,536 numbers of $B$ for two operations with each; eight rows share that reading, since they ride in the same tile of the crate's kernel, which has eight rows here. This is why networks are trained and sampled in batches, and why a convolution, where each pixel of each image is a row, is fast even for one image.
 //
-// ### Exercise 5.5: count
+// ### Exercise 5.5 (guess): count
 //
 // To know whether a program is fast one must know how much it has to do.
 
@@ -307,6 +313,10 @@ check::conv_gflop(conv_gflop)
 
 // %% [markdown]
 // Back to the question at the top: how near does the crate come? On a CPU with a peak of 115 GFLOP/s, where 607.5 million operations are 5.3 ms, one step took it 6.7 ms for a single image and 4.9 ms per image in batches of 64 (`benches/README.md`). *Below* the limit? For 3×3 convolutions it uses Winograd's algorithm, which needs 2.25 times fewer multiplications. The peak limits operations, not ideas.
+//
+// ### ★ Open
+//
+// Make `tiled` faster: another tile, another order, `unsafe` not allowed. How near to the crate's do you come, and what limits you?
 //
 // ## You can now
 //

@@ -3,7 +3,7 @@
 //
 // **You will be able to** train a U-Net yourself and watch it; say why the loss stops falling long before the pictures stop improving; average weights; resume a run so that not one bit differs; show that samples are not copies; and find out what is wrong with a sick checkpoint.
 //
-// **Before:** notebook 09. **Time:** 75 minutes, of which the machine works one or two. **Figure:** the same noise turned into garments by ever better networks, with the averaged weights beside the raw ones.
+// **Before:** notebook 09. **Time:** 80 minutes, of which the machine works one or two. **Figure:** the same noise turned into garments by ever better networks, with the averaged weights beside the raw ones.
 //
 // All parts are there: the chain (02), the sampler (03), the layers and their gradients (06, 07), the network (09). Now we let it learn.
 
@@ -34,7 +34,7 @@ Grid::new(&training.first(40).pixels, 10).figure()
 // %% [markdown]
 // *What to see:* coarse, but each is told apart at a glance. Files hold grey levels $0\dots255$; the network sees pixels $x = k/127.5 - 1$ in $[-1, 1]$ (section 3.3 of the paper), where a mean near 0 and a spread near 1 suit both the noise and the layers. What it paints has to come back.
 //
-// ### Exercise 10.1: from a pixel to a grey level
+// ### Exercise 10.1 (code): from a pixel to a grey level
 //
 // The sampler's last step is a real number, and may lie a little outside of $[-1, 1]$. Which level should be shown?
 
@@ -67,6 +67,9 @@ check::to_level(to_level)
 // $$L_\text{simple} = \mathbb E_{t,x_0,\epsilon}\big\|\epsilon - \epsilon_\theta(x_t, t)\big\|^2 \qquad (14)$$
 //
 // which we always give as a mean over pixels. **Predict:** the last layer begins at nothing. What is the loss of the first step?
+
+// %% tags=["predict"]
+check::predict("The loss of the first step", &["0", "about 1", "about 784"], 0)
 
 // %%
 let data = Dataset::from_images(&training); // draws an image at random, half of the time mirrored
@@ -161,6 +164,9 @@ Chart::new("t", "squared error of ε̂, mean over pixels").scales(Scale::Log, Sc
 //
 // **Predict:** at which of the steps 50, 200, 600 and 2000 are the averaged weights worse than the raw ones?
 
+// %% tags=["predict"]
+check::predict("The averaged weights are worse at", &["50 only", "50, 200 and 600", "none of them", "all four"], 0)
+
 // %%
 fn paint(model: &Unet, reverse: &Reverse, n: usize) -> Array4<u8> {
     let (model, reverse) = respace(model, reverse, 50);
@@ -199,7 +205,7 @@ let begin = LossCurve { name: "the shipped network".into(), steps: steps[..10].t
 loss_curves(&[begin.clone()], 0)
 
 // %% [markdown]
-// ### Exercise 10.2: predict the plateau
+// ### Exercise 10.2 (guess): predict the plateau
 //
 // Don't look at the figure below the check before you have an answer.
 
@@ -242,7 +248,7 @@ assert!(straight.model.slices() == resumed.model.slices());
 // %% [markdown]
 // Not close: the same bits, in each of the 280,177 weights.
 //
-// ### Exercise 10.3: take up a run
+// ### Exercise 10.3 (code): take up a run
 //
 // `steps` is how many steps the run shall have taken in all. The check interrupts a small run, lets you go on, and compares every weight with a run that was not interrupted.
 
@@ -260,7 +266,7 @@ check::go_on(go_on)
 //
 // A network that stored its training set would have a splendid loss. So we search, for each sample, the training image nearest to it (the paper's Figs. 12 and 15 do the same). Training shows mirror images too, so they have to be searched as well.
 //
-// ### Exercise 10.4: the nearest garment
+// ### Exercise 10.4 (code): the nearest garment
 
 // %% tags=["exercise"]
 /// Index of the training image [N, H, W] that is nearest to the sample [H, W], as it is or mirrored left to right, and the Euclidean distance.
@@ -316,7 +322,7 @@ Grid::new(&stacked(&painted), 10).row_labels((1..=5).map(|n| format!("patient {n
 // %% [markdown]
 // *What to see:* two paint noise, two patchwork, one nothing at all. A picture shows that something is wrong, and not what.
 //
-// ### Exercise 10.5: diagnosis
+// ### Exercise 10.5 (guess): diagnosis
 //
 // Examine them: `doctor(&patients[0])` is patient 1. One cause may bring several ✗.
 
@@ -333,6 +339,10 @@ fn cause(patient: usize) -> char {
 check::cause(cause)
 
 // %% [markdown]
+// ### ★ Open
+//
+// Train the same network on digits, or on pictures of your own (`load_folder`). Which numbers of this notebook stay, which change, and why?
+//
 // ## You can now
 //
 // - start a run, and know from its first loss, its plateau and its samples whether it is well;

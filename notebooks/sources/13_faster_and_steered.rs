@@ -23,7 +23,7 @@ ddpm::start();
 //
 // The noise in $x_s$ must have the variance $1-\bar\alpha_s$ in all. The number $\eta$ says how much of it is thrown anew ($z$), and the rest is the old noise, guessed ($\hat\epsilon$). With $\eta = 1$ and $s = t-1$ this is the paper's sampler with $\sigma_t^2 = \tilde\beta_t$; with $\eta = 0$ no dice are thrown after $x_T$.
 //
-// ### Exercise 13.1: how much noise
+// ### Exercise 13.1 (pencil): how much noise
 //
 // A wrong $\sigma$ still gives garments, a little too smooth or too rough. So compare with something known: at $\eta = 1$ and $s = t-1$ it must be $\sqrt{\tilde\beta_t}$.
 
@@ -37,7 +37,7 @@ fn ddim_sigma(alpha_bar_t: f64, alpha_bar_s: f64, eta: f64) -> f64 {
 check::ddim_sigma(ddim_sigma)
 
 // %% [markdown]
-// ### Exercise 13.2: the step without dice
+// ### Exercise 13.2 (code): the step without dice
 //
 // With $\eta = 0$ a step goes from one noise level to another, and nothing forbids to go *up*.
 
@@ -84,6 +84,9 @@ Grid::new(&to_u8(&x), 10).figure()
 // We draw 64 garments with few steps, for $\eta = 0$ and $\eta = 1$, all from the same 64 $x_T$. These are 10,880 evaluations of the network: half a minute or more.
 //
 // **Predict:** in which of the two do 10 and 50 steps from the same $x_T$ arrive at the same garment?
+
+// %% tags=["predict"]
+check::predict("10 and 50 steps arrive at the same garment with", &["η = 0", "η = 1", "both"], 0)
 
 // %%
 fn draw(model: &checkpoint::Pretrained, steps: usize, eta: f64) -> Batch {
@@ -138,7 +141,7 @@ Chart::new("steps", "Fréchet distance, 32 features, 64 samples").scales(Scale::
 // %% [markdown]
 // *What to see:* with few steps dice only do harm; with twenty or more there is no difference that 64 samples could show. The paper's own sampler, all thousand steps of it, has 59 here (RESULTS.md of the project, three minutes of work): twenty steps are just as good, fifty times faster.
 //
-// ### Exercise 13.3: which times to visit
+// ### Exercise 13.3 (code): which times to visit
 //
 // The sampler draws $x_T$ from $\mathcal N(0, I)$. If the first time it visits is 801, as with five steps of the usual "leading" spacing $1 + k\lfloor T/K\rfloor$, it tells the network that $x_T$ is an $x_{801}$. Better to spread the times from $T$ to 1, both included.
 
@@ -233,7 +236,7 @@ Grid::new(&to_u8(&all), 8).row_labels(["original", "given", "one look", "five lo
 //
 // Their difference is, up to a factor, the gradient of $\log p(c\mid x_t)$: a step in this direction makes the class more certain. (Some libraries call $s = 1 + w$ the scale: then 1 means no guidance.)
 //
-// ### Exercise 13.4: guide
+// ### Exercise 13.4 (code): guide
 
 // %% tags=["exercise"]
 /// The guided noise: w = 0 is the class's own answer, w = -1 the one without a class.
@@ -271,6 +274,9 @@ fn steer(w: f64, n: usize) -> Array2<f64> {
 
 // %% [markdown]
 // **Predict:** with $w = 0$ we sample the upper class as it is. What will $w = 4$ do to the cloud's width, and to its middle?
+
+// %% tags=["predict"]
+check::predict("w = 4 makes the cloud", &["narrower, in the same place", "narrower, and moved away from the others", "wider"], 0)
 
 // %%
 let everything = steer(-1.0, 900);
@@ -312,6 +318,10 @@ Chart::new("w", "of 600 points").y_range(0.0, 1.05)
 // 2. `ddpm sample --pretrained runs/mine/model --ddim 50`;
 // 3. `ddpm elbo --pretrained runs/mine/model --data PICTURES --holdout 10`, the bits/dim of pictures it never saw;
 // 4. a **model card**: what data and whose, how many images seen, seed and command, bits/dim ± error beside PNG's, twenty samples that were not chosen, their nearest training images, and what it can't do. The weights lie in `runs/mine/model` as safetensors, in a folder that Hugging Face's diffusers reads.
+//
+// ### ★ Open
+//
+// Five evaluations of the network are all you have. Which times do you choose, and what do you gain over equal steps? (Hint: where are the bits?)
 //
 // ## You can now
 //

@@ -3,7 +3,7 @@
 //
 // **You will be able to** train and sample what you ask for: a class, or everything that fits what is already known; and say exactly what guidance samples, and what replacing known pixels costs.
 //
-// **Before:** notebooks 03, 04 and 13. **Time:** 75 minutes. **Figure:** one half of a garment, and many other halves.
+// **Before:** notebooks 03, 04 and 13. **Time:** 80 minutes. **Figure:** one half of a garment, and many other halves.
 //
 // Three ideas in a row, each with a world first in which everything is known: a class (Ho and Salimans 2022, *classifier-free guidance*), some of the numbers (Tashiro and others 2021, *CSDI*), and the same with a network that was never told (Lugmayr and others 2022, *RePaint*).
 
@@ -33,7 +33,7 @@ Grid::new(&to_u8(&asked(&told, &one_of_each, 1.0)), 10).scale(2).column_labels(F
 //
 // They are not independent of each other.
 //
-// ### Exercise 14.1: the answer without a class
+// ### Exercise 14.1 (code): the answer without a class
 //
 // Of each class you know its answer $\epsilon_c$, how frequent it is, $p(c)$, and how likely $x_t$ is under it, $q(x_t|c)$. What is the answer of a network that is told no class?
 
@@ -50,6 +50,9 @@ check::without_class(without_class)
 // In a world of one pixel and three classes, $\mathcal N(-0.7, 0.15^2)$, $\mathcal N(0, 0.15^2)$ and $\mathcal N(0.7, 0.15^2)$, every answer is a straight line in $x_t$, and the exact one of all three together a curve that goes from line to line.
 //
 // **Predict:** where does it leave a line, at small or at large $t$ earlier?
+
+// %% tags=["predict"]
+check::predict("It leaves a line earlier", &["at small t", "at large t", "nowhere"], 0)
 
 // %%
 fn class(k: usize) -> GaussianWorld {
@@ -78,7 +81,7 @@ Chart::panels(vec![lines(20), lines(100), lines(400)], 3, (430, 400))
 //
 // Notebook 13 went past the class's answer, $\tilde\epsilon=(1+w)\,\epsilon_c-w\,\epsilon_\varnothing$, and saw a cloud narrow. The usual reason given is that $\tilde\epsilon$ belongs to the density $p(x|c)^{1+w}/p(x)^w$, which is the class made more certain. Is that so? For Gaussians we can say what this density would be.
 //
-// ### Exercise 14.2: a power of a density
+// ### Exercise 14.2 (pencil): a power of a density
 //
 // $p(x|c)=\mathcal N(m, v)$ and $p(x)=\mathcal N(M, V)$ with $V>v$.
 
@@ -95,6 +98,9 @@ check::tilted(tilted)
 // Now the sampler. Class and everything are Gaussians, so both answers are exact, and nothing but the guidance can be to blame. We draw 20,000 points with 250 steps of DDIM for each $w$.
 //
 // **Predict:** will the samples be wider or narrower than $p(x|c)^{1+w}/p(x)^w$?
+
+// %% tags=["predict"]
+check::predict("The samples will be", &["wider", "narrower", "just as wide"], 0)
 
 // %%
 struct Pair { class: GaussianWorld, all: GaussianWorld, w: f64 }
@@ -167,7 +173,7 @@ Grid::new(&together(&rows), 10).scale(2).row_labels(["w = 0", "w = 1", "w = 4"])
 //
 // A sensor fails for a night; half of a picture is torn off. Then the question is $p(x_\text{unknown}\mid x_\text{known})$, a whole distribution. Start with two numbers.
 //
-// ### Exercise 14.3: one of two
+// ### Exercise 14.3 (code): one of two
 //
 // $(x_1, x_2)$ is Gaussian with mean 0 and covariances $s_{11}, s_{12}, s_{22}$, and $x_1$ is known.
 
@@ -204,6 +210,9 @@ println!("rows {:?} are unknown; the middle one is {:.2} ± {:.2}, and was {:.2}
 //
 // **Predict:** which of the two samples from the right distribution?
 
+// %% tags=["predict"]
+check::predict("From the right distribution samples", &["the network that is shown what is known", "replacing the known part at each step", "both", "neither"], 0)
+
 // %%
 let many = known.rows(&vec![0; 400]);
 let noise = Noise::seed(4);
@@ -237,7 +246,7 @@ Chart::panels(vec![
 //
 // Whether one forecast of 400 samples is better than another needs a number that rewards being near and being honest about the spread: the **continuous ranked probability score**, $\mathrm{CRPS}=\mathrm E|X-y|-\tfrac12\mathrm E|X-X'|$ for samples $X, X'$ and the truth $y$. It is in units of $y$, it is the absolute error if all samples are equal, and no forecast scores better on average than the true distribution.
 //
-// ### Exercise 14.4: CRPS
+// ### Exercise 14.4 (code): CRPS
 
 // %% tags=["exercise"]
 /// Mean |x − y| over the samples, minus half the mean |x − x'| over all pairs of them.
@@ -250,6 +259,9 @@ check::crps(crps)
 
 // %% [markdown]
 // **Predict:** a forecaster who knows the true distribution but claims half its spread, and one who claims twice its spread: who scores worse?
+
+// %% tags=["predict"]
+check::predict("Who scores worse?", &["who claims half the spread", "who claims twice the spread", "both alike"], 0)
 
 // %%
 let spreads: Vec<f64> = (1..=40).map(|k| f64::from(k) / 10.0).collect();
@@ -283,7 +295,7 @@ assert!(more[3] > 0.02 && more[2] < 0.01 && more[5] < 0.02);
 //
 // It takes whole examples, hides some of their numbers by a rule (at random; a block; what another example lacks), and shows the network three channels for one: what is known, the noised rest, and which is which. The loss counts the hidden numbers only.
 //
-// ### Exercise 14.5: what the network sees
+// ### Exercise 14.5 (code): what the network sees
 
 // %% tags=["exercise"]
 /// The three channels of a pixel; mask is 1 where x0 is known.
@@ -300,6 +312,9 @@ check::shown(shown)
 // `told` was trained so on garments, with the lower half hidden, or pixels at random. It gets the upper half of four test images, seven times each, and fills in the rest in 25 steps.
 //
 // **Predict:** what will it do below a pullover's shoulders, which could also be a coat's?
+
+// %% tags=["predict"]
+check::predict("Below the shoulders it will paint", &["always a pullover", "a blurred mean of both", "now a pullover, now a coat"], 0)
 
 // %%
 let images = fashion_mnist_test().batch(&[1, 7, 12, 13]);
@@ -336,6 +351,10 @@ Grid::new(&together(&rows), 9).scale(2).column_labels(labels).figure()
 // - Guidance does not sample from $p(x|c)^{1+w}/p(x)^w$, and a guided model has no bits/dim.
 // - A network told nothing of gaps can be led across them, but not to the right distribution.
 // - The mean of ten training images with the nearest upper half is nearer to the true lower half (RMSE 43.7 ± 2.7 grey levels) than the median of our samples (46.9 ± 2.5). It is a blur and no garment; but a network that knew all there is to know would not be beaten by it.
+//
+// ### ★ Open
+//
+// Fill in the half of a garment that is *drawn* by you. What does the network do with a sleeve that no garment has?
 //
 // ## You can now
 //

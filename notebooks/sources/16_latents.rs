@@ -32,7 +32,7 @@ Grid::new(&to_u8(&rows), 12).scale(2).row_labels(["test", "decoded", "from noise
 //
 // How good could 196 numbers be? For a linear code that is known: find the directions in which the images vary most (the eigenvectors of their covariance), and keep the coordinates along the first $k$: principal components.
 //
-// ### Exercise 16.1: what a linear code loses
+// ### Exercise 16.1 (pencil): what a linear code loses
 //
 // The variances along all directions are given, in no order. What is the mean squared error *per dimension* if the best $k$ are kept?
 
@@ -48,6 +48,9 @@ check::left_over(left_over)
 // %% [markdown]
 // **Predict:** the shipped autoencoder, whose decoder is a small network: how much better than the linear code of as many numbers, in decibels of signal to noise? (PSNR, $10\log_{10}(255^2/\text{MSE})$; 3 dB are half the squared error.)
 
+// %% tags=["predict"]
+check::predict("The autoencoder, beside the linear code", &["is 10 dB better", "is 2 to 3 dB better", "is about as good", "is worse"], 0)
+
 // %%
 fn psnr(mse: f64) -> f64 { 10.0 * (4.0 / mse).log10() } // pixels are in [−1, 1]: their range squared is 4
 let images = fashion_mnist_test().batch(&(0..1000).collect::<Vec<_>>());
@@ -62,7 +65,7 @@ assert!(psnr(errors.mean().unwrap()) > 25.0);
 //
 // The code should not be a secret language in which a hair's breadth means another image, or diffusion could not hit it. So the encoder says a *distribution*, $q(z|x)=\mathcal N(m(x), s^2(x))$, the decoder sees a draw of it, and a little of $\mathrm{KL}(q(z|x)\,\|\,\mathcal N(0,I))$ is added to the loss. For the gradient to pass through the dice, write $z = m + s\,\epsilon$ (Kingma and Welling 2014).
 //
-// ### Exercise 16.2: backwards through a draw
+// ### Exercise 16.2 (code): backwards through a draw
 
 // %% tags=["exercise"]
 /// The gradients of m and of log s², from that of z = m + s ε.
@@ -91,7 +94,7 @@ assert!((z.std(0.0) - 1.0).abs() < 0.15 && !latents.reverse.clip);
 //
 // Take one number: $p(z)=\mathcal N(0,1)$, $p(x|z)=\mathcal N(az, v)$. Then $p(x)=\mathcal N(0, a^2+v)$, and everything can be compared.
 //
-// ### Exercise 16.3: the three parts
+// ### Exercise 16.3 (code): the three parts
 
 // %% tags=["exercise"]
 /// E −log p(x|z), E log q(z|x) and E −log p(z) in nats, for q(z|x) = N(m, s2), p(z) = N(0, 1), p(x|z) = N(a z, v).
@@ -104,6 +107,9 @@ check::bound_parts(bound_parts)
 
 // %% [markdown]
 // **Predict:** for which $q$ is the bound equal to $-\log p(x)$?
+
+// %% tags=["predict"]
+check::predict("The bound is −log p(x) for", &["any q", "q(z|x) = p(z|x)", "q(z|x) = p(z)"], 0)
 
 // %%
 fn three(x: f64, a: f64, v: f64, m: f64, s2: f64) -> [f64; 3] {
@@ -129,6 +135,9 @@ Chart::new("s^{2}, the variance of q(z|x)", "nats").y_range(1.5, 3.0)
 // *What to see:* the bound touches at the true posterior only. An encoder that is too sure of itself (small $s^2$) pays for it in $\mathrm E\log q$.
 //
 // **Predict:** measure $z$ in other units, $z' = 1000\,z$, in both $q$ and the prior. Which of the three parts change?
+
+// %% tags=["predict"]
+check::predict("In other units for z there change", &["all three parts", "only those two that know z's density, and they cancel", "none"], 0)
 
 // %%
 let parts = three(x, a, v, m, s2);
@@ -175,6 +184,9 @@ assert!(cost[2] < 0.15 * cost[3]);
 //
 // One more thing codes are good for. **Predict:** the mean of two images, and the image of the mean of two codes.
 
+// %% tags=["predict"]
+check::predict("The mean of two codes decodes to", &["one garment between the two", "much the same as the mean of the images", "noise"], 0)
+
 // %%
 let pair = fashion_mnist_test().batch(&[1, 2]); // a pullover, a trouser
 fn between(model: &checkpoint::Pretrained, pair: &Batch, in_codes: bool) -> Batch {
@@ -205,6 +217,10 @@ Grid::new(&to_u8(&rows), 9).scale(2).row_labels(["pixels mixed", "codes mixed"])
 //
 // - They make samples cheap, not likelihoods good.
 // - They don't make small images smaller for long: at 28×28 a tenth of the cost is left; at 512×512 it is a fiftieth.
+//
+// ### ★ Open
+//
+// Train an autoencoder with a tenth of the weight on its KL, and another with ten times as much. What happens to the three parts of the bound, and to the pictures?
 //
 // ## You can now
 //

@@ -45,6 +45,9 @@ Chart::new("w", "L").line("L = (1.5 w − 0.6)^{2}", &w, &loss).reference(format
 //
 // **Predict:** the slope of $x$ itself is 1 everywhere. Is SiLU anywhere steeper than that?
 
+// %% tags=["predict"]
+check::predict("Is SiLU anywhere steeper than 1?", &["no, nowhere", "yes, a little", "yes, twice as steep"], 0)
+
 // %%
 fn silu(x: f64) -> f64 { x / (1.0 + (-x).exp()) }
 fn measured_slope(x: f64) -> f64 { (silu(x + 1e-4) - silu(x - 1e-4)) / 2e-4 }
@@ -60,7 +63,7 @@ Chart::new("x", "")
 // %% [markdown]
 // *What to see:* left of 0 almost nothing passes, right of 0 almost everything. Where the slope is near 0 (left of −5, say) no gradient comes back: what does not influence the loss is not taught. From 1.28 on the slope is above 1, by at most a tenth.
 //
-// ### Exercise 6.1: backward through SiLU
+// ### Exercise 6.1 (code): backward through SiLU
 
 // %% tags=["exercise"]
 /// dx, from y = x σ(x) and dy = ∂L/∂y.
@@ -105,7 +108,7 @@ Grid::new(&to_u8(&downhill), 5).scale(4).figure()
 // %% [markdown]
 // *What to see:* $-dW$, the direction of the first step downhill, one column of $W$ per picture; grey is 0. Each is a sum of garments, those of the class (T-shirt, trousers, pullover, dress, coat; sandal, shirt, sneaker, bag, ankle boot) with weight 0.9, all others with −0.1: bright where the class has more cloth than the average.
 //
-// ### Exercise 6.2: backward through a linear layer
+// ### Exercise 6.2 (code): backward through a linear layer
 
 // %% tags=["exercise"]
 /// (dx, dw, db), from y = x w + b and dy = ∂L/∂y.
@@ -125,7 +128,7 @@ check::linear_backward(linear_backward)
 // - the time embedding, one vector per image that a U-Net adds to every pixel: summed over the pixels;
 // - a value that two branches read (a residual sum, a skip connection): it gets two gradients, and they add.
 //
-// ### Exercise 6.3: undo a broadcast
+// ### Exercise 6.3 (code): undo a broadcast
 //
 // An array of shape `shape` was broadcast to that of `dy`: where `shape` has a 1, `dy` may have more.
 
@@ -164,7 +167,7 @@ assert!((d_output - (&guess - &noisy.eps) * (2.0 / 784.0)).iter().all(|d| d.abs(
 //
 // **A slip to know.** The poster on which this course is based prints line 5 of Algorithm 1 as a step on $\nabla_\theta\,(\epsilon-\epsilon_\theta)$; it should be $\nabla_\theta\,\|\epsilon-\epsilon_\theta\|^2$. One sees it at once: without norm and square it is not a single number, and $\epsilon$, a constant, drops out of the gradient, so that the network would never hear what the noise was.
 //
-// ### Exercise 6.4: loss and gradient
+// ### Exercise 6.4 (code): loss and gradient
 //
 // Rows are images here, columns their pixels.
 
@@ -187,6 +190,9 @@ check::mse_backward(mse_backward)
 // needs forward passes only. A small $h$ makes $O(h^2)$ small, but $L$ is rounded, to $10^{-16}$ of its size in `f64` and $10^{-7}$ in `f32`, and that error is divided by $h$.
 //
 // **Predict:** with which $h$ is the measured slope most exact in `f64`: $10^{-2}$, $10^{-5}$, $10^{-8}$ or $10^{-12}$?
+
+// %% tags=["predict"]
+check::predict("The most exact slope in f64 comes from h =", &["10⁻²", "10⁻⁵", "10⁻⁸", "10⁻¹²"], 0)
 
 // %%
 let x: Array1<f64> = normal(200, &mut stream(6, 1));
@@ -253,7 +259,7 @@ rows.iter().fold(Table::new(["backward", "error seen with dy = 1", "error seen w
 // %% [markdown]
 // *What to see:* the sum probe passes the third row, though it is wrong: the forgotten $y\,\overline{dy\,y}$ is 0 when $dy=1$, because $\bar y=0$. (The sum of standardised numbers is 0 whatever $x$ is.) A test that can't fail is no test; random weights have no such blind spot.
 //
-// ### Exercise 6.5: catch them
+// ### Exercise 6.5 (guess): catch them
 //
 // Write the check: do `forward` ($x\mapsto y$) and `backward` ($x, dy\mapsto dx$) belong together? Draw `g` from `stream(6, 0)`, and think of functions whose gradients are very small.
 
@@ -370,6 +376,10 @@ println!("dx and dW are right to a part in 100,000; a dx that is 1 % too long is
 
 // %% [markdown]
 // The last one is the **negative control**: a check is worth something only once it has been seen to fail.
+//
+// ### ★ Open
+//
+// Write the backward pass of a layer that is not in the crate (LayerNorm, GELU, a max-pooling), and hold it against a finite difference in a random direction. Then break it so that the check hardly notices: how small can a mistake be?
 //
 // ## You can now
 //

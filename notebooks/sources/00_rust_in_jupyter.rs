@@ -21,15 +21,17 @@ ddpm::start();
 
 // %%
 let model = checkpoint::shipped().unwrap();
-let (short, chain) = respace(&model.unet, &model.reverse, 50);
 let kept = [50, 40, 30, 25, 20, 15, 10, 5, 2];
-let (made, looks) = progressive(&short, &chain, [4, 28, 28, 1], &kept, &Noise::seed(5));
-let mut rows: Vec<u8> = Vec::new();
-for n in 0..4 {
-    for look in &looks { rows.extend(to_u8(&look.x_t.slice(s![n..n + 1, .., .., ..]).to_owned())); }
-    rows.extend(to_u8(&made.slice(s![n..n + 1, .., .., ..]).to_owned()));
+{
+    let (short, chain) = respace(&model.unet, &model.reverse, 50);
+    let (made, looks) = progressive(&short, &chain, [4, 28, 28, 1], &kept, &Noise::seed(5));
+    let mut rows: Vec<u8> = Vec::new();
+    for n in 0..4 {
+        for look in &looks { rows.extend(to_u8(&look.x_t.slice(s![n..n + 1, .., .., ..]).to_owned())); }
+        rows.extend(to_u8(&made.slice(s![n..n + 1, .., .., ..]).to_owned()));
+    }
+    Grid::new(&Array4::from_shape_vec((40, 28, 28, 1), rows).unwrap(), 10).scale(2).figure()
 }
-Grid::new(&Array4::from_shape_vec((40, 28, 28, 1), rows.clone()).unwrap(), 10).scale(2).figure()
 
 // %% [markdown]
 // *What to see:* each row begins at the left with noise, and nobody has drawn what stands at its end. Training never showed the network how to make an image, only noisy ones, and asked for the noise. Why that is enough is the subject of this course.
@@ -100,7 +102,7 @@ left_after(3, 0.02)
 // %% [markdown]
 // `usize` is the type of counts and indices, `powi` raises to an integer power. (The exact result is 0.941192; the nines are the rounding of the last of the 64 bits.)
 //
-// ### Exercise 0.1: your first check
+// ### Exercise 0.1 (code): your first check
 //
 // In each exercise you replace `todo!()` by your code, run the cell, and then the one below it. `todo!()` means "not written yet", and the check says so. Write `2.0 * x` in its place.
 
@@ -144,7 +146,7 @@ Grid::new(&garments.first(10).pixels, 10).figure()
 // %% [markdown]
 // 200 + 100 does not fit into a `u8`: depending on how it was built, the program stops or starts again at 0. So convert *first*, then calculate.
 //
-// ### Exercise 0.2: convert, then calculate
+// ### Exercise 0.2 (code): convert, then calculate
 //
 // `levels.iter()` goes through the numbers, `.map(|&level| …)` changes each, `.sum::<f64>()` adds up numbers of type `f64`, and `levels.len()` counts them. Stuck? `check::hint("average")` gives a hint, and each further call one more.
 
@@ -164,6 +166,9 @@ check::average(average)
 //
 // A diffusion model makes an image by counting down, from step $T$ to step 1. **Predict:** what does this cell print?
 
+// %% tags=["predict"]
+check::predict("What does the cell print?", &["5, 4, 3, 2, 1", "an empty list", "an error"], 0)
+
 // %%
 let down: Vec<usize> = (5..=1).collect();
 println!("{down:?}");
@@ -171,7 +176,7 @@ println!("{down:?}");
 // %% [markdown]
 // An empty list: a range that begins above its end holds nothing, and nobody complains. A sampler with this loop returns pure noise, at once.
 //
-// ### Exercise 0.3: count down
+// ### Exercise 0.3 (code): count down
 //
 // A range can be turned round with `.rev()`.
 
@@ -207,7 +212,7 @@ println!("shape {:?}, smallest and largest pixel {:?}; row 15 begins {:.2}", sho
 //
 // A row of a matrix, `image.row(15)`, is a **view**: it borrows the numbers from the image and can't outlive it. A function that made or received the image can't return such a view as a value of its own, and a notebook can't keep one from cell to cell. `.to_owned()` makes a copy that stands for itself.
 //
-// ### Exercise 0.4: a copy of your own
+// ### Exercise 0.4 (code): a copy of your own
 
 // %% tags=["exercise"]
 /// An owned copy of the row with the largest sum.
@@ -258,6 +263,10 @@ println!("so it is");
 // %% [markdown]
 // - A cell that doesn't end: *Kernel → Interrupt*. The variables are lost, so run the notebook from the top.
 // - End a `for` loop on a cell's last line with a semicolon, `};`, and write no `?` outside of functions.
+//
+// ### ★ Open
+//
+// Draw the alphas of a schedule of your own, `|t| …`, into the chart above. Which of its properties did you have to think of? (Notebook 02 has a list.)
 //
 // ## You can now
 //
