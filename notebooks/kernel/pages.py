@@ -18,7 +18,7 @@ MATHJAX = "mathjax/MathJax.js?config=TeX-AMS-MML_HTMLorMML-full,Safe"
 FONTS = '<script>window.MathJax = {"HTML-CSS": {availableFonts: [], webFont: "STIX-Web", imageFont: null}}</script>'
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{title}</title><style>body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }}
-img {{ max-width: 100% }} table {{ border-collapse: collapse }} td, th {{ border-bottom: 1px solid #ddd; padding: .3rem .8rem;
+img {{ max-width: 100% }} pre {{ overflow-x: auto }} table {{ border-collapse: collapse }} td, th {{ border-bottom: 1px solid #ddd; padding: .3rem .8rem;
 text-align: left; vertical-align: top }}</style>{body}</html>
 """
 
@@ -32,7 +32,7 @@ body:not(.code) .jp-CodeCell .jp-InputArea { display: none } .jp-InputPrompt, .j
 addEventListener("DOMContentLoaded", () => {
   const slides = []
   for (const cell of document.querySelectorAll(".jp-Cell")) {
-    if (cell.classList.contains("celltag_slide") || !slides.length) slides.push([])
+    if (cell.querySelector(".celltag_slide") || !slides.length) slides.push([])
     slides.at(-1).push(cell)
   }
   let now = Math.min(Math.max(parseInt(location.hash.slice(1)) || 1, 1), slides.length)
@@ -72,6 +72,16 @@ def slides(notebook):
     return nbformat.v4.new_notebook(cells=cells, metadata=notebook.metadata)
 
 
+def moving(notebook):
+    """The notebook with its animations as HTML: nbconvert knows no GIF."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            gif = output.get("data", {}).pop("image/gif", None)
+            if gif:
+                output["data"]["text/html"] = f'<img alt="an animation" src="data:image/gif;base64,{gif}">'
+    return notebook
+
+
 def with_pictures(body, notebooks, folder):
     """Pictures of the repository come along."""
     for name in re.findall(r'src="\.\./figures/([\w.]+)"', body):
@@ -92,7 +102,7 @@ def main(notebooks, folder):
     shutil.copytree(resources.files("jupyter_server_mathjax") / "static", folder / "mathjax", dirs_exist_ok=True)
     exporter = HTMLExporter(mathjax_url=MATHJAX, require_js_url="")
     for path in sorted(notebooks.glob("[0-9][0-9]_*.ipynb")):
-        notebook = nbformat.read(path, as_version=4)
+        notebook = moving(nbformat.read(path, as_version=4))
         for name, cells, end in [(path.stem, notebook, ""), (f"{path.stem}.slides", slides(notebook), SLIDES)]:
             body, _ = exporter.from_notebook_node(cells, resources={"metadata": {"name": path.stem}})
             body = body.replace("<head>", f"<head>{FONTS}", 1)

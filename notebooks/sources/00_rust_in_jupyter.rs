@@ -104,7 +104,7 @@ left_after(3, 0.02)
 //
 // ### Exercise 0.1 (code): your first check
 //
-// In each exercise you replace `todo!()` by your code, run the cell, and then the one below it. `todo!()` means "not written yet", and the check says so. Write `2.0 * x` in its place.
+// In each exercise you replace `todo!()` by your code, run the cell, and then the one below it; the button *✓ Check* above, or Ctrl+Shift+Enter, does both. `todo!()` means "not written yet", and the check says so. Write `2.0 * x` in its place.
 
 // %% tags=["exercise"]
 /// Twice the number.

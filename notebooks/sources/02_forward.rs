@@ -341,7 +341,7 @@ let squared: Vec<f64> = bars((0..1000).map(|i| (1e-8 + (4e-4 - 1e-8) * i as f64 
 let unsquared: Vec<f64> = t.iter().map(|&t| cos(t) / cos(0.0)).collect();
 let quadratic = check::yours::quad_betas(quad_betas)(1000);
 Chart::new("t · 1000/T", "ᾱ_{t}").y_range(0.0, 1.05)
-    .line("quadratic, by quad_betas", &t, &bars(quadratic))
+    .line("quadratic, by quad_betas", &t, &bars(quadratic.clone()))
     .line("right: linear", &t, &curve("", &linear).alpha_bar)
     .line("right: cosine", &t, &curve("", &cosine).alpha_bar)
     .line("T = 50, β as it was", &of_fifty, &curve("", &Schedule::linear(50)).alpha_bar)

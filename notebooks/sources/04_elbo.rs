@@ -206,11 +206,11 @@ fn ends(bits: &[Estimate], sign: f64) -> Vec<f64> {
 }
 Chart::new("t", "L_{t−1}, bits").scales(Scale::Log, Scale::Log).line("exact", &t, &exact.L_t_minus_1)
     .points("mean of 400 draws ± 1 standard error", &t, &ends(&bits, 0.0))
-    .marks(&some, &by_step_kl)
+    .points("400 others, by step_kl", &some, &by_step_kl)
     .bars(&t, &ends(&bits, -1.0), &ends(&bits, 1.0)).figure()
 
 // %% [markdown]
-// *What to see:* the dice agree with the integrals (most error bars are hidden by their points), and so do the marks, 400 other draws put through your `step_kl`. $L_1$, the term of $t=2$, alone is more than a third of the sum, and that of $t=50$ a millionth of a bit: the bits are in the last steps of the reverse chain, where the finest differences are decided.
+// *What to see:* the dice agree with the integrals (most error bars are hidden by their points), and so do 400 other draws that went through your `step_kl`. $L_1$, the term of $t=2$, alone is more than a third of the sum, and that of $t=50$ a millionth of a bit: the bits are in the last steps of the reverse chain, where the finest differences are decided.
 //
 // All $T$ terms of an image need $T$ looks. One may instead draw **one** $t$ per image, uniformly from $2,\dots,T$, as training does: cheap, unbiased, and noisy.
 
