@@ -23,6 +23,11 @@ text-align: left; vertical-align: top }}</style>{body}</html>
 """
 
 
+# where on the front page, with the model, a reader can try what a notebook is about
+TRY = {"02": "h-image", "03": "h-sample", "04": "h-image", "11": "h-image", "12": "h-between", "13": "h-sample", "14": "h-fill"}
+LINKS = """<nav aria-label="Site" style="font: 15px system-ui, sans-serif; padding: .5rem 1rem"><a href="index.html">The course</a> ·
+<a href="{slides}">as slides</a>{place}</nav>"""
+
 # one slide after the other: a slide is a cell with the tag "slide" and those up to the next one
 SLIDES = """<style>
 .jp-Cell { display: none } .jp-Cell.now { display: block } main { zoom: 1.5; max-width: 62rem; margin: auto !important }
@@ -106,6 +111,11 @@ def main(notebooks, folder):
         for name, cells, end in [(path.stem, notebook, ""), (f"{path.stem}.slides", slides(notebook), SLIDES)]:
             body, _ = exporter.from_notebook_node(cells, resources={"metadata": {"name": path.stem}})
             body = body.replace("<head>", f"<head>{FONTS}", 1)
+            if not end:
+                place = TRY.get(path.name[:2])
+                place = f' · <a href="../index.html#{place}">try it with the model</a>' if place else ""
+                links = LINKS.format(slides=f"{path.stem}.slides.html", place=place)
+                body = re.sub(r"(<body[^>]*>)", lambda match: match.group(1) + links, body, count=1)
             before, close, after = body.rpartition("</body>")
             (folder / f"{name}.html").write_text(before + end + close + after, "utf-8")
     for path in notebooks.glob("*.md"):

@@ -120,7 +120,7 @@ let far = log_normal(40.0, 0.0, 0.0);
 println!("log N(40; 0, 1) = {far} nats, and the density itself is {}", far.exp());
 
 // %% [markdown]
-// The density is 0 in floating point, where the smallest positive number is about $10^{-308}$. Its logarithm is an ordinary number.
+// The density is 0 in floating point, where normal numbers end at about $10^{-308}$ and the last crumbs at $5\cdot10^{-324}$. Its logarithm is an ordinary number.
 //
 // ### Exercise 1.3 (code): the logarithm of a density
 //

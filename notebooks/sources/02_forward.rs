@@ -322,7 +322,7 @@ Chart::new("T", "L_{T}, bits/dim").scales(Scale::Log, Scale::Log)
     .figure()
 
 // %% [markdown]
-// *What to see:* at $T = 50$ the slip costs half a bit per pixel, and no training can win it back. At $T = 1000$ or with scaled $\beta$ it is about 0.00002 bits or less: the image is forgotten. The paper quotes about $10^{-5}$ for its own images. Print $L_T$ once at the start of a program and this bug can't happen to you.
+// *What to see:* at $T = 50$ the slip adds half a bit per pixel to the bound, and no training can take it away. At $T = 1000$ or with scaled $\beta$ it is about 0.00002 bits or less: the image is forgotten. The paper quotes about $10^{-5}$ for its own images. Print $L_T$ once at the start of a program and this bug can't happen to you.
 //
 // ## The museum, as curves
 //

@@ -270,7 +270,7 @@ let t: Vec<f64> = (0..=100).rev().map(f64::from).collect();
 }
 
 // %% [markdown]
-// *What to see:* read from right to left. The paths wander in the noise without an aim, until, in the last third, they are drawn to one mode or the other. The noise $z$ of the steps decides to which; the denoiser decides that there are two.
+// *What to see:* read from right to left. The paths wander in the noise without an aim, until, in the last fifth, they are drawn to one mode or the other. The noise $z$ of the steps decides to which; the denoiser decides that there are two.
 //
 // ### Exercise 3.7 (code): the whole chain
 //

@@ -176,7 +176,7 @@ figures::elbo::stacked(&bars, world.entropy())
 //
 // the chain that the message names is not the one the model would have taken. More steps narrow both gaps; the first is 0.26 bits at $T=50$ and 0.09 at $T=200$.
 //
-// Did you expect the slip's bar to be the longest? Its total, 7.230 bits, is *below* the 7.356 of the first. Its $\sigma_1$ is less than a quarter as wide, so $L_0$ is two bits shorter, and finer steps at small $t$ suit this pixel. The total praises a broken schedule; only $L_T$ shows the third of a bit that it throws away, and that $T=200$ does not pay. Look at the terms.
+// Did you expect the slip's bar to be the longest? Its total, 7.230 bits, is *below* the 7.356 of the first. Its $\sigma_1$ is less than a quarter as wide, so $L_0$ is two bits shorter, and finer steps at small $t$ suit this pixel. The total praises a schedule that is broken as a sampler, which starts where no training image ever ends; only $L_T$ says so. (It is a term of the *bound*: the exact likelihood of the slip, 7.035 bits, is even better than the 7.096 of the first.) Look at the terms.
 //
 // ## With dice, as it must be done for images
 //
@@ -212,7 +212,7 @@ Chart::new("t", "L_{t−1}, bits").scales(Scale::Log, Scale::Log).line("exact", 
 // %% [markdown]
 // *What to see:* the dice agree with the integrals (most error bars are hidden by their points), and so do 400 other draws that went through your `step_kl`. $L_1$, the term of $t=2$, alone is more than a third of the sum, and that of $t=50$ a millionth of a bit: the bits are in the last steps of the reverse chain, where the finest differences are decided.
 //
-// All $T$ terms of an image need $T$ looks. One may instead draw **one** $t$ per image, uniformly from $2,\dots,T$, as training does: cheap, unbiased, and noisy.
+// All $T$ terms of an image need $T$ looks. One may instead draw **one** $t$ per image, uniformly from $2,\dots,T$: cheap, unbiased, and noisy. (Training draws from $1,\dots,T$.)
 
 // %%
 let one_t = ElboOptions { time_steps: TimeSteps::Stratified { count: 1, seed: 4 }, ..options };
@@ -226,7 +226,7 @@ for (name, run) in [("all t", &dice), ("one t", &cheap)] {
 };
 
 // %% [markdown]
-// *What to see:* a forty-ninth of the work for seven times the error. And each single term had to stand for all 49 of them; leaving that out is a known bug of published code, number B16 in our museum.
+// *What to see:* a forty-ninth of the work for seven times the error: no bargain and no loss, since 49 times as many pixels with one $t$ each would have the small error again. And each single term had to stand for all 49 of them; leaving that out is a known bug of published code, number B16 in our museum.
 //
 // ### Exercise 4.4 (code): the bound from a few draws
 

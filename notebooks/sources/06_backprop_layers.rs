@@ -165,7 +165,7 @@ assert!((d_output - (&guess - &noisy.eps) * (2.0 / 784.0)).iter().all(|d| d.abs(
 // %% [markdown]
 // A network that says 0 has $L_\text{simple}\approx 1$, the variance of the noise: the loss of a fresh network. (The crate's `simple_loss` gives one loss per image and leaves the division by $N$ to the batch.)
 //
-// **A slip to know.** The poster on which this course is based prints line 5 of Algorithm 1 as a step on $\nabla_\theta\,(\epsilon-\epsilon_\theta)$; it should be $\nabla_\theta\,\|\epsilon-\epsilon_\theta\|^2$. One sees it at once: without norm and square it is not a single number, and $\epsilon$, a constant, drops out of the gradient, so that the network would never hear what the noise was.
+// **A slip to know.** Algorithm 1 of the paper is the training loop, which notebook 08 builds; its line 5 is the gradient that you are about to write. The poster prints it as a step on $\nabla_\theta\,(\epsilon-\epsilon_\theta)$; it should be $\nabla_\theta\,\|\epsilon-\epsilon_\theta\|^2$. One sees it at once: without norm and square it is not a single number, and $\epsilon$, a constant, drops out of the gradient, so that the network would never hear what the noise was.
 //
 // ### Exercise 6.4 (code): loss and gradient
 //

@@ -257,7 +257,7 @@ grid(&images, [28, 1], 8)
 //
 // $$L_\text{hybrid} = L_\text{simple}+\lambda\,L_\text{vlb}(\mathrm{stop}(\mu_\theta),\,\sigma_t^2),\qquad\lambda=0.001,$$
 //
-// where $L_\text{vlb}$ is the bound's term at a random $t$, and *stop* means: its gradient does not reach the mean.
+// where $L_\text{vlb}$ is $T$ times the bound's term at a random $t$, so that its mean is the bound, and *stop* means: its gradient does not reach the mean.
 //
 // ### Exercise 12.4 (code): the gradient of the hybrid
 

@@ -112,7 +112,11 @@ Grid::new(&rows, 10)
 //
 // ## How good are they?
 //
-// We need a number. The shipped classifier turns each image into 32 features; the **Fréchet distance** compares mean and covariance of the samples' features with those of the 10,000 test images. It is not zero even for real garments when there are only 64 of them, so we measure that too.
+// We need a number. The shipped classifier turns each image into 32 features; the **Fréchet distance** compares mean $m$ and covariance $C$ of the samples' features with those of the 10,000 test images,
+//
+// $$d^2=\|m-m'\|^2+\mathrm{tr}\big(C+C'-2\,(C\,C')^{1/2}\big),$$
+//
+// the distance of two Gaussians with these moments (we give $d^2$, as FID does). It is not zero even for real garments when there are only 64 of them, so we measure that too.
 
 // %%
 let classifier = Classifier::shipped().unwrap();
