@@ -198,20 +198,20 @@ fn slope(schedule: &Schedule, t: usize, eps_hat: f64) -> f64 {
 check::slope(slope)
 
 // %% [markdown]
-// Solved for the image this is **Tweedie's formula**, $\hat x_0=\big(x_t+(1-\bar\alpha_t)\,\nabla\log q(x_t)\big)/\sqrt{\bar\alpha_t}$: to denoise is to take one step uphill. Here is $\log q(x_{20})$ of our two modes, its slope by differences, and yours.
+// Solved for the image this is **Tweedie's formula**, $\hat x_0=\big(x_t+(1-\bar\alpha_t)\,\nabla\log q(x_t)\big)/\sqrt{\bar\alpha_t}$: to denoise is to take one step uphill. Here is $\log q(x_5)$ of our two modes, its slope by differences, and yours.
 
 // %%
 let uphill = check::yours::slope(slope);
-let eps_hat: Vec<f64> = world.predict(&batch, &[20; 301]).iter().copied().collect();
+let eps_hat: Vec<f64> = world.predict(&batch, &[5; 301]).iter().copied().collect();
 let log_q: Vec<f64> = x.iter().map(|&x| {
-    let mode = |share: f64, m: f64| share * log_normal(x, schedule.alpha_bar(20).sqrt() * m, (1.0 - 0.99 * schedule.alpha_bar(20)).ln()).exp();
+    let mode = |share: f64, m: f64| share * log_normal(x, schedule.alpha_bar(5).sqrt() * m, (1.0 - 0.99 * schedule.alpha_bar(5)).ln()).exp();
     (mode(0.3, -0.6) + mode(0.7, 0.5)).ln()
 }).collect();
 let by_differences: Vec<f64> = (1..300).map(|i| (log_q[i + 1] - log_q[i - 1]) / 0.02).collect();
-let by_eps: Vec<f64> = eps_hat.iter().map(|&eps| uphill(&schedule, 20, eps)).collect();
+let by_eps: Vec<f64> = eps_hat.iter().map(|&eps| uphill(&schedule, 5, eps)).collect();
 Chart::panels(vec![
-    Chart::new("x_{20}", "log q(x_{20}), nats").line("", &x, &log_q),
-    Chart::new("x_{20}", "its slope, the score").line("from the best guess of the noise", &x, &by_eps).reference("by differences", &x[1..300], &by_differences),
+    Chart::new("x_{5}", "log q(x_{5}), nats").line("", &x, &log_q),
+    Chart::new("x_{5}", "its slope, the score").line("from the best guess of the noise", &x, &by_eps).reference("by differences", &x[1..300], &by_differences),
 ], 2, (900, 360))
 
 // %% [markdown]
@@ -338,10 +338,10 @@ let missed: Vec<f64> = lengths.iter().map(|&n| not_gaussian(&Schedule::cosine(n 
 println!("T = 10: {:.3} nats, 100: {:.4} nats", missed[0], missed[3]);
 assert!(missed.windows(2).all(|pair| pair[1] < pair[0]));
 let (short, fine) = (Schedule::cosine(10), grid_x());
-let exact = step_back(&short, 5, 0.0, &fine).0;
+let exact = step_back(&short, 2, 0.0, &fine).0;
 let (mean, variance) = moments(&exact, &fine);
 Chart::panels(vec![
-    Chart::new("x_{4}", "density").title("T = 10, t = 5, x_{5} = 0").x_range(-2.0, 2.0).line("exact step back", &fine, &exact).line("best Gaussian", &fine, &bell(&fine, mean, variance)),
+    Chart::new("x_{1}", "density").title("T = 10, t = 2, x_{2} = 0").x_range(-2.0, 2.0).line("exact step back", &fine, &exact).line("best Gaussian", &fine, &bell(&fine, mean, variance)),
     Chart::new("T", "nats, all steps").scales(Scale::Log, Scale::Log).line("KL from the exact steps", &lengths, &missed).marks(&lengths, &missed),
 ], 2, (900, 360))
 
