@@ -343,7 +343,7 @@ fn learn_writes_the_exercises_and_keeps_what_is_written() {
     assert!(stdout.contains("log_pdf") && stdout.contains("0 of"), "{stdout}");
     let file = folder.join("01_log_pdf.rs");
     let text = std::fs::read_to_string(&file).unwrap();
-    for part in ["// ### Exercise 1.1", "todo!()", "fn log_pdf", "check::log_pdf(log_pdf)"] {
+    for part in ["// ### Exercise 1.3 (code)", "todo!()", "fn log_pdf", "check::log_pdf(log_pdf)"] {
         assert!(text.contains(part), "{part} in {text}");
     }
     std::fs::write(&file, "fn main() {}").unwrap();
@@ -438,7 +438,7 @@ fn living(dir: &Path, arguments: &[&str]) -> std::process::Child {
 /// A checkpoint that the first edition wrote goes on to the bits that the first edition went on to; what it does not
 /// remember is said.
 #[test]
-fn a_checkpoint_of_the_first_edition_goes_on_to_the_same_bits() {
+fn a_checkpoint_of_the_first_edition_goes_on_to_the_same_weights() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path();
     std::fs::create_dir_all(at.join("pictures")).unwrap();
@@ -459,9 +459,10 @@ fn a_checkpoint_of_the_first_edition_goes_on_to_the_same_bits() {
     let read = |path: &Path| ddpm::checkpoint::read(path).unwrap().tensors;
     let got = read(&at.join("run/model").join(ddpm::checkpoint::WEIGHTS));
     let want = read(&shipped.join("average_of_step_8.safetensors"));
-    // the portable kernels round differently
+    // Other draws would be off by 1e-3 and more. The bits were those of the first edition's engine until convolutions were
+    // summed otherwise, by F(4, 3) and, where few channels come out, directly; the portable kernels round differently anyway.
     use ddpm::matmul::simd::Simd;
-    let bound = if Simd::detect().unwrap() == Simd::Portable { 1e-5 } else { 0.0 };
+    let bound = if Simd::detect().unwrap() == Simd::Portable { 1e-5 } else { 1e-7 };
     assert!(got.keys().eq(want.keys()));
     for (key, want) in &want {
         let worst = got[key].iter().zip(want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);

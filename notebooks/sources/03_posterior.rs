@@ -3,7 +3,7 @@
 //
 // **You will be able to** walk the chain backwards, write the sampler of the paper (Algorithm 2) from scratch, and say which part of it a network has to learn, and which part is only arithmetic.
 //
-// **Before:** notebooks 01 and 02. **Time:** 110 minutes. **Figure:** the density of $x_t$ as noise takes over, and sampled paths that walk back through it.
+// **Before:** notebooks 01 and 02. **Time:** 115 minutes. **Figure:** the density of $x_t$ as noise takes over, and sampled paths that walk back through it.
 //
 // There is no network in this notebook. For simple data the best possible denoiser is a formula, and with it the whole method works, in milliseconds. Whatever goes wrong here is a bug and not a lack of training.
 
@@ -252,6 +252,8 @@ fn walk_back(world: &MixtureWorld, s: &Schedule, n: usize, seed: u64, line_4: fn
     }
     paths
 }
+
+// %%
 let paths = walk_back(&world, &schedule, 6, 12, line_4);
 let density = Array2::from_shape_fn((150, 101), |(i, t)| {
     let (x, alpha_bar) = (-2.5 + (i as f64 + 0.5) / 30.0, schedule.alpha_bar(t));

@@ -8,8 +8,8 @@ pub mod exports;
 use ddpm::checkpoint::{Pretrained, TOLD};
 use ddpm::data::{to_u8, to_unit};
 use ddpm::diffusion::{
-    Conditioned, Ddim, ElboOptions, Given, Guided, Interpolation, Known, L_0, L_T, L_t_minus_1, Noise, TimeSteps,
-    bits_per_dim, ddim_step, elbo, interpolate_latents, paste, q_sample,
+    Conditioned, Ddim, ElboOptions, Given, Guided, Interpolation, Known, L_0, L_T, L_t_minus_1, Noise,
+    TimeSteps, bits_per_dim, ddim_step, elbo, interpolate_latents, paste, q_sample,
 };
 use ddpm::error::Result;
 use ddpm::tensor::Batch;
@@ -78,7 +78,9 @@ impl Model {
 
     /// Begins to fill in the pixels of an image that are not known.
     pub fn fill(&mut self, seed: u64, steps: usize, image: &Levels, known: &[bool; PIXELS]) {
-        let mask = Array4::from_shape_fn((1, SIDE, SIDE, 1), |(_, y, x, _)| f64::from(u8::from(known[y * SIDE + x])));
+        let mask = Array4::from_shape_fn((1, SIDE, SIDE, 1), |(_, y, x, _)| {
+            f64::from(u8::from(known[y * SIDE + x]))
+        });
         let given = Given::known(Known { values: unit(image), mask });
         self.begin(noise(seed, 0), self.T(), steps, given, 0.0);
     }
@@ -193,9 +195,9 @@ mod tests {
         let (mut model, image) = (Model::new().unwrap(), shirt());
         model.sample(1, 20, None, 0.0);
         let last = std::iter::from_fn(|| model.step()).last().expect("steps");
-        let looks = [1, 2, 100, 500, 1000].map(|t| {
-            serde_json::json!({ "t": t, "term": model.term(7, &image, t), "prior": model.prior(&image) })
-        });
+        let looks = [1, 2, 100, 500, 1000].map(
+            |t| serde_json::json!({ "t": t, "term": model.term(7, &image, t), "prior": model.prior(&image) }),
+        );
         let numbers = serde_json::json!({
             "sample": { "mean": mean(&last.3) },
             "looks": looks,
@@ -205,7 +207,8 @@ mod tests {
         if std::env::var_os("WRITE").is_some() {
             std::fs::write(path, format!("{numbers:#}\n")).unwrap();
         }
-        let stored: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let stored: serde_json::Value =
+            serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
         same(&numbers, &stored);
     }
 
@@ -224,7 +227,8 @@ mod tests {
         let (mut model, image) = (Model::new().unwrap(), shirt());
         assert!(model.step().is_none());
         model.between(5, 10, [&image, &image], 300, 0.0);
-        let steps: Vec<(usize, usize)> = std::iter::from_fn(|| model.step()).map(|(t, next, ..)| (t, next)).collect();
+        let steps: Vec<(usize, usize)> =
+            std::iter::from_fn(|| model.step()).map(|(t, next, ..)| (t, next)).collect();
         assert_eq!(steps, [(300, 201), (201, 101), (101, 1), (1, 0)]);
 
         let known = std::array::from_fn(|i| i < PIXELS / 2);
