@@ -5,7 +5,7 @@
 //! | Fashion-MNIST, shipped test set | [`fashion_mnist_test`] | [`Images`] `[10000, 28, 28, 1]` |
 //! | Fashion-MNIST, from a folder | [`fashion_mnist`] | [`Images`] |
 //! | any IDX file of images or labels | [`idx::read_images`], [`idx::read_labels`] | bytes `[N, H, W, 1]`, `N` labels |
-//! | twenty-two paintings, shipped | [`paintings`] | [`Dataset`] of random crops |
+//! | twenty-two paintings, whole_paintings, shipped | [`paintings`] | [`Dataset`] of random crops |
 //! | any folder of JPEG, PNG, WebP | [`load_folder`] | [`Dataset`] of random crops |
 //! | swirl, moons, two Gaussians, dinosaur | [`toy`] | points `[n, 2]` |
 //!
@@ -32,7 +32,7 @@ pub use masks::{MaskKind, forecast_condition, random_condition};
 pub use series::{Scale, Series, Windows};
 pub use shipped::{
     EXCERPT_EVERY, FASHION_MNIST_CLASSES, fashion_mnist_excerpt, fashion_mnist_test, paintings,
-    seattle_weather,
+    seattle_weather, whole_paintings,
 };
 
 use crate::tensor::Batch;

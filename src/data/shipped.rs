@@ -1,6 +1,6 @@
 //! The data inside the crate, so that everything runs without a download.
 
-use super::folder::{FolderOptions, decode, scales};
+use super::folder::{FolderOptions, Framing, decode, scales};
 use super::idx::{parse_images, parse_labels};
 use super::{Dataset, Images, Series, dataset::Picture};
 use std::path::Path;
@@ -52,8 +52,27 @@ pub fn seattle_weather() -> Series {
 /// ```
 #[track_caller]
 pub fn paintings(size: usize) -> Dataset {
+    shipped_paintings(FolderOptions::new(size))
+}
+
+/// The same paintings as *whole* pictures `[size, size, 3]`: each example holds at least 85 % of the shorter side.
+///
+/// # Panics
+/// As [`paintings`].
+///
+/// ```
+/// let whole = ddpm::data::whole_paintings(32);
+/// assert_eq!((whole.len(), whole.shape()), (22, [32, 32, 3]));
+/// ```
+#[track_caller]
+pub fn whole_paintings(size: usize) -> Dataset {
+    shipped_paintings(FolderOptions { framing: Framing::Whole(85), ..FolderOptions::new(size) })
+}
+
+#[track_caller]
+fn shipped_paintings(options: FolderOptions) -> Dataset {
+    let [size, _] = options.size;
     assert!((1..=184).contains(&size), "paintings: crops of {size} pixels, 1..=184 possible");
-    let options = FolderOptions::new(size);
     let pictures = PAINTINGS.iter().map(|(name, bytes)| {
         let picture = decode(bytes, &options).and_then(|picture| scales(&picture, &options));
         Picture { scales: picture.unwrap_or_else(|reason| panic!("{name}: {reason:?}")), label: None }

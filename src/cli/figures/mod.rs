@@ -20,10 +20,11 @@ pub(super) use neighbours::Excerpt;
 pub(super) use real::{PARTS, Real};
 
 use crate::cli::say::{note, show};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
+use ddpm::data::{Dataset, FolderOptions, Framing, load_folder};
 use ddpm::files::check_folder;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 use studio::Studio;
 
@@ -45,9 +46,21 @@ pub(super) struct Figures {
     #[arg(long)]
     all: bool,
 
+    /// The training paintings, as assets/paintings-ddpm/collect.py fetches them: compute what is said of them, too
+    #[arg(long, value_name = "DIR")]
+    paintings: Option<PathBuf>,
+
     /// Of everything random
     #[arg(long, default_value_t = 1)]
     seed: u64,
+}
+
+/// A folder of paintings as the network was trained on them.
+fn whole(folder: &Path) -> Result<Dataset> {
+    let options = FolderOptions { framing: Framing::Whole(85), ..FolderOptions::new(32) };
+    let (pictures, report) = load_folder(folder, &options).context("--paintings")?;
+    note!("{report}");
+    Ok(pictures)
 }
 
 /// A figure or table by its name, in the order in which they are made.
@@ -125,7 +138,8 @@ impl Figures {
     pub(super) fn run(self) -> Result<()> {
         check_folder(&self.out)?;
         let started = Instant::now();
-        let studio = Studio::new(self.out, self.seed, self.all)?;
+        let trained_on = self.paintings.as_deref().map(whole).transpose()?;
+        let studio = Studio::new(self.out, self.seed, self.all, trained_on)?;
         for name in Name::value_variants() {
             if self.only.is_empty() || self.only.contains(name) {
                 let started = Instant::now();

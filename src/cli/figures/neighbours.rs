@@ -1,8 +1,8 @@
 //! Figs. 12 and 15: the training images nearest to samples, in pixels and in a classifier's features.
 
-use super::studio::{Studio, paintings};
+use super::studio::Studio;
 use crate::cli::sample::{Wish, draw};
-use crate::cli::say::show;
+use crate::cli::say::{note, show};
 use anyhow::{Result, bail};
 use clap::Args;
 use ddpm::Error;
@@ -19,8 +19,6 @@ use std::path::PathBuf;
 const SAMPLES: usize = 8;
 /// Neighbours of each, in pixels and in features.
 const NEAREST: usize = 4;
-/// Patches of paintings lie on a grid of so many pixels.
-const STRIDE: usize = 4;
 
 pub(super) fn neighbours(studio: &Studio) -> Result<()> {
     let samples = |x0: &ddpm::tensor::Batch| to_u8(&x0.slice(s![..SAMPLES, .., .., ..]));
@@ -35,11 +33,17 @@ pub(super) fn neighbours(studio: &Studio) -> Result<()> {
             .figure(),
     )?;
 
-    let patches = samples(&studio.paintings.chains(studio.seed).x0);
-    let candidates = with_mirrored(&paintings().0.crops(STRIDE).pixels);
+    let Some(pictures) = &studio.trained_on else {
+        note!(
+            "paintings_neighbours.png: stays as it is, since the training paintings are not shipped; see --paintings"
+        );
+        return Ok(());
+    };
+    let whole = samples(&studio.paintings.chains(studio.seed).x0);
+    let candidates = with_mirrored(&pictures.crops(2).pixels);
     studio.save(
         "paintings_neighbours.png",
-        &Grid::new(&beside(&patches, &candidates, &[&pixels]), 1 + NEAREST)
+        &Grid::new(&beside(&whole, &candidates, &[&pixels]), 1 + NEAREST)
             .column_labels(labels(&["in pixels"]))
             .figure(),
     )

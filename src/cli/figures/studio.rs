@@ -15,10 +15,6 @@ use serde::de::DeserializeOwned;
 use std::cell::OnceCell;
 use std::path::PathBuf;
 
-/// Of the shipped paintings every seventh is held out: Van Gogh's wheat field, Seurat's study for the Grande Jatte, Renoir's
-/// girls at the piano.
-pub(super) const HOLD_OUT: usize = 7;
-
 /// Images that a Fréchet distance is taken from: as many as there are samples of T steps.
 pub(super) const JUDGED: usize = 64;
 
@@ -28,6 +24,8 @@ pub(super) struct Studio {
     pub(super) seed: u64,
     /// whether also what takes long is computed
     pub(super) all: bool,
+    /// the paintings that the shipped network was trained on, if they are at hand
+    pub(super) trained_on: Option<Dataset>,
     pub(super) garments: Subject,
     pub(super) paintings: Subject,
     judge: OnceCell<Judge>,
@@ -98,11 +96,12 @@ impl Judge {
 }
 
 impl Studio {
-    pub(super) fn new(out: PathBuf, seed: u64, all: bool) -> Result<Studio> {
+    pub(super) fn new(out: PathBuf, seed: u64, all: bool, trained_on: Option<Dataset>) -> Result<Studio> {
         Ok(Studio {
             out,
             seed,
             all,
+            trained_on,
             garments: Subject::new("", &checkpoint::GARMENTS, JUDGED)?,
             paintings: Subject::new("paintings_", &checkpoint::PAINTINGS, 25)?,
             judge: OnceCell::new(),
@@ -148,9 +147,9 @@ pub(super) fn stored<R: DeserializeOwned>(table: &str) -> Vec<R> {
     rows.expect("what `ddpm figures --all` wrote")
 }
 
-/// The shipped paintings as crops of the network's size, `(train, held_out)`.
-pub(super) fn paintings() -> (Dataset, Dataset) {
-    data::paintings(32).split(HOLD_OUT)
+/// The shipped paintings, whole: none of them has been trained on.
+pub(super) fn paintings() -> Dataset {
+    data::whole_paintings(32)
 }
 
 /// The first `n` garments of the test set.
