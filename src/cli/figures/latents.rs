@@ -47,13 +47,10 @@ fn shared_figure(subject: &Subject, seed: u64) -> Figure {
         .figure()
 }
 
-/// Wheat Field with Cypresses, and the study for A Sunday on La Grande Jatte, among the shipped paintings.
-const PAINTED: [usize; 2] = [6, 13];
-
 /// Two garments of the test set, and two paintings that were held out, at nine depths.
 pub(super) fn interpolation(studio: &Studio) -> Result<()> {
     let held_out = paintings().overview();
-    let pairs = [garments(PAIR.1 + 1).batch(&[PAIR.0, PAIR.1]), held_out.batch(&PAINTED)];
+    let pairs = [garments(PAIR.1 + 1).batch(&[PAIR.0, PAIR.1]), held_out.batch(&[0, 1])];
     for (subject, pair) in studio.subjects().into_iter().zip(pairs) {
         let (model, reverse) = respace(&subject.model.unet, &subject.model.reverse, STEPS);
         let label = |depth: usize| if depth == 0 { 0 } else { model.times()[depth - 1] };
