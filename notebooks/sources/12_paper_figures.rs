@@ -5,7 +5,7 @@
 //
 // **Before:** notebooks 03 (the sampler), 10 (the trained network) and 11 (bits). **Time:** 75 minutes. **Figure:** one painting turns into another, at nine depths.
 //
-// Two networks come with the crate: one of garments, and one of paintings, which has seen 32×32 crops of nineteen impressionist works. Both know a chain of $T=1000$ steps. To save time we walk every tenth of them or so: `respace` makes a shorter chain with the same noise levels (notebook 13 says why that works). Labels keep the $t$ of the long one.
+// Two networks come with the crate: one of garments, and one of paintings, which has seen 196 whole works, most of them impressionist, at 32×32 pixels. Both know a chain of $T=1000$ steps. To save time we walk every tenth of them or so: `respace` makes a shorter chain with the same noise levels (notebook 13 says why that works). Labels keep the $t$ of the long one.
 
 // %%
 :dep ddpm = { package = "ddpm-notebook", path = "kernel" }
