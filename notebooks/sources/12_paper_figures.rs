@@ -199,7 +199,7 @@ grid(&images, [32, 3], 8)
     .row_labels(depths.iter().map(|depth| format!("t = {}", depth * 1000 / 80))).figure()
 
 // %% [markdown]
-// *What to see:* the paper's Fig. 9, with fewer $\lambda$; *rec.* is $\lambda=0$ and $\lambda=1$, a source that went to depth $t$ and back alone. Bottom row, $t=0$: pixels are mixed, a double exposure. From 125 to 375 the palette changes over, from wheat and sky to Seurat's dusk, and new strokes cover what doesn't fit. From 625 up the sources are as good as forgotten, and as all columns share their noises, they show nearly one picture. Our nineteen paintings teach a palette, not compositions. The full run (`figures/paintings_interpolation.png`) takes 200 steps instead of 80: other noises, so other strokes, and the same story.
+// *What to see:* the paper's Fig. 9, with fewer $\lambda$; *rec.* is $\lambda=0$ and $\lambda=1$, a source that went to depth $t$ and back alone. Bottom row, $t=0$: pixels are mixed, a double exposure. At 125 and 250 the field keeps its place, and what lies above it changes over from a bright sky to Seurat's haze. From 375 up the horizon itself moves, and from 625 the sources are as good as forgotten; as all columns share their noises, they show nearly one picture, another landscape, with a figure in it. The full run (`figures/paintings_interpolation.png`) takes 200 steps instead of 80: other noises, so another picture at the top, and the same story.
 //
 // ## What should a network predict, and which loss should it have? (Table 2)
 //
