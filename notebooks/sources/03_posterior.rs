@@ -201,12 +201,14 @@ check::slope(slope)
 // Solved for the image this is **Tweedie's formula**, $\hat x_0=\big(x_t+(1-\bar\alpha_t)\,\nabla\log q(x_t)\big)/\sqrt{\bar\alpha_t}$: to denoise is to take one step uphill. Here is $\log q(x_5)$ of our two modes, its slope by differences, and yours.
 
 // %%
+/// q(x_t) of the two modes, at a noise level ᾱ.
+fn two_modes(x: f64, alpha_bar: f64) -> f64 {
+    let mode = |share: f64, m: f64| share * log_normal(x, alpha_bar.sqrt() * m, (1.0 - 0.99 * alpha_bar).ln()).exp();
+    mode(0.3, -0.6) + mode(0.7, 0.5)
+}
 let uphill = check::yours::slope(slope);
 let eps_hat: Vec<f64> = world.predict(&batch, &[5; 301]).iter().copied().collect();
-let log_q: Vec<f64> = x.iter().map(|&x| {
-    let mode = |share: f64, m: f64| share * log_normal(x, schedule.alpha_bar(5).sqrt() * m, (1.0 - 0.99 * schedule.alpha_bar(5)).ln()).exp();
-    (mode(0.3, -0.6) + mode(0.7, 0.5)).ln()
-}).collect();
+let log_q: Vec<f64> = x.iter().map(|&x| two_modes(x, schedule.alpha_bar(5)).ln()).collect();
 let by_differences: Vec<f64> = (1..300).map(|i| (log_q[i + 1] - log_q[i - 1]) / 0.02).collect();
 let by_eps: Vec<f64> = eps_hat.iter().map(|&eps| uphill(&schedule, 5, eps)).collect();
 Chart::panels(vec![
@@ -255,11 +257,7 @@ fn walk_back(world: &MixtureWorld, s: &Schedule, n: usize, seed: u64, line_4: fn
 
 // %%
 let paths = walk_back(&world, &schedule, 6, 12, line_4);
-let density = Array2::from_shape_fn((150, 101), |(i, t)| {
-    let (x, alpha_bar) = (-2.5 + (i as f64 + 0.5) / 30.0, schedule.alpha_bar(t));
-    let mode = |share: f64, m: f64| share * log_normal(x, alpha_bar.sqrt() * m, (1.0 - 0.99 * alpha_bar).ln()).exp();
-    mode(0.3, -0.6) + mode(0.7, 0.5)
-});
+let density = Array2::from_shape_fn((150, 101), |(i, t)| two_modes(-2.5 + (i as f64 + 0.5) / 30.0, schedule.alpha_bar(t)));
 let highest = density.map_axis(Axis(0), |column| column.fold(0.0_f64, |a, &b| a.max(b)));
 let t: Vec<f64> = (0..=100).rev().map(f64::from).collect();
 {
@@ -315,8 +313,7 @@ const GRID: f64 = 0.02;
 fn grid_x() -> Vec<f64> { (0..400).map(|i| -4.0 + GRID * (i as f64 + 0.5)).collect() }
 /// q(x_{t−1}|x_t) on the grid, and q(x_t).
 fn step_back(s: &Schedule, t: usize, x_t: f64, x: &[f64]) -> (Vec<f64>, f64) {
-    let q = |x: f64, a: f64| [(0.3, -0.6), (0.7, 0.5)].map(|(share, m)| share * log_normal(x, a.sqrt() * m, (1.0 - 0.99 * a).ln()).exp()).iter().sum::<f64>();
-    let joint = |&x: &f64| q(x, s.alpha_bar(t - 1)) * log_normal(x_t, s.alpha(t).sqrt() * x, s.beta(t).ln()).exp();
+    let joint = |&x: &f64| two_modes(x, s.alpha_bar(t - 1)) * log_normal(x_t, s.alpha(t).sqrt() * x, s.beta(t).ln()).exp();
     let joint: Vec<f64> = x.iter().map(joint).collect();
     let area = joint.iter().sum::<f64>() * GRID;
     (joint.iter().map(|p| p / area.max(1e-300)).collect(), area)
