@@ -17,7 +17,6 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
-CLASSES = ["t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"]
 PIXELS = 784
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title><link rel="stylesheet" href="style.css"><style>body {{ max-width: 70rem }} img {{ max-width: 100% }}
@@ -33,14 +32,14 @@ def idx(path):
     return data[4 + 4 * data[3]:]
 
 
-def garments(assets):
-    """The first two test images of each class, and their classes."""
+def garments(assets, classes):
+    """The first two test images of each class, and the names of their classes."""
     [images] = assets.glob("t10k-images*.gz")
     [labels] = assets.glob("t10k-labels*.gz")
     images, labels = idx(images), idx(labels)
     chosen = [[n for n, label in enumerate(labels[:1000]) if label == klass][:2] for klass in range(10)]
     chosen = [pair[i] for i in range(2) for pair in chosen]
-    return b"".join(images[n * PIXELS:(n + 1) * PIXELS] for n in chosen), [CLASSES[labels[n]] for n in chosen]
+    return b"".join(images[n * PIXELS:(n + 1) * PIXELS] for n in chosen), [classes[labels[n]] for n in chosen]
 
 
 def paid(path):
@@ -89,8 +88,9 @@ def main(repository, model, documentation, folder):
     for path in (repository / "web/page").iterdir():
         shutil.copy(path, folder / path.name)
     shutil.copy(model, folder / "model.wasm")
-    images, labels = garments(repository / "assets/fashion-mnist")
-    data = {"garments": base64.b64encode(images).decode(), "labels": labels, "classes": CLASSES,
+    classes = json.loads((repository / "assets/fashion-mnist-told/about.json").read_text("utf-8"))["classes"]["names"]
+    images, labels = garments(repository / "assets/fashion-mnist", classes)
+    data = {"garments": base64.b64encode(images).decode(), "labels": labels, "classes": classes,
             "paid": paid(repository / "figures/elbo.csv"), "size": model.stat().st_size}
     (folder / "data.js").write_text(f"const DATA = {json.dumps(data)}\n", "utf-8")
     # what a page that was opened from a folder may not fetch

@@ -109,7 +109,7 @@ impl Bench {
             return Ok(());
         }
         if let Some(given) = self.link {
-            return link::link(&load(&self.model)?, self.seconds, given);
+            return link::link(&load(&self.model)?, budget, given);
         }
         if self.check && !self.work.contains(&Work::Matmul) {
             bail!(Error::argument("--check", "matmul in --work", "other work only"));

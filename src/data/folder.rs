@@ -81,6 +81,11 @@ impl FolderOptions {
         FolderOptions { size: [size, size], channels: 3, framing, labels: false, cache: None }
     }
 
+    /// Whole RGB pictures of `size`×`size`, of which an example holds at least 85 % of the shorter side.
+    pub fn whole(size: usize) -> Self {
+        FolderOptions { framing: Framing::Whole(85), ..FolderOptions::new(size) }
+    }
+
     fn check(&self) -> Result<()> {
         let FolderOptions { size, channels, framing, .. } = self;
         if let Some(side) = size.iter().find(|side| !(1..=MAX_SIDE as usize).contains(side)) {

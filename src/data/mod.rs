@@ -5,7 +5,7 @@
 //! | Fashion-MNIST, shipped test set | [`fashion_mnist_test`] | [`Images`] `[10000, 28, 28, 1]` |
 //! | Fashion-MNIST, from a folder | [`fashion_mnist`] | [`Images`] |
 //! | any IDX file of images or labels | [`idx::read_images`], [`idx::read_labels`] | bytes `[N, H, W, 1]`, `N` labels |
-//! | twenty-two paintings, whole_paintings, shipped | [`paintings`] | [`Dataset`] of random crops |
+//! | twenty-two paintings, shipped | [`paintings`], [`whole_paintings`] | [`Dataset`] of random crops, of whole pictures |
 //! | any folder of JPEG, PNG, WebP | [`load_folder`] | [`Dataset`] of random crops |
 //! | swirl, moons, two Gaussians, dinosaur | [`toy`] | points `[n, 2]` |
 //!

@@ -1,6 +1,6 @@
 //! The data inside the crate, so that everything runs without a download.
 
-use super::folder::{FolderOptions, Framing, decode, scales};
+use super::folder::{FolderOptions, decode, scales};
 use super::idx::{parse_images, parse_labels};
 use super::{Dataset, Images, Series, dataset::Picture};
 use std::path::Path;
@@ -66,7 +66,7 @@ pub fn paintings(size: usize) -> Dataset {
 /// ```
 #[track_caller]
 pub fn whole_paintings(size: usize) -> Dataset {
-    shipped_paintings(FolderOptions { framing: Framing::Whole(85), ..FolderOptions::new(size) })
+    shipped_paintings(FolderOptions::whole(size))
 }
 
 #[track_caller]

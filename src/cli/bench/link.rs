@@ -6,6 +6,7 @@
 //!
 //! s is what every rank does for itself (drawing the batch, Adam, the average), g one group of images, forward and backward.
 
+use super::stopwatch::{Stopwatch, pool};
 use super::work::trainer;
 use crate::cli::say::show;
 use crate::cli::together::ranks;
@@ -15,7 +16,7 @@ use ddpm::checkpoint::Pretrained;
 use ddpm::params::Params;
 use ddpm::unet::GROUP_SIZE;
 use std::str::FromStr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What carries the numbers from one rank to another.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -54,7 +55,7 @@ impl Step {
 
 /// Measures, or takes the link's numbers as given, and prints the efficiency T(1)/(R · T(R)) for the same batch on all ranks
 /// and T(1)/T(R) for the same batch on each.
-pub(super) fn link(model: &Pretrained, seconds: f64, given: Option<Link>) -> Result<()> {
+pub(super) fn link(model: &Pretrained, budget: Duration, given: Option<Link>) -> Result<()> {
     let bytes = 4 * model.unet.count();
     let link = match given {
         Some(link) => link,
@@ -68,7 +69,7 @@ pub(super) fn link(model: &Pretrained, seconds: f64, given: Option<Link>) -> Res
     if !ranks().is_first() {
         return Ok(());
     }
-    let step = step(model, seconds)?;
+    let step = step(model, budget)?;
     let Link { latency, bandwidth } = link;
     show!("a gradient: {:.2} MB", bytes as f64 / 1e6);
     show!("a link: {:.1} µs, {:.2} GB/s", latency * 1e6, bandwidth / 1e9);
@@ -105,20 +106,13 @@ fn measured(bytes: usize) -> Link {
 }
 
 /// From steps of one group and of eight, on one thread.
-fn step(model: &Pretrained, seconds: f64) -> Result<Step> {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
-    let pool = pool.map_err(|e| Error::argument("--link", "a pool of threads", e))?;
+fn step(model: &Pretrained, budget: Duration) -> Result<Step> {
     let shortest = |groups: usize| -> Result<f64> {
         let (mut trainer, data) = trainer(model, groups * GROUP_SIZE);
-        let (begun, mut least) = (Instant::now(), f64::INFINITY);
-        while least.is_infinite() || begun.elapsed().as_secs_f64() < seconds {
-            let start = Instant::now();
-            trainer.step(&data)?;
-            least = least.min(start.elapsed().as_secs_f64());
-        }
-        Ok(least)
+        let steps = |calls| Ok((0..calls).try_for_each(|_| trainer.step(&data).map(drop))?);
+        Ok(1e-3 * Stopwatch::on_the_wall(budget).measure(steps)?.ms_min)
     };
-    pool.install(|| {
+    pool(1)?.install(|| {
         let (one, eight) = (shortest(1)?, shortest(8)?);
         let group = (eight - one) / 7.0;
         Ok(Step { alone: (one - group).max(0.0), group })

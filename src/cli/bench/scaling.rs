@@ -1,11 +1,10 @@
 //! What a reverse step costs as one thing at a time grows, drawn on logarithmic axes: a straight line where the cost is a
 //! power, and a bend where something else begins to count.
 
-use super::stopwatch::Stopwatch;
+use super::stopwatch::{Stopwatch, pool};
 use super::work::SEED;
 use crate::cli::say::show;
 use anyhow::Result;
-use ddpm::Error;
 use ddpm::diffusion::{Noise, Reverse, Schedule, sample};
 use ddpm::figures::{Chart, Figure, Scale};
 use ddpm::rng::stream;
@@ -77,9 +76,7 @@ fn time(work: Work, budget: Duration) -> Result<f64> {
     let unet = Unet::new(&config, &mut stream(SEED, 0));
     let reverse = Reverse::new(Schedule::linear(steps));
     let noise = Noise::seed(SEED);
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-    let pool = pool.map_err(|e| Error::argument("--scaling", "a pool of threads", e))?;
-    pool.install(|| {
+    pool(threads)?.install(|| {
         let chain = || drop(black_box(sample(&unet, &reverse, [batch, side, side, 1], &noise)));
         Ok(Stopwatch::on_the_wall(budget)
             .measure(|calls| {

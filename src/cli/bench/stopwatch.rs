@@ -1,6 +1,7 @@
 //! Repetitions of a piece of work, and between them the register-only loop.
 
 use anyhow::Result;
+use ddpm::Error;
 use ddpm::matmul::peak::multiply_add;
 use serde::Serialize;
 use std::time::{Duration, Instant};
@@ -109,6 +110,12 @@ impl Stopwatch {
         let ms_min = ms.iter().copied().fold(f64::INFINITY, f64::min);
         Ok(Timing { ms: median(&ms), ms_min, peak: median(&bursts) })
     }
+}
+
+/// So many threads, for what is measured with another number of them than the rest.
+pub(super) fn pool(threads: usize) -> Result<rayon::ThreadPool> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    Ok(pool.map_err(|e| Error::argument("threads", format!("a pool of {threads}"), e))?)
 }
 
 /// The number in the middle, or the mean of the two there.

@@ -22,7 +22,7 @@ pub(super) use real::{PARTS, Real};
 use crate::cli::say::{note, show};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-use ddpm::data::{Dataset, FolderOptions, Framing, load_folder};
+use ddpm::data::{Dataset, FolderOptions, load_folder};
 use ddpm::files::check_folder;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -57,8 +57,7 @@ pub(super) struct Figures {
 
 /// A folder of paintings as the network was trained on them.
 fn whole(folder: &Path) -> Result<Dataset> {
-    let options = FolderOptions { framing: Framing::Whole(85), ..FolderOptions::new(32) };
-    let (pictures, report) = load_folder(folder, &options).context("--paintings")?;
+    let (pictures, report) = load_folder(folder, &FolderOptions::whole(32)).context("--paintings")?;
     note!("{report}");
     Ok(pictures)
 }
