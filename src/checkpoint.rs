@@ -12,6 +12,7 @@ mod folder;
 mod layout;
 mod pretrained;
 mod scheduler;
+#[cfg(feature = "weights")]
 mod shipped;
 
 pub use about::{ABOUT, About, Classes, save_about};
@@ -23,8 +24,9 @@ pub use pretrained::{Pretrained, load_pretrained, parse_pretrained, save_latent_
 pub(crate) use pretrained::{enough, enough_for};
 pub(crate) use scheduler::check_channels;
 pub use scheduler::{SCHEDULER, reverse_from_json, reverse_to_json};
+#[cfg(feature = "weights")]
 pub use shipped::{
-    ABLATION, GARMENTS, GAUSSIAN_PROCESS, LATENTS, PAINTINGS, Shipped, TOLD, WEATHER, shipped,
+    ABLATION, GARMENTS, GAUSSIAN_PROCESS, LATENTS, LIKELIHOOD, PAINTINGS, Shipped, TOLD, WEATHER, shipped,
 };
 
 #[cfg(test)]

@@ -26,7 +26,9 @@ mod variational;
 pub use autoencoding::{Autoencoding, AutoencodingHeader};
 pub use checkpoint::{DataKind, DataRecord, RunRecord};
 pub use denoising::{Beyond, Denoising, DenoisingHeader, Group, loss_and_gradient};
-pub use log::{LogRow, shipped_log};
+#[cfg(feature = "weights")]
+pub use log::shipped_log;
+pub use log::{LogRow, read_log};
 pub use noise::{Gaussians, NoiseDraw, NoiseLevels};
 pub use objective::{Objective, Saved};
 pub use run::{Event, Run, RunOptions};

@@ -23,7 +23,7 @@ use crate::nn::{
     sinusoidal_embedding,
 };
 use crate::params::params;
-use crate::tensor::{Batch, Contiguous, Tensor2, Tensor4, copy, recycle, row_major};
+use crate::tensor::{Batch, Contiguous, Tensor1, Tensor2, Tensor4, copy, recycle, row_major};
 use crate::threads::{self, Working};
 use ndarray::{ArrayView4, Axis, concatenate, s};
 use ndarray_rand::rand::Rng;
@@ -160,6 +160,21 @@ impl Unet {
             unet.conv_in.weight = Tensor4::zeros((kh, kw, 2 * c + 1, out));
             unet.conv_in.weight.slice_mut(s![.., .., c..2 * c, ..]).assign(old);
         }
+        unet
+    }
+
+    /// The same network with a second half of its output, v for a learned variance: zeros, which is the geometric mean of β_t
+    /// and β̃_t ([`Variance::LearnedRange`](crate::diffusion::Variance::LearnedRange)), or σ² = 1
+    /// ([`Variance::Learned`](crate::diffusion::Variance::Learned)).
+    pub fn with_learned_variance(&self) -> Unet {
+        let mut unet = self.clone();
+        let c = self.config.out_channels;
+        unet.config.out_channels = 2 * c;
+        let (kh, kw, width, _) = self.conv_out.weight.dim(); // [3, 3, in, out]
+        unet.conv_out.weight = Tensor4::zeros((kh, kw, width, 2 * c));
+        unet.conv_out.weight.slice_mut(s![.., .., .., ..c]).assign(&self.conv_out.weight);
+        unet.conv_out.bias = Tensor1::zeros(2 * c);
+        unet.conv_out.bias.slice_mut(s![..c]).assign(&self.conv_out.bias);
         unet
     }
 

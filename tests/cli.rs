@@ -167,6 +167,13 @@ fn a_run_begins_with_given_weights_and_holds_pictures_out() {
     fails(at, &[&elbo[..], &["3", "--whole=0"]].concat(), "0 is not in 1..=100");
     let small = ["train", "--data", "pictures", "--size", "4", "--init", "first/model", "--out", "third"];
     fails(at, &small, "--data: expected images of 8x8x3, found images of 4x4x3 in pictures");
+    let vlb = ["train", "--data", "pictures", "--size", "8", "--batch", "4", "--steps", "1", "--loss", "vlb"];
+    let learned = ["--init", "first/model", "--variance", "learned_range", "--out", "learned"];
+    succeeds(at, &[&vlb[..], &learned].concat());
+    let scheduler = std::fs::read_to_string(at.join("learned/model/scheduler_config.json")).unwrap();
+    assert!(scheduler.contains(r#""variance_type": "learned_range""#), "{scheduler}");
+    let fixed = ["--init", "learned/model", "--variance", "beta", "--out", "fixed"];
+    fails(at, &[&vlb[..], &fixed].concat(), "--variance: expected a learned one, as --init has, found beta");
     let wide = ["train", "--data", "pictures", "--init", "first/model", "--widths", "8"];
     fails(at, &wide, "'--init <DIR>' cannot be used with '--widths <WIDTHS>'");
 }
@@ -349,6 +356,20 @@ fn learn_writes_the_exercises_and_keeps_what_is_written() {
     std::fs::write(&file, "fn main() {}").unwrap();
     lab(dir.path(), &list);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "fn main() {}");
+    let learn = |action: &str, name: &str| {
+        lab(dir.path(), &["learn", action, name, "--dir", folder.to_str().unwrap()])
+    };
+    for _ in 0..2 {
+        assert!(learn("reset", "log_pdf").status.success());
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+    }
+    assert_eq!(std::fs::read_to_string(folder.join("01_log_pdf.1.old")).unwrap(), "fn main() {}");
+    assert_eq!(std::fs::read_to_string(folder.join("01_log_pdf.2.old")).unwrap(), text);
+    let solution = String::from_utf8(learn("solution", "log_pdf").stdout).unwrap();
+    assert!(
+        solution.starts_with("///") && solution.contains("fn log_pdf") && solution.ends_with("}\n"),
+        "{solution}"
+    );
     let missing = lab(dir.path(), &["learn", "run", "no_such", "--dir", folder.to_str().unwrap()]);
     assert!(String::from_utf8_lossy(&missing.stderr).contains("NAME: expected one of"), "{missing:?}");
     std::fs::write(folder.join("progress.json"), "{").unwrap();

@@ -1,4 +1,5 @@
 //! The shipped networks: what diffusers computes with the same files, and what is inside the program.
+#![cfg(feature = "weights")]
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 use ddpm::checkpoint::{self, ABLATION, Shipped, WEIGHTS};
@@ -37,7 +38,7 @@ fn the_program_carries_the_folders() {
         assert_eq!(inside.reverse, outside.reverse);
         let [a, b] = [&inside, &outside].map(|model| model.autoencoder.as_ref().map(|model| model.slices()));
         assert_eq!(a, b, "{}", shipped.name);
-        assert_eq!(shipped.log, std::fs::read(folder.join("loss.csv")).unwrap());
+        assert_eq!(shipped.log(), std::fs::read(folder.join("loss.csv")).unwrap());
         let parts = [WEIGHTS.to_string(), format!("unet/{WEIGHTS}"), format!("vae/{WEIGHTS}")];
         let bytes: u64 =
             parts.iter().filter_map(|part| Some(std::fs::metadata(folder.join(part)).ok()?.len())).sum();
@@ -45,7 +46,7 @@ fn the_program_carries_the_folders() {
         if of_ideas { ideas += bytes } else { total += bytes }
     }
     let classifier = include_bytes!("../assets/fashion-mnist-classifier/classifier.safetensors").len() as u64;
-    assert!(total + classifier <= 20_000_000, "{total} + {classifier} bytes of weights");
+    assert!(total + classifier <= 25_000_000, "{total} + {classifier} bytes of weights");
     assert!(ideas <= 8_000_000, "{ideas} bytes of weights for what goes beyond the paper");
 }
 
@@ -60,7 +61,7 @@ fn the_ablation_is_fair() {
         assert_eq!(run.reverse.schedule, runs[0].reverse.schedule);
     }
     let steps = |run: &Shipped| {
-        String::from_utf8_lossy(run.log).lines().last().unwrap().split(',').next().unwrap().to_string()
+        String::from_utf8_lossy(run.log()).lines().last().unwrap().split(',').next().unwrap().to_string()
     };
     assert!(ABLATION.iter().all(|run| steps(run) == steps(&ABLATION[0])));
 }

@@ -202,9 +202,9 @@ struct ProcessArgs {
     #[arg(long, default_value = "eps", conflicts_with = "init")]
     predict: Prediction,
 
-    /// Variance of the reverse process
-    #[arg(long, default_value = "beta", conflicts_with = "init")]
-    variance: Variance,
+    /// Variance of the reverse process [default: beta, or that of --init, whose network learns another one as well]
+    #[arg(long)]
+    variance: Option<Variance>,
 
     /// What is minimised
     #[arg(long, default_value = "simple")]
@@ -287,6 +287,7 @@ impl Train {
         };
         let mut trainer = match given {
             Some(Pretrained { unet, reverse, .. }) => {
+                let (unet, reverse) = self.process.with_variance(unet, reverse)?;
                 options.check(&reverse)?;
                 fits(&unet.config, &data)?;
                 Trainer::from_weights(self.ideas.added_to(unet, rows, self.seed)?, reverse, options)
@@ -381,7 +382,7 @@ impl Train {
             ("zero_snr", p.zero_snr.to_string(), zero_snr.to_string()),
             ("schedule", p.schedule.to_string(), kind.map_or("another".into(), |kind| kind.to_string())),
             ("predict", p.predict.to_string(), reverse.prediction.to_string()),
-            ("variance", p.variance.to_string(), reverse.variance.to_string()),
+            ("variance", p.variance.unwrap_or_default().to_string(), reverse.variance.to_string()),
             ("classes", i.classes.to_string(), c.num_class_embeds.is_some().to_string()),
             ("drop_label", i.beyond(true).drop_label.to_string(), beyond.drop_label.to_string()),
             ("pairing", i.pairing.unwrap_or_default().to_string(), beyond.pairing.to_string()),
@@ -426,7 +427,8 @@ impl Train {
                 (vec![BlockType::Attention], vec![BlockType::Attention]);
         }
         let p = &self.process;
-        if p.variance.is_learned() {
+        let variance = p.variance.unwrap_or_default();
+        if variance.is_learned() {
             config.out_channels = 2 * channels;
         }
         UnetConfig { sample_size: None, ..config.clone() }
@@ -435,7 +437,7 @@ impl Train {
         config.check_size(h, w).map_err(Fault::at("--size, --widths"))?;
         let schedule = schedule(p.schedule, p.t, p.zero_snr)?;
         let clip = self.series.is_none() && self.latents.is_none(); // their numbers have no bounds
-        let reverse = Reverse { prediction: p.predict, variance: p.variance, clip, ..Reverse::new(schedule) };
+        let reverse = Reverse { prediction: p.predict, variance, clip, ..Reverse::new(schedule) };
         reverse
             .check()
             .map_err(|_| Error::argument("--predict", "v, x0 or mu_tilde with --zero-snr", p.predict))?;
@@ -530,6 +532,20 @@ fn fits(config: &UnetConfig, data: &Material) -> Result<()> {
     }
     let [expected, found] = [[h, w, c], found].map(|[h, w, c]| format!("images of {h}x{w}x{c}"));
     bail!(Error::argument("--data", expected, format!("{found} in {}", data.examples.name())))
+}
+
+impl ProcessArgs {
+    /// A given network under the variance that is asked for: if that is to be learned and the network has none, it gets the
+    /// channels for it.
+    fn with_variance(&self, unet: Unet, reverse: Reverse) -> Result<(Unet, Reverse)> {
+        let variance = self.variance.unwrap_or(reverse.variance);
+        let unet = match (reverse.variance.is_learned(), variance.is_learned()) {
+            (false, true) => unet.with_learned_variance(),
+            (true, false) => bail!(Error::argument("--variance", "a learned one, as --init has", variance)),
+            _ => unet,
+        };
+        Ok((unet, Reverse { variance, ..reverse }))
+    }
 }
 
 impl IdeaArgs {

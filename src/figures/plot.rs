@@ -94,7 +94,13 @@ fn draw_y_ticks(page: &Page<'_>, plot: Rect, axis: &Axis, ticks: Vec<Tick>, grid
     Ok(())
 }
 
-fn draw_x_ticks(page: &Page<'_>, plot: Rect, axis: &Axis, ticks: Vec<Tick>, grid: bool) -> Result<()> {
+pub(super) fn draw_x_ticks(
+    page: &Page<'_>,
+    plot: Rect,
+    axis: &Axis,
+    ticks: Vec<Tick>,
+    grid: bool,
+) -> Result<()> {
     for tick in ticks {
         let at = plot.left + axis.place(tick.value) * plot.width();
         if grid && tick.label.is_some() {

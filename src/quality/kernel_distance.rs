@@ -24,19 +24,66 @@ use ndarray::{Array2, Axis};
 /// ```
 #[track_caller]
 pub fn kernel_distance(x: &Array2<f64>, y: &Array2<f64>) -> f64 {
-    let (f, g) = (x.ncols(), y.ncols());
-    assert_eq!(f, g, "kernel_distance: {f} and {g} features");
-    let rows = x.nrows().min(y.nrows());
-    assert!(rows >= 2, "kernel_distance: {rows} rows have no pairs");
-    let kernel = |product: f64| (product / f as f64 + 1.0).powi(3);
-    let all =
-        |a: &Array2<f64>, b: &Array2<f64>| a.dot(&b.t()).iter().map(|&product| kernel(product)).sum::<f64>();
-    let within = |a: &Array2<f64>| {
-        let n = a.nrows() as f64;
-        let same: f64 = a.map_axis(Axis(1), |row| kernel(row.dot(&row))).sum();
-        (all(a, a) - same) / (n * (n - 1.0))
-    };
-    within(x) + within(y) - 2.0 * all(x, y) / (x.nrows() * y.nrows()) as f64
+    KernelReference::new(y.clone()).distance(x)
+}
+
+/// A cloud that others are held against: its own term of the [`kernel_distance`] is computed once.
+///
+/// ```
+/// use ddpm::quality::KernelReference;
+/// use ndarray::array;
+/// assert_eq!(KernelReference::new(array![[-1.0], [-1.0]]).distance(&array![[1.0], [1.0]]), 16.0);
+/// ```
+#[derive(Clone, Debug)]
+pub struct KernelReference {
+    y: Array2<f64>,
+    /// the mean of k over its pairs
+    within: f64,
+}
+
+impl KernelReference {
+    /// Of `y` `[m, F]`.
+    ///
+    /// # Panics
+    /// If there are fewer than two rows.
+    #[track_caller]
+    pub fn new(y: Array2<f64>) -> KernelReference {
+        assert!(y.nrows() >= 2, "kernel_distance: {} rows have no pairs", y.nrows());
+        let within = within(&y);
+        KernelReference { y, within }
+    }
+
+    /// The [`kernel_distance`] of `x` `[n, F]`.
+    ///
+    /// # Panics
+    /// As [`kernel_distance`].
+    #[track_caller]
+    pub fn distance(&self, x: &Array2<f64>) -> f64 {
+        let (f, g) = (x.ncols(), self.y.ncols());
+        assert_eq!(f, g, "kernel_distance: {f} and {g} features");
+        assert!(x.nrows() >= 2, "kernel_distance: {} rows have no pairs", x.nrows());
+        within(x) + self.within - 2.0 * sum(x, &self.y) / (x.nrows() * self.y.nrows()) as f64
+    }
+}
+
+/// (x·y/F + 1)³ from x·y
+fn kernel(product: f64, features: usize) -> f64 {
+    (product / features as f64 + 1.0).powi(3)
+}
+
+/// Σ_{ij} k(a_i, b_j); some rows of a at a time, so that the products need no more than some megabytes.
+fn sum(a: &Array2<f64>, b: &Array2<f64>) -> f64 {
+    const ROWS: usize = 128;
+    a.axis_chunks_iter(Axis(0), ROWS).fold(0.0, |sum, rows| {
+        rows.dot(&b.t()).iter().fold(sum, |sum, &product| sum + kernel(product, a.ncols()))
+    })
+}
+
+/// Σ_{i≠j} k(a_i, a_j)/(n(n − 1))
+fn within(a: &Array2<f64>) -> f64 {
+    let n = a.nrows() as f64;
+    let same: f64 = a.map_axis(Axis(1), |row| kernel(row.dot(&row), a.ncols())).sum();
+    (sum(a, a) - same) / (n * (n - 1.0))
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ pub use classifier::{Classifier, ClassifierCache, FEATURES, Judgement};
 pub use crps::{coverage, crps, crps_csdi, crps_normal, csdi_levels, quantile, quantiles};
 pub use frechet::{Moments, frechet_distance};
 pub use jackknife::jackknife;
-pub use kernel_distance::kernel_distance;
+pub use kernel_distance::{KernelReference, kernel_distance};
 pub use linear_denoiser::LinearDenoiser;
 pub use neighbours::{Neighbour, nearest, pixels};
 pub use pictures::{copies, roughness, thumbnails};

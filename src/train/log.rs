@@ -1,6 +1,7 @@
 //! The loss log, loss.csv.
 
 use super::StepReport;
+#[cfg(feature = "weights")]
 use crate::checkpoint::Shipped;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -35,11 +36,16 @@ pub struct LogRow {
 ///
 /// # Errors
 /// It is damaged.
+#[cfg(feature = "weights")]
 pub fn shipped_log(shipped: &Shipped) -> Result<Vec<LogRow>> {
-    read_log(&Path::new(shipped.folder).join("loss.csv"), shipped.log)
+    read_log(&Path::new(shipped.folder).join("loss.csv"), shipped.log())
 }
 
-pub(super) fn read_log(path: &Path, csv: &[u8]) -> Result<Vec<LogRow>> {
+/// The contents of a loss.csv; `path` stands in errors.
+///
+/// # Errors
+/// A row is none, or out of order.
+pub fn read_log(path: &Path, csv: &[u8]) -> Result<Vec<LogRow>> {
     match rows(csv) {
         (rows, None) => Ok(rows),
         (_, Some(wrong)) => Err(Error::format(path, "a loss log", wrong)),

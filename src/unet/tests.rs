@@ -222,6 +222,18 @@ fn nobody_to_be_told() {
 
 /// A network that is to learn classes and known pixels is without a class the same function of x_t, outside what is known.
 #[test]
+fn a_new_variance_leaves_the_mean_as_it_was() {
+    let config = UnetConfig::paper(8, 2, &[4, 8], 1, 2);
+    let unet = awake(&config);
+    let wider = unet.with_learned_variance();
+    wider.config.check().unwrap();
+    let x = random((3, 8, 8, 2), 2);
+    let (y, mean_and_v) = (unet.infer(&x, &[5, 6, 7]), wider.infer(&x, &[5, 6, 7]));
+    assert_eq!(mean_and_v.slice(s![.., .., .., ..2]), y);
+    assert_eq!(mean_and_v.slice(s![.., .., .., 2..]), Tensor4::zeros((3, 8, 8, 2)));
+}
+
+#[test]
 fn new_inputs_change_nothing_at_first() {
     let config = UnetConfig::paper(8, 2, &[4, 8], 1, 2);
     let unet = awake(&config);

@@ -135,6 +135,31 @@ impl Course {
     }
 }
 
+impl Course {
+    /// The course's own answer to an exercise, below the comment that gives its reason.
+    ///
+    /// # Errors
+    /// The notebook's solutions can't be read, or there is none of this name.
+    pub fn solution(&self, exercise: &Exercise) -> Result<String> {
+        let path = self.notebooks.join("solutions").join(format!("{}.rs", exercise.notebook));
+        let text = std::fs::read_to_string(&path).map_err(at(&path))?;
+        let found = function(&text, &exercise.name);
+        found.ok_or_else(|| wrong(path.display(), format_args!("fn {}", exercise.name), "none"))
+    }
+}
+
+/// A function at the top level of a file, with the lines that belong to it above.
+fn function(text: &str, name: &str) -> Option<String> {
+    let lines: Vec<&str> = text.lines().collect();
+    let head = format!("fn {name}");
+    let of_it = |line: &&str| line.strip_prefix(&head).is_some_and(|rest| rest.starts_with(['(', '<']));
+    let at = lines.iter().position(of_it)?;
+    let above =
+        lines[..at].iter().rev().take_while(|line| line.starts_with("///") || line.starts_with("#[")).count();
+    let end = at + lines[at..].iter().position(|line| *line == "}")?;
+    Some(lines[at - above..=end].join("\n"))
+}
+
 /// What was expected somewhere, and what was found.
 fn wrong(place: impl Display, expected: impl Display, found: impl Display) -> anyhow::Error {
     anyhow!("{place}: expected {expected}, found {found}")

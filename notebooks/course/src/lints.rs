@@ -241,3 +241,13 @@ fn every_notebook_is_in_the_table_of_contents_and_has_its_solutions() {
         assert!(notebook.cells[0].source.starts_with(&format!("# {} ", &name[..2])), "the title of {name}");
     }
 }
+
+/// `ddpm learn solution` finds each, with its reason above it.
+#[test]
+fn every_exercise_has_a_solution_with_its_reason() {
+    let course = course();
+    for exercise in course.exercises().unwrap() {
+        let solution = course.solution(&exercise).unwrap();
+        assert!(solution.starts_with("///"), "{}: {solution}", exercise.name);
+    }
+}

@@ -81,6 +81,26 @@ impl Workbook {
         format!("# written by `ddpm learn`\n{}", toml::to_string(&manifest).expect("texts and numbers"))
     }
 
+    /// Where the files are.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Writes the file of an exercise as it was at first, and says where what was written in it is kept.
+    ///
+    /// # Errors
+    /// The folder can't be written to.
+    pub fn reset(&mut self, index: usize) -> Result<PathBuf> {
+        let path = self.path(index);
+        let kept = (1..).map(|n| path.with_extension(format!("{n}.old"))).find(|kept| !kept.exists());
+        let kept = kept.expect("a number that is free");
+        std::fs::rename(&path, &kept).map_err(at(&path))?;
+        (self.host.write)(&path, &program(&self.exercises[index]))?;
+        self.progress.remove(&self.exercises[index].name);
+        self.save()?;
+        Ok(kept)
+    }
+
     /// The file of an exercise.
     pub fn path(&self, index: usize) -> PathBuf {
         self.folder.join(file_name(&self.exercises[index]))

@@ -3,6 +3,7 @@
 mod ablation;
 mod bound;
 mod chains;
+mod fast;
 mod guidance;
 mod immiscible;
 mod imputation;
@@ -15,6 +16,7 @@ mod noise_garments;
 mod quality;
 mod real;
 mod studio;
+mod tradeoff;
 
 pub(super) use neighbours::Excerpt;
 pub(super) use real::{PARTS, Real};
@@ -87,6 +89,8 @@ enum Name {
     Elbo,
     /// bits per dimension on test and training images, beside PNG and WebP (Table 1)
     Likelihood,
+    /// a network trained for pictures and one for the bound (Table 1)
+    Tradeoff,
     /// predictions, variances and losses compared (Table 2)
     Ablation,
     /// fewer steps (DDIM)
@@ -117,8 +121,9 @@ impl Name {
             Name::Interpolation => latents::interpolation(studio),
             Name::Elbo => bound::decomposition(studio),
             Name::Likelihood => likelihood::table(studio),
+            Name::Tradeoff => tradeoff::table(studio),
             Name::Ablation => ablation::table(studio),
-            Name::FastSampling => quality::fast_sampling(studio),
+            Name::FastSampling => fast::fast_sampling(studio),
             Name::Guidance => guidance::guidance(studio),
             Name::Imputation => imputation::gaussian_process(studio)
                 .and_then(|()| imputation::garments(studio))

@@ -1,131 +1,144 @@
-//! Sample quality: over the reverse process (Fig. 10), by class, and with fewer steps.
+//! Sample quality over the reverse process (Fig. 10), and by class. Each point is a thousand images.
 
-use super::studio::{JUDGED, Judge, Studio};
-use crate::cli::sample::{Wish, fast};
+use super::real::Real;
+use super::studio::{IMAGES, STEPS, Studio, stored};
 use crate::cli::say::show;
 use anyhow::Result;
 use ddpm::data::{FASHION_MNIST_CLASSES, to_u8};
-use ddpm::figures::{Chart, Figure, Scale};
+use ddpm::figures::{Chart, Scale};
+use ddpm::quality::Judgement;
 use ddpm::tensor::Batch;
-use serde::Serialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 
-/// Steps of the fast samplers.
-const FAST: [usize; 4] = [5, 10, 20, 50];
 /// Names of the axes.
 const DISTANCE: &str = "Fréchet distance in the classifier's features";
+const KERNEL: &str = "kernel distance in the same features";
 const CONFIDENCE: &str = "classifier's mean confidence, %";
+/// What the test set is called.
+const TEST: &str = "test images";
 
-#[derive(Serialize)]
-struct QualityRow {
-    t: usize,
-    reverse_steps: usize,
+/// Images of one kind, judged.
+#[derive(Deserialize, Serialize)]
+struct Row {
+    images: String,
+    /// that were taken
+    steps: usize,
     frechet: f64,
+    frechet_error: f64,
+    kernel: f64,
+    kernel_error: f64,
     confidence: f64,
+    confidence_error: f64,
+}
+
+impl Row {
+    fn new(images: &str, steps: usize, real: &Real, judged: &Judgement) -> Row {
+        let [frechet, kernel, sure] = real.measures(judged);
+        Row {
+            images: images.into(),
+            steps,
+            frechet: frechet.mean,
+            frechet_error: frechet.std_error,
+            kernel: kernel.mean,
+            kernel_error: kernel.std_error,
+            confidence: sure.mean,
+            confidence_error: sure.std_error,
+        }
+    }
+
+    /// What the three panels show, each with its error.
+    fn shown(&self) -> [(f64, f64); 3] {
+        [
+            (self.frechet, self.frechet_error),
+            (self.kernel, self.kernel_error),
+            (100.0 * self.confidence, 100.0 * self.confidence_error),
+        ]
+    }
+}
+
+/// How many samples and test images are of a class.
+#[derive(Deserialize, Serialize)]
+struct ClassRow {
+    class: String,
+    samples: usize,
+    test_images: usize,
 }
 
 /// x̂_0 every fifty steps, judged like samples; and what classes the samples are of.
 pub(super) fn over_the_reverse_process(studio: &Studio) -> Result<()> {
-    let judge = studio.judge()?;
-    let chains = studio.garments.chains(studio.seed);
+    let (rows, classes) = match studio.all {
+        true => (reverse_process(studio)?, classes(studio)?),
+        false => (
+            stored(include_str!("../../../figures/quality.csv")),
+            stored(include_str!("../../../figures/classes.csv")),
+        ),
+    };
+    show!("{:12}{:>10}{:>14}", "class", "samples", TEST);
+    classes.iter().for_each(|r| show!("{:12}{:>10}{:>14}", r.class, r.samples, r.test_images));
+    show!("");
+    let charts = panels("reverse process steps, T − t", Scale::Linear, &rows);
+    studio.save("quality.png", &Chart::panels(charts.to_vec(), 3, (560, 480)))?;
+    studio.save_csv("classes.csv", classes)?;
+    studio.save_csv("quality.csv", rows)
+}
+
+fn reverse_process(studio: &Studio) -> Result<Vec<Row>> {
+    let chains = studio.thousand();
     let T = studio.garments.model.reverse.schedule.T();
     let guesses = chains.steps.iter().map(|step| (step.t, &step.x0_hat)).chain([(0, &chains.x0)]);
-    let row = |(t, x0_hat): (usize, &Batch)| {
-        let (frechet, judgement) = judge.judge(&to_u8(x0_hat));
-        QualityRow { t, reverse_steps: T - t, frechet, confidence: judgement.confidence() }
-    };
-    let rows: Vec<QualityRow> = guesses.map(row).collect();
-    let column = |value: fn(&QualityRow) -> f64| rows.iter().map(value).collect::<Vec<_>>();
-    let (steps, frechet) = (column(|r| r.reverse_steps as f64), column(|r| r.frechet));
-    let confidence = column(|r| 100.0 * r.confidence);
-    let panels = judged_panels("reverse process steps, T − t", Scale::Linear, judge, (0.0, T as f64));
-    let [distance, sure] = panels;
-    let charts =
-        vec![distance.line("x\u{302}_{0}", &steps, &frechet), sure.line("x\u{302}_{0}", &steps, &confidence)];
-    studio.save("quality.png", &Chart::panels(charts, 2, (620, 520)))?;
-    studio.save_csv("quality.csv", &rows)?;
-    classes(studio, judge)
+    let name = |(t, x): (usize, &Batch)| ("x\u{302}_0".to_string(), (STEPS - t) * T / STEPS, x.clone());
+    judged(studio, guesses.map(name).collect())
 }
 
-/// Distance and confidence over something, each with the line of real images.
-fn judged_panels(x: &str, x_scale: Scale, judge: &Judge, (from, to): (f64, f64)) -> [Chart; 2] {
-    let real = format!("{JUDGED} test images");
-    let sure = 100.0 * judge.test.confidence();
-    [
-        Chart::new(x, DISTANCE).scales(x_scale, Scale::Log).reference(&real, &[from, to], &[judge.floor; 2]),
-        Chart::new(x, CONFIDENCE).scales(x_scale, Scale::Linear).reference(
-            "test images",
-            &[from, to],
-            &[sure; 2],
-        ),
-    ]
-}
-
-/// What the classifier takes the samples for, beside the test set.
-fn classes(studio: &Studio, judge: &Judge) -> Result<()> {
-    let labels = ddpm::data::fashion_mnist_test().labels.unwrap_or_default();
-    let (frechet, samples) = judge.judge(&to_u8(&studio.garments.chains(studio.seed).x0));
-    let histogram = |counts: &[usize]| -> serde_json::Map<_, _> {
-        FASHION_MNIST_CLASSES.iter().zip(counts).map(|(name, n)| (name.to_string(), json!(n))).collect()
-    };
-    let (test_histogram, test_confidence) = (judge.test.histogram(), judge.test.confidence());
-    show!("{:12}{:>10}{:>12}", "class", "samples", "test images");
-    let samples_histogram = samples.histogram();
-    for (name, (n, m)) in FASHION_MNIST_CLASSES.iter().zip(samples_histogram.iter().zip(&test_histogram)) {
-        show!("{name:12}{n:>10}{m:>12}");
-    }
-    show!("{:12}{:>10.3}{test_confidence:>12.3}\n", "confidence", samples.confidence());
-    let value = json!({
-        "classifier_test_accuracy": judge.test.accuracy(&labels),
-        "samples": { "images": JUDGED, "classes": histogram(&samples_histogram), "confidence": samples.confidence(), "frechet": frechet },
-        "test": { "images": labels.len(), "classes": histogram(&test_histogram), "confidence": test_confidence, "frechet_of_64": judge.floor },
-    });
-    studio.save_json("classes.json", &value)
-}
-
-#[derive(Serialize)]
-struct FastRow {
-    sampler: String,
-    steps: usize,
-    frechet: f64,
-    confidence: f64,
-}
-
-/// DDIM with η = 0 and 1, beside Algorithm 2 with all steps; all begin with the same x_T.
-pub(super) fn fast_sampling(studio: &Studio) -> Result<()> {
+fn classes(studio: &Studio) -> Result<Vec<ClassRow>> {
     let judge = studio.judge()?;
-    let row = |sampler: &str, steps, x0: &Batch| {
-        let (frechet, judgement) = judge.judge(&to_u8(x0));
-        FastRow { sampler: sampler.into(), steps, frechet, confidence: judgement.confidence() }
+    let samples = judge.classifier.judge(&to_u8(&studio.thousand().x0)).histogram();
+    let counts = samples.into_iter().zip(judge.test.histogram());
+    let row = |(class, (samples, test_images)): (&&str, _)| ClassRow {
+        class: class.to_string(),
+        samples,
+        test_images,
     };
-    let model = &studio.garments.model;
-    let mut rows = Vec::new();
-    for (name, eta) in [("DDIM, η = 0", 0.0), ("DDIM, η = 1", 1.0)] {
-        rows.extend(
-            FAST.map(|steps| row(name, steps, &fast(model, &Wish::new(JUDGED, studio.seed), steps, eta))),
-        );
-    }
-    let T = model.reverse.schedule.T();
-    rows.push(row("Algorithm 2", T, &studio.garments.chains(studio.seed).x0));
-    studio.save("fast_sampling.png", &fast_figure(&rows, judge))?;
-    studio.save_csv("fast_sampling.csv", rows)
+    Ok(FASHION_MNIST_CLASSES.iter().zip(counts).map(row).collect())
 }
 
-fn fast_figure(rows: &[FastRow], judge: &Judge) -> Figure {
-    let most = rows.iter().map(|row| row.steps).max().unwrap_or(1) as f64;
-    let [mut distance, mut sure] = judged_panels("steps", Scale::Log, judge, (FAST[0] as f64, most));
-    for part in rows.chunk_by(|a, b| a.sampler == b.sampler) {
-        let column = |value: fn(&FastRow) -> f64| part.iter().map(value).collect::<Vec<_>>();
-        let (steps, frechet) = (column(|r| r.steps as f64), column(|r| r.frechet));
-        let confidence = column(|r| 100.0 * r.confidence);
-        let name = &part[0].sampler;
-        if part.len() == 1 {
-            (distance, sure) =
-                (distance.points(name, &steps, &frechet), sure.points(name, &steps, &confidence));
-        } else {
-            distance = distance.line(name, &steps, &frechet).marks(&steps, &frechet);
-            sure = sure.line(name, &steps, &confidence).marks(&steps, &confidence);
+/// Rows of all kinds of images, and of the first test images in the last one.
+fn judged(studio: &Studio, images: Vec<(String, usize, Batch)>) -> Result<Vec<Row>> {
+    let judge = studio.judge()?;
+    let real = Real::new(IMAGES, &judge.test);
+    let test = judge.classifier.judge(&ddpm::data::fashion_mnist_test().first(IMAGES).pixels);
+    let rows = images
+        .iter()
+        .map(|(name, steps, x)| Row::new(name, *steps, &real, &judge.classifier.judge(&to_u8(x))));
+    Ok(rows.chain([Row::new(TEST, 0, &real, &test)]).collect())
+}
+
+/// Fréchet distance, kernel distance and confidence over the steps, with error bars and the line of real images.
+fn panels(x: &str, scale: Scale, rows: &[Row]) -> [Chart; 3] {
+    let samples = || rows.iter().filter(|row| row.images != TEST);
+    let test = rows.iter().find(|row| row.images == TEST).expect("a row of test images");
+    let ends = [samples().map(|row| row.steps).min(), samples().map(|row| row.steps).max()];
+    let ends = ends.map(|steps| steps.unwrap_or(1) as f64);
+    std::array::from_fn(|k| {
+        let (label, y) = [(DISTANCE, Scale::Log), (KERNEL, Scale::Log), (CONFIDENCE, Scale::Linear)][k];
+        let mut chart = Chart::new(x, label).scales(scale, y);
+        let (real, error) = test.shown()[k];
+        if real > error {
+            chart = chart.reference(TEST, &ends, &[real; 2]); // a distance that is 0 within its error has no place
         }
-    }
-    Chart::panels(vec![distance, sure], 2, (620, 560))
+        for part in rows.chunk_by(|a, b| a.images == b.images).filter(|part| part[0].images != TEST) {
+            let steps: Vec<f64> = part.iter().map(|row| row.steps as f64).collect();
+            let column = |side: f64| -> Vec<f64> {
+                part.iter().map(|row| row.shown()[k]).map(|(value, error)| value + side * error).collect()
+            };
+            let (name, mean) = (part[0].images.replace("_0", "_{0}"), column(0.0));
+            chart = if part.len() == 1 {
+                chart.points(name, &steps, &mean)
+            } else {
+                chart.line(name, &steps, &mean)
+            };
+            chart = chart.bars(&steps, &column(-1.0), &column(1.0));
+        }
+        chart
+    })
 }

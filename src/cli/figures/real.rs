@@ -1,7 +1,7 @@
 //! What many samples are held against: as many real images.
 
 use ddpm::diffusion::Estimate;
-use ddpm::quality::{Judgement, Moments, frechet_distance, jackknife, kernel_distance};
+use ddpm::quality::{Judgement, KernelReference, Moments, frechet_distance, jackknife};
 use ndarray::{Array2, Axis};
 
 /// Parts of the jackknife.
@@ -10,7 +10,7 @@ pub(in crate::cli) const PARTS: usize = 8;
 /// Test images, and how far as many of them as there are samples lie from the others.
 pub(in crate::cli) struct Real {
     moments: Moments,
-    features: Array2<f64>,
+    features: KernelReference,
     /// what a perfect sampler would have
     pub(in crate::cli) floor: f64,
 }
@@ -22,7 +22,7 @@ impl Real {
         let (first, features) = (first.to_owned(), others.to_owned());
         let moments = Moments::of(&features);
         let floor = frechet_distance(&Moments::of(&first), &moments);
-        Real { moments, features, floor }
+        Real { moments, features: KernelReference::new(features), floor }
     }
 
     /// The Fréchet distance of samples and its standard error.
@@ -32,10 +32,14 @@ impl Real {
         })
     }
 
+    /// Fréchet distance, kernel distance, and how sure the classifier is.
+    pub(super) fn measures(&self, judged: &Judgement) -> [Estimate; 3] {
+        let sure = Estimate::of(&judged.confidences());
+        [self.distance(&judged.features), self.kernel_distance(&judged.features), sure]
+    }
+
     /// Their kernel distance and its standard error.
     pub(in crate::cli) fn kernel_distance(&self, features: &Array2<f64>) -> Estimate {
-        jackknife(features.nrows(), PARTS, |rows| {
-            kernel_distance(&features.select(Axis(0), rows), &self.features)
-        })
+        jackknife(features.nrows(), PARTS, |rows| self.features.distance(&features.select(Axis(0), rows)))
     }
 }

@@ -1,11 +1,13 @@
 //! What several figures are made from, each computed when it is first asked for.
 
+use crate::cli::model::image_shape;
+use crate::cli::progress::Progress;
 use crate::cli::sample::{Wish, draw, every_fifty};
 use crate::cli::tables;
 use anyhow::Result;
 use ddpm::checkpoint::{self, Pretrained, Shipped};
 use ddpm::data::{self, Dataset, Images};
-use ddpm::diffusion::{Elbo, Reverse, Snapshot};
+use ddpm::diffusion::{Elbo, Noise, Query, Reverse, Snapshot, Watched, progressive, respace};
 use ddpm::figures::{Figure, Gif};
 use ddpm::quality::{Classifier, Judgement, Moments, frechet_distance};
 use ddpm::tensor::Batch;
@@ -15,8 +17,11 @@ use serde::de::DeserializeOwned;
 use std::cell::OnceCell;
 use std::path::PathBuf;
 
-/// Images that a Fréchet distance is taken from: as many as there are samples of T steps.
+/// Samples of T steps, which quicker Fréchet distances are taken from, too.
 pub(super) const JUDGED: usize = 64;
+/// Samples that numbers are taken from, and the steps of their chain: every tenth (σ² = β̃′).
+pub(super) const IMAGES: usize = 1000;
+pub(super) const STEPS: usize = 100;
 
 /// Models, samples and a place for files.
 pub(super) struct Studio {
@@ -28,6 +33,8 @@ pub(super) struct Studio {
     pub(super) trained_on: Option<Dataset>,
     pub(super) garments: Subject,
     pub(super) paintings: Subject,
+    /// of the garments: as many as numbers are taken from
+    thousand: OnceCell<Chains>,
     judge: OnceCell<Judge>,
     /// of the garments: variants of the reverse process, and their bounds
     pub(super) bounds: OnceCell<(Vec<Reverse>, Vec<Elbo>)>,
@@ -104,6 +111,7 @@ impl Studio {
             trained_on,
             garments: Subject::new("", &checkpoint::GARMENTS, JUDGED)?,
             paintings: Subject::new("paintings_", &checkpoint::PAINTINGS, 25)?,
+            thousand: OnceCell::new(),
             judge: OnceCell::new(),
             bounds: OnceCell::new(),
         })
@@ -111,6 +119,21 @@ impl Studio {
 
     pub(super) fn subjects(&self) -> [&Subject; 2] {
         [&self.garments, &self.paintings]
+    }
+
+    /// Garments by the shorter chain, with its own t: minutes, so only with `all`.
+    pub(super) fn thousand(&self) -> &Chains {
+        self.thousand.get_or_init(|| {
+            let model = &self.garments.model;
+            let (unet, reverse) = respace(&model.unet, &model.reverse, STEPS);
+            let [h, w, c] = image_shape(model);
+            let progress = Progress::new(format!("{IMAGES} samples"), STEPS);
+            let watched = Watched { model: &unet, before: |_: &Query| progress.step("") };
+            let noise = Noise::seed(self.seed);
+            let (x0, steps) = progressive(&watched, &reverse, [IMAGES, h, w, c], &every_fifty(STEPS), &noise);
+            progress.finish();
+            Chains { x0, steps }
+        })
     }
 
     pub(super) fn judge(&self) -> Result<&Judge> {
@@ -134,10 +157,6 @@ impl Studio {
         rows: impl IntoIterator<Item = impl Serialize>,
     ) -> Result<()> {
         tables::save_csv(&self.out.join(name.as_ref()), rows)
-    }
-
-    pub(super) fn save_json(&self, name: impl AsRef<str>, value: &serde_json::Value) -> Result<()> {
-        tables::save_json(&self.out.join(name.as_ref()), value)
     }
 }
 

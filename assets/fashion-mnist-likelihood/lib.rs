@@ -1,0 +1,10 @@
+//! The network of garments that the crate `ddpm` ships for the bound: trained with `L_vlb`, its variance learned.
+//! The README beside it says how it was trained.
+
+/// The folder's files by their paths in it.
+pub static FILES: &[(&str, &[u8])] = &[
+    ("config.json", include_bytes!("config.json")),
+    ("scheduler_config.json", include_bytes!("scheduler_config.json")),
+    ("diffusion_pytorch_model.safetensors", include_bytes!("diffusion_pytorch_model.safetensors")),
+    ("loss.csv", include_bytes!("loss.csv")),
+];
