@@ -7,23 +7,26 @@
   const garment = n => garments.slice(n * PIXELS, (n + 1) * PIXELS)
   const state = { a: garment(0), b: garment(9), seed: 1, drawing: false }
 
-  // ---- the worker: one question at a time of each kind; answers come by the question's number
-  let worker, asked = 0
+  // ---- the workers, each with a model of its own: the first answers the reader, others come when many images are asked for.
+  // Answers come by the question's number.
+  const workers = []
+  let compiled, asked = 0
   const listeners = new Map()
-  function ask(message, onAnswer, transfer = []) {
+  function ask(message, onAnswer, worker = workers[0]) {
     const id = ++asked
     listeners.set(id, onAnswer)
-    worker.postMessage({ id, ...message }, transfer)
-    return id
+    worker.postMessage({ id, ...message })
   }
-  function begin() {
-    worker = new Worker(URL.createObjectURL(new Blob([`(${ddpmWorker})()`], { type: "text/javascript" })))
+  function begin(onReady) {
+    const worker = new Worker(URL.createObjectURL(new Blob([`(${ddpmWorker})()`], { type: "text/javascript" })))
     worker.onmessage = ({ data }) => {
       const listener = listeners.get(data.id)
       if (data.done) listeners.delete(data.id)
       if (data.error) return say(`Something went wrong: ${data.error}`)
       listener?.(data)
     }
+    workers.push(worker)
+    ask({ op: "load", module: compiled }, onReady, worker)
   }
 
   // ---- loading
@@ -56,17 +59,15 @@
       $("loading").hidden = true
       return say("This browser has no WebAssembly SIMD, which the model needs: Chrome 91, Firefox 89, Safari 16.4 or newer have it. The course and the results can be read all the same.")
     }
-    begin()
-    let module
-    try { module = await bytesOfModel() } catch (error) { return say(`${error.message}.`) }
-    ask({ op: "load", module }, ({ T }) => {
+    try { compiled = await WebAssembly.compile(await bytesOfModel()) } catch (error) { return say(`${error.message}.`) }
+    begin(({ T }) => {
       $("loading").hidden = true
       if (T !== 1000) return say("The network could not be unpacked.")
       say("Ready.")
       document.querySelectorAll("button, #t").forEach(control => { control.disabled = false })
       document.body.dataset.ready = "yes"
       look()
-    }, [module.buffer])
+    })
   }
 
   // ---- images
@@ -118,9 +119,30 @@
     button.textContent = "Draw another"
     const begun = performance.now()
     ask({ op: "sample", seed: state.seed++, steps: Number(form.get("steps")), klass: Number(form.get("class")), w: Number(form.get("w")) }, answer => {
+      if (answer.superseded) return
       if (answer.done) { document.body.dataset.sample = Math.round(performance.now() - begun); return }
       show("sample-x", answer.x); show("sample-x0", answer.x0); pay(answer.to)
     })
+  })
+  /** Nine at once, shared out among as many models as there are cores, four at most. */
+  $("sheet").addEventListener("click", () => {
+    const form = new FormData($("sample")), begun = performance.now()
+    const many = Math.min(navigator.hardwareConcurrency || 1, 4)
+    $("sheet").disabled = true
+    $("sheet-images").hidden = false
+    let next = 0, left = 9
+    const draw = worker => {
+      if (next === 9) return
+      const canvas = `sheet-${next++}`
+      ask({ op: "sample", seed: state.seed++, steps: Number(form.get("steps")), klass: Number(form.get("class")), w: Number(form.get("w")) }, answer => {
+        if (!answer.done) return show(canvas, answer.x0)
+        if (--left === 0) {
+          $("sheet").disabled = false
+          $("sheet-text").textContent = `Nine garments in ${((performance.now() - begun) / 1000).toFixed(1)} s, by ${many === 1 ? "one worker" : `${many} workers`}.`
+        } else draw(worker)
+      }, worker)
+    }
+    for (let n = 0; n < many; n++) if (workers[n]) draw(workers[n]); else begin(() => draw(workers[n]))
   })
   /** What a garment has cost down to t, on average, of all that it costs. */
   function pay(t) {
@@ -154,7 +176,7 @@
     $("look-text").textContent = "Adding up …"
     ask({ op: "bound", seed: 1, a: state.a, count: 40 }, answer => { $("bound").disabled = false; bound(answer) })
   })
-  function bound({ L_T, L_t, L_0, sum, terms }) {
+  function bound({ L_T, L_t, L_0, sum, chart }) {
     $("terms").hidden = false
     $("parts").replaceChildren(...[["L_T", L_T], ["L_t", L_t], ["L_0", L_0]].map(([name, bits]) => {
       const part = document.createElement("div")
@@ -165,12 +187,7 @@
     const text = `L_T = ${L_T.toExponential(1)}, Σ L_{t−1} = ${L_t.toFixed(2)}, L_0 = ${L_0.toFixed(2)}: together ${sum.toFixed(2)} bits per pixel, estimated from 41 of the 1000 steps.`
     $("look-text").textContent = text
     Object.assign($("terms").dataset, { lt: L_t, l0: L_0, sum })
-    const x = t => 50 + 560 * Math.log10(t) / 3, y = bits => 20 + 165 * Math.min(Math.max(-Math.log10(Math.max(bits, 1e-6)) / 6 + 1 / 6, 0), 1)
-    const line = (x1, y1, x2, y2) => `<line class="axis" x1="${x1}" y1="${y1}" x2="${x2}" y2="${y2}"/>`
-    const ticks = [1, 10, 100, 1000].map(t => `<text x="${x(t)}" y="205" text-anchor="middle">${t}</text>`).join("")
-      + [1, 1e-2, 1e-4].map(bits => `<text x="44" y="${y(bits) + 4}" text-anchor="end">${bits}</text>`).join("")
-    const dots = terms.map(({ t, bits }) => `<circle class="term" cx="${x(t)}" cy="${y(bits)}" r="4"/>`).join("")
-    $("chart").innerHTML = line(50, 190, 635, 190) + line(50, 15, 50, 190) + ticks + dots + `<text x="635" y="218" text-anchor="end">step t</text>`
+    $("chart").src = URL.createObjectURL(new Blob([chart], { type: "image/svg+xml" }))
     $("chart-text").textContent = "Bits per pixel of single steps, over t; both axes are logarithmic. The bar above has Σ L_{t−1} (blue) and L_0 (grey) side by side; L_T is too little to be seen."
   }
   /** A picture of any kind and size, as what the network can see: its middle square, grey, 28×28. */
@@ -246,6 +263,14 @@
   gallery("gallery", 0, image => { state.drawing = false; chosen(image) })
   gallery("gallery-b", 9, image => { state.b = image; show("between-b", image) })
   chosen(state.a); show("between-b", state.b)
+  for (let n = 0; n < 9; n++) {
+    const canvas = document.createElement("canvas")
+    Object.assign(canvas, { id: `sheet-${n}`, width: 28, height: 28 })
+    canvas.setAttribute("role", "img")
+    canvas.setAttribute("aria-label", `Garment ${n + 1} of nine`)
+    $("sheet-images").append(canvas)
+    show(canvas.id, new Uint8Array(PIXELS))
+  }
   for (const id of ["sample-x", "sample-x0", "look-x", "look-x0", "between-x0", "fill-x0"]) show(id, new Uint8Array(PIXELS))
   load()
 })()

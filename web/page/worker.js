@@ -18,14 +18,15 @@ function ddpmWorker() {
       const [from, to] = answer(count)
       postMessage({ id, from, to, x: place(2).slice(), x0: place(3).slice() })
       await pause()
-      if (id !== newest) return
+      if (id !== newest) return postMessage({ id, done: true, superseded: true })
     }
   }
 
   const questions = {
     async load({ id, module }) {
-      const { instance } = await WebAssembly.instantiate(module, {})
-      wasm = instance.exports
+      // plotters brings calls of a browser's canvas along, which nothing here makes
+      const never = new Proxy({}, { get: (_, name) => () => { throw new Error(`${String(name)} is not there`) } })
+      wasm = (await WebAssembly.instantiate(module, new Proxy({}, { get: () => never }))).exports
       postMessage({ id, T: wasm.load(), done: true })
     },
     sample({ id, seed, steps, klass, w }) { wasm.sample(seed, steps, klass, w); return walk(id) },
@@ -41,7 +42,8 @@ function ddpmWorker() {
       const [L_T, L_t, L_0, sum, ...rest] = answer(wasm.bound(seed, count))
       const terms = []
       for (let i = 0; i < rest.length; i += 2) terms.push({ t: rest[i], bits: rest[i + 1] })
-      postMessage({ id, L_T, L_t, L_0, sum, terms, done: true })
+      const chart = new TextDecoder().decode(bytes(wasm.chart(), wasm.chart_length()))
+      postMessage({ id, L_T, L_t, L_0, sum, terms, chart, done: true })
     },
   }
 

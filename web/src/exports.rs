@@ -13,11 +13,13 @@ struct Page {
     known: Levels,
     /// what the last question was answered with
     answer: Vec<f64>,
+    /// and drawn
+    chart: String,
 }
 
 thread_local! {
     static PAGE: RefCell<Page> =
-        const { RefCell::new(Page { model: None, images: [[0; PIXELS]; PLACES], known: [0; PIXELS], answer: Vec::new() }) };
+        const { RefCell::new(Page { model: None, images: [[0; PIXELS]; PLACES], known: [0; PIXELS], answer: Vec::new(), chart: String::new() }) };
 }
 
 /// Asks the page's model, and keeps the answer; returns how many numbers it has.
@@ -105,14 +107,31 @@ pub extern "C" fn look(seed: u32, t: usize) -> usize {
     })
 }
 
-/// The bound of image 0 from t = 1 and `count` others. The answer: L_T, Σ L_{t−1}, L_0, their sum, and then t and term in turn.
+/// The bound of image 0 from t = 1 and `count` others, with a chart. The answer: L_T, Σ L_{t−1}, L_0, their sum, and then t and
+/// term in turn.
 #[unsafe(no_mangle)]
 pub extern "C" fn bound(seed: u32, count: usize) -> usize {
-    ask(|model, images, _| {
+    let mut chart = String::new();
+    let numbers = ask(|model, images, _| {
         let bound = model.bound(seed.into(), &images[0], count.clamp(1, 200));
+        chart = Model::chart(&bound).unwrap_or_default();
         let terms = bound.terms.into_iter().flat_map(|(t, bits)| [t as f64, bits]);
         bound.parts.into_iter().chain(terms).collect()
-    })
+    });
+    PAGE.with_borrow_mut(|page| page.chart = chart);
+    numbers
+}
+
+/// Where the chart of the last bound stands: SVG in UTF-8.
+#[unsafe(no_mangle)]
+pub extern "C" fn chart() -> *const u8 {
+    PAGE.with_borrow(|page| page.chart.as_ptr())
+}
+
+/// How many bytes it has.
+#[unsafe(no_mangle)]
+pub extern "C" fn chart_length() -> usize {
+    PAGE.with_borrow(|page| page.chart.len())
 }
 
 /// Nothing here asks the system for randomness: streams have seeds.

@@ -12,6 +12,7 @@ use ddpm::diffusion::{
     TimeSteps, bits_per_dim, ddim_step, elbo, interpolate_latents, paste, q_sample,
 };
 use ddpm::error::Result;
+use ddpm::figures::{Chart, Scale};
 use ddpm::tensor::Batch;
 use ndarray::{Array4, Axis};
 
@@ -58,7 +59,8 @@ impl Model {
     }
 
     fn begin(&mut self, x_t: Batch, from: usize, steps: usize, given: Given, w: f64) {
-        let ddim = Ddim { rederive_eps: w != 0.0, ..Ddim::new(steps.clamp(1, self.T())) };
+        // the first step is from where it begins, the others are DDIM's
+        let ddim = Ddim { rederive_eps: w != 0.0, ..Ddim::new(steps.clamp(2, self.T()) - 1) };
         let mut times: Vec<usize> = ddim.timesteps(self.T()).into_iter().filter(|&t| t < from).collect();
         times.insert(0, from);
         self.chain = Some(Chain { x_t, times, ddim, given, w });
@@ -146,6 +148,18 @@ impl Model {
         Bound { parts, terms }
     }
 
+    /// The terms over t as the library draws them: SVG.
+    ///
+    /// # Errors
+    /// Those of plotters.
+    pub fn chart(bound: &Bound) -> Result<String> {
+        let (t, bits): (Vec<f64>, Vec<f64>) =
+            bound.terms.iter().filter(|term| term.1 > 0.0).map(|&(t, bits)| (t as f64, bits)).unzip();
+        let chart =
+            Chart::new("t", "L_{t−1}, bits per pixel").scales(Scale::Log, Scale::Log).x_range(1.0, 1000.0);
+        chart.points("", &t, &bits).figure().to_svg()
+    }
+
     fn noised(&self, seed: u64, image: &Levels, t: usize) -> (Batch, Batch) {
         let x0 = unit(image);
         let x_t = q_sample(&self.model.reverse.schedule, &x0, &[t], &noise(seed, t));
@@ -229,7 +243,9 @@ mod tests {
         model.between(5, 10, [&image, &image], 300, 0.0);
         let steps: Vec<(usize, usize)> =
             std::iter::from_fn(|| model.step()).map(|(t, next, ..)| (t, next)).collect();
-        assert_eq!(steps, [(300, 201), (201, 101), (101, 1), (1, 0)]);
+        assert_eq!(steps, [(300, 223), (223, 112), (112, 1), (1, 0)]);
+        model.sample(1, 20, None, 0.0);
+        assert_eq!(std::iter::from_fn(|| model.step()).count(), 20);
 
         let known = std::array::from_fn(|i| i < PIXELS / 2);
         model.fill(1, 20, &image, &known);

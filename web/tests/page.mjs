@@ -59,6 +59,21 @@ test("a garment is drawn, within seconds, and no request leaves", { timeout: 120
   await page.close()
 })
 
+test("nine at once, by several workers, are nine different ones", { timeout: 180_000 }, async () => {
+  const { page, faults, foreign } = await open()
+  await ready(page)
+  await page.selectOption("#sample select[name=steps]", "20")
+  await page.click("#sheet")
+  await page.waitForFunction(() => /Nine garments/.test(document.querySelector("#sheet-text").textContent), null, { timeout: 150_000 })
+  console.log(`# ${await page.textContent("#sheet-text")}`)
+  const sheet = await Promise.all(Array.from({ length: 9 }, (_, n) => levels(page, `sheet-${n}`)))
+  assert.equal(new Set(sheet.map(String)).size, 9)
+  sheet.forEach(image => assert.ok(mean(image) > 5))
+  close(mean(sheet[0]), expected.sample.mean, 1e-3) // seed 1, whichever worker drew it
+  assert.deepEqual([faults, foreign], [[], []])
+  await page.close()
+})
+
 test("an image is taken apart: the terms are those of the native program", { timeout: 120_000 }, async () => {
   const { page, faults } = await open()
   await ready(page)
@@ -73,6 +88,7 @@ test("an image is taken apart: the terms are those of the native program", { tim
   await page.waitForSelector("#terms[data-sum]")
   const said = await page.$eval("#terms", terms => ({ ...terms.dataset }))
   close(Number(said.sum), expected.bound[3], 1e-4)
+  await page.waitForFunction(() => document.querySelector("#chart").naturalWidth > 0) // the library's figure is one
   assert.deepEqual(faults, [])
   await page.close()
 })
