@@ -20,7 +20,7 @@ const GAP: f64 = 60.0;
 ///     .column("bits/dim", Scale::Linear, &[(3.7, 0.1), (5.1, 0.3)])
 ///     .column("distance", Scale::Log, &[(20.0, 2.0), (200.0, 9.0)])
 ///     .reference("test images", 11.0);
-/// assert_eq!(dots.figure().size(), (844, 260));
+/// assert_eq!(dots.figure().size(), (617, 220));
 /// ```
 #[derive(Clone, Debug)]
 pub struct Dots {

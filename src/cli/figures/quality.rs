@@ -122,6 +122,9 @@ fn panels(x: &str, scale: Scale, rows: &[Row]) -> [Chart; 3] {
     std::array::from_fn(|k| {
         let (label, y) = [(DISTANCE, Scale::Log), (KERNEL, Scale::Log), (CONFIDENCE, Scale::Linear)][k];
         let mut chart = Chart::new(x, label).scales(scale, y);
+        if label == KERNEL {
+            chart = chart.y_range(80.0, 1700.0); // two decades, so that 2 and 5 are labelled
+        }
         let (real, error) = test.shown()[k];
         if real > error {
             chart = chart.reference(TEST, &ends, &[real; 2]); // a distance that is 0 within its error has no place
