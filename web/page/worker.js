@@ -39,11 +39,9 @@ function ddpmWorker() {
     },
     bound({ id, seed, a, count }) {
       put(0, a)
-      const [L_T, L_t, L_0, sum, ...rest] = answer(wasm.bound(seed, count))
-      const terms = []
-      for (let i = 0; i < rest.length; i += 2) terms.push({ t: rest[i], bits: rest[i + 1] })
+      const [L_T, L_t, L_0, sum] = answer(wasm.bound(seed, count))
       const chart = new TextDecoder().decode(bytes(wasm.chart(), wasm.chart_length()))
-      postMessage({ id, L_T, L_t, L_0, sum, terms, chart, done: true })
+      postMessage({ id, L_T, L_t, L_0, sum, chart, done: true })
     },
   }
 

@@ -4,18 +4,16 @@
 import assert from "node:assert/strict"
 import { readFile } from "node:fs/promises"
 import { test } from "node:test"
+import { close, expected, mean } from "./expected.mjs"
 
 const never = new Proxy({}, { get: (_, name) => () => { throw new Error(`${String(name)} is not there`) } })
 const module = await WebAssembly.compile(await readFile(process.argv[2]))
 const wasm = (await WebAssembly.instantiate(module, new Proxy({}, { get: () => never }))).exports
-const expected = JSON.parse(await readFile(new URL("expected.json", import.meta.url)))
 
 const bytes = (address, length) => new Uint8Array(wasm.memory.buffer, address, length)
 const place = n => bytes(wasm.image(n), 784)
 const answer = count => Array.from(new Float64Array(wasm.memory.buffer, wasm.answer(), count))
-const mean = levels => levels.reduce((a, b) => a + b, 0) / levels.length
 const steps = () => { const visited = []; for (let n; (n = wasm.step());) visited.push(answer(n)); return visited }
-const close = (a, b, share) => assert.ok(Math.abs(a - b) <= share * Math.abs(b), `${a} instead of ${b}`)
 
 test("before the network is unpacked, nothing is answered", () => {
   assert.equal(wasm.step(), 0)

@@ -9,9 +9,9 @@ import { extname, join, resolve } from "node:path"
 import { test, before, after } from "node:test"
 import { pathToFileURL } from "node:url"
 import { chromium } from "playwright-core"
+import { close, expected, levels, mean, terms } from "./expected.mjs"
 
 const [folder, pictures] = process.argv.slice(2).map(path => resolve(path))
-const expected = JSON.parse(await readFile(new URL("expected.json", import.meta.url)))
 const axe = createRequire(import.meta.url).resolve("axe-core/axe.min.js")
 const TYPES = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".wasm": "application/wasm" }
 let server, browser, address
@@ -41,9 +41,6 @@ async function open(url = address, width = 1440, prepare = async () => {}) {
   return { page, faults, foreign }
 }
 const ready = page => page.waitForSelector("body[data-ready=yes]", { timeout: 60_000 })
-const levels = (page, id) => page.$eval(`#${id}`, canvas => Array.from(canvas.getContext("2d").getImageData(0, 0, 28, 28).data.filter((_, i) => i % 4 === 0)))
-const mean = numbers => numbers.reduce((a, b) => a + b, 0) / numbers.length
-const close = (a, b, share) => assert.ok(Math.abs(a - b) <= share * Math.abs(b), `${a} instead of ${b}`)
 
 test("a garment is drawn, within seconds, and no request leaves", { timeout: 120_000 }, async () => {
   const { page, faults, foreign } = await open()
@@ -77,17 +74,7 @@ test("nine at once, by several workers, are nine different ones", { timeout: 180
 test("an image is taken apart: the terms are those of the native program", { timeout: 120_000 }, async () => {
   const { page, faults } = await open()
   await ready(page)
-  for (const { t, term, prior } of expected.looks) {
-    await page.$eval("#t", (slider, t) => { slider.value = t; slider.dispatchEvent(new Event("input")) }, t)
-    await page.waitForSelector(`#look-text[data-t="${t}"]`)
-    const said = await page.$eval("#look-text", text => ({ ...text.dataset }))
-    close(Number(said.term), term, 1e-4)
-    close(Number(said.prior), prior, 1e-9)
-  }
-  await page.click("#bound")
-  await page.waitForSelector("#terms[data-sum]")
-  const said = await page.$eval("#terms", terms => ({ ...terms.dataset }))
-  close(Number(said.sum), expected.bound[3], 1e-4)
+  await terms(page)
   await page.waitForFunction(() => document.querySelector("#chart").naturalWidth > 0) // the library's figure is one
   assert.deepEqual(faults, [])
   await page.close()
