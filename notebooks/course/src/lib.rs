@@ -133,9 +133,7 @@ impl Course {
         }
         Ok(all)
     }
-}
 
-impl Course {
     /// The course's own answer to an exercise, below the comment that gives its reason.
     ///
     /// # Errors

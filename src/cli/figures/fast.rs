@@ -1,5 +1,6 @@
 //! Fewer steps than T: DDIM, with and without its noise.
 
+use super::quality::{CONFIDENCE, DISTANCE};
 use super::studio::{JUDGED, Judge, Studio};
 use crate::cli::sample::{Wish, fast};
 use anyhow::Result;
@@ -10,9 +11,6 @@ use serde::Serialize;
 
 /// Steps of the fast samplers.
 const FAST: [usize; 4] = [5, 10, 20, 50];
-/// Names of the axes.
-const DISTANCE: &str = "Fréchet distance in the classifier's features";
-const CONFIDENCE: &str = "classifier's mean confidence, %";
 
 /// A row of fast_sampling.csv.
 #[derive(Serialize)]

@@ -11,9 +11,9 @@ use ddpm::tensor::Batch;
 use serde::{Deserialize, Serialize};
 
 /// Names of the axes.
-const DISTANCE: &str = "Fréchet distance in the classifier's features";
+pub(super) const DISTANCE: &str = "Fréchet distance in the classifier's features";
 const KERNEL: &str = "kernel distance in the same features";
-const CONFIDENCE: &str = "classifier's mean confidence, %";
+pub(super) const CONFIDENCE: &str = "classifier's mean confidence, %";
 /// What the test set is called.
 const TEST: &str = "test images";
 
@@ -76,7 +76,7 @@ pub(super) fn over_the_reverse_process(studio: &Studio) -> Result<()> {
     show!("{:12}{:>10}{:>14}", "class", "samples", TEST);
     classes.iter().for_each(|r| show!("{:12}{:>10}{:>14}", r.class, r.samples, r.test_images));
     show!("");
-    let charts = panels("reverse process steps, T − t", Scale::Linear, &rows);
+    let charts = panels(&rows);
     studio.save("quality.png", &Chart::panels(charts.to_vec(), 3, (560, 480)))?;
     studio.save_csv("classes.csv", classes)?;
     studio.save_csv("quality.csv", rows)
@@ -114,14 +114,13 @@ fn judged(studio: &Studio, images: Vec<(String, usize, Batch)>) -> Result<Vec<Ro
 }
 
 /// Fréchet distance, kernel distance and confidence over the steps, with error bars and the line of real images.
-fn panels(x: &str, scale: Scale, rows: &[Row]) -> [Chart; 3] {
-    let samples = || rows.iter().filter(|row| row.images != TEST);
-    let test = rows.iter().find(|row| row.images == TEST).expect("a row of test images");
-    let ends = [samples().map(|row| row.steps).min(), samples().map(|row| row.steps).max()];
-    let ends = ends.map(|steps| steps.unwrap_or(1) as f64);
+fn panels(rows: &[Row]) -> [Chart; 3] {
+    let (test, samples) = rows.split_last().expect("a row of test images");
+    let steps: Vec<f64> = samples.iter().map(|row| row.steps as f64).collect();
+    let ends = [steps[0], steps[steps.len() - 1]];
     std::array::from_fn(|k| {
         let (label, y) = [(DISTANCE, Scale::Log), (KERNEL, Scale::Log), (CONFIDENCE, Scale::Linear)][k];
-        let mut chart = Chart::new(x, label).scales(scale, y);
+        let mut chart = Chart::new("reverse process steps, T − t", label).scales(Scale::Linear, y);
         if label == KERNEL {
             chart = chart.y_range(80.0, 1700.0); // two decades, so that 2 and 5 are labelled
         }
@@ -129,19 +128,9 @@ fn panels(x: &str, scale: Scale, rows: &[Row]) -> [Chart; 3] {
         if real > error {
             chart = chart.reference(TEST, &ends, &[real; 2]); // a distance that is 0 within its error has no place
         }
-        for part in rows.chunk_by(|a, b| a.images == b.images).filter(|part| part[0].images != TEST) {
-            let steps: Vec<f64> = part.iter().map(|row| row.steps as f64).collect();
-            let column = |side: f64| -> Vec<f64> {
-                part.iter().map(|row| row.shown()[k]).map(|(value, error)| value + side * error).collect()
-            };
-            let (name, mean) = (part[0].images.replace("_0", "_{0}"), column(0.0));
-            chart = if part.len() == 1 {
-                chart.points(name, &steps, &mean)
-            } else {
-                chart.line(name, &steps, &mean)
-            };
-            chart = chart.bars(&steps, &column(-1.0), &column(1.0));
-        }
-        chart
+        let column = |side: f64| -> Vec<f64> {
+            samples.iter().map(|row| row.shown()[k]).map(|(value, error)| value + side * error).collect()
+        };
+        chart.line("x\u{302}_{0}", &steps, &column(0.0)).bars(&steps, &column(-1.0), &column(1.0))
     })
 }

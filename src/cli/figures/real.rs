@@ -3,6 +3,7 @@
 use ddpm::diffusion::Estimate;
 use ddpm::quality::{Judgement, KernelReference, Moments, frechet_distance, jackknife};
 use ndarray::{Array2, Axis};
+use std::cell::OnceCell;
 
 /// Parts of the jackknife.
 pub(in crate::cli) const PARTS: usize = 8;
@@ -10,7 +11,9 @@ pub(in crate::cli) const PARTS: usize = 8;
 /// Test images, and how far as many of them as there are samples lie from the others.
 pub(in crate::cli) struct Real {
     moments: Moments,
-    features: KernelReference,
+    features: Array2<f64>,
+    /// of them, when it is first asked for: 81 million pairs
+    kernel: OnceCell<KernelReference>,
     /// what a perfect sampler would have
     pub(in crate::cli) floor: f64,
 }
@@ -22,7 +25,7 @@ impl Real {
         let (first, features) = (first.to_owned(), others.to_owned());
         let moments = Moments::of(&features);
         let floor = frechet_distance(&Moments::of(&first), &moments);
-        Real { moments, features: KernelReference::new(features), floor }
+        Real { moments, features, kernel: OnceCell::new(), floor }
     }
 
     /// The Fréchet distance of samples and its standard error.
@@ -40,6 +43,7 @@ impl Real {
 
     /// Their kernel distance and its standard error.
     pub(in crate::cli) fn kernel_distance(&self, features: &Array2<f64>) -> Estimate {
-        jackknife(features.nrows(), PARTS, |rows| self.features.distance(&features.select(Axis(0), rows)))
+        let real = self.kernel.get_or_init(|| KernelReference::new(self.features.clone()));
+        jackknife(features.nrows(), PARTS, |rows| real.distance(&features.select(Axis(0), rows)))
     }
 }
