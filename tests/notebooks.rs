@@ -35,7 +35,7 @@ fn every_exercise_compiles_alone_and_is_not_written_yet() {
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
-/// The name of an exercise in a line such as `  log_pdf   …/01_log_pdf.rs`.
+/// The name of an exercise in a line such as `  · log_pdf   Exercise 1.3 (code): …`.
 fn name(line: &str) -> Option<String> {
-    line.ends_with(".rs").then(|| line.split_whitespace().next().unwrap().to_string())
+    line.strip_prefix("  · ")?.split_whitespace().next().map(str::to_string)
 }
