@@ -28,6 +28,11 @@ fn number(row: &Row, column: &str) -> f64 {
     row[column].parse().unwrap_or_else(|_| panic!("{column} of {row:?}"))
 }
 
+/// By how many standard errors a column of one row lies above that of another.
+fn apart(above: &Row, below: &Row, column: &str, error: &str) -> f64 {
+    (number(above, column) - number(below, column)) / number(above, error).hypot(number(below, error))
+}
+
 /// The rows of a data set and model in likelihood.csv.
 fn bits(data: &str, model: &str) -> Row {
     let rows = table("likelihood.csv");
@@ -106,13 +111,25 @@ fn the_classifier_recognises_the_samples() {
 fn training_for_the_bound_pays_in_bits() {
     let rows = table("tradeoff.csv");
     let [simple, vlb] = [&rows[0], &rows[1]];
-    let apart = |key: &str, error: &str| {
-        (number(simple, key) - number(vlb, key)) / number(simple, error).hypot(number(vlb, error))
-    };
-    assert!(apart("bits_per_dim", "std_error") > 3.0, "{rows:?}");
+    assert!(apart(simple, vlb, "bits_per_dim", "std_error") > 3.0, "{rows:?}");
     assert!(number(vlb, "bits_per_dim") < 3.2, "{rows:?}");
-    assert!(apart("frechet", "frechet_error") > -2.0, "{rows:?}");
-    assert!(apart("confidence", "confidence_error") > 2.0, "{rows:?}");
+    assert!(apart(simple, vlb, "frechet", "frechet_error") > -2.0, "{rows:?}");
+    assert!(apart(simple, vlb, "confidence", "confidence_error") > 2.0, "{rows:?}");
+}
+
+/// With ε, L_simple makes the best samples, L and L_hybrid better bounds, and a learned diagonal Σ neither (Table 2).
+#[test]
+fn the_ablation_says_what_the_paper_says_of_eps() {
+    let rows = table("ablation.csv");
+    let run = |name: &str| rows.iter().find(|row| row["run"] == name).unwrap();
+    let [simple, fixed, hybrid, learned] = ["eps_simple", "eps_fixed", "eps_hybrid", "eps_learned"].map(run);
+    for other in [fixed, hybrid, learned] {
+        assert!(apart(other, simple, "frechet", "frechet_error") > 3.0, "{other:?}");
+    }
+    // the errors are those of images that all share: the differences themselves are surer than this
+    assert!(apart(simple, fixed, "bits_per_dim", "std_error") > 2.0);
+    assert!(apart(fixed, hybrid, "bits_per_dim", "std_error") > 2.0);
+    assert!(apart(learned, simple, "bits_per_dim", "std_error") > 3.0);
 }
 
 /// Distortion falls and rate grows along the reverse process; samples get better (Figs. 5, 10).

@@ -303,7 +303,9 @@ for &w in &sweep {
     width.push((cloud.var_axis(Axis(0), 1.0).sum() / 2.0).sqrt());
     middle.push(cloud.column(1).mean().unwrap());
 }
-println!("w = 0: p(c|x) {:.2}, width {:.2}, middle {:.2}; w = 4: {:.2}, {:.2}, {:.2}", sure[2], width[2], middle[2], sure[7], width[7], middle[7]);
+fn error(width: f64) -> f64 { width / 600f64.sqrt() }
+println!("w = 0: p(c|x) {:.2}, width {:.2}, middle {:.2} ± {:.2}", sure[2], width[2], middle[2], error(width[2]));
+println!("w = 4: p(c|x) {:.2}, width {:.2}, middle {:.2} ± {:.2}", sure[7], width[7], middle[7], error(width[7]));
 assert!(sure[7] > sure[2] && width[7] < width[2] && middle[7] > middle[2] + 0.1);
 Chart::new("w", "of 600 points").y_range(0.0, 1.05)
     .line("how sure the class is, mean p(c|x_{0})", &sweep, &sure).marks(&sweep, &sure)

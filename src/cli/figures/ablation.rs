@@ -2,7 +2,8 @@
 //! with Nichol and Dhariwal's L_hybrid.
 
 use super::bound::loss_curve;
-use super::studio::{JUDGED, Studio, garments};
+use super::real::Real;
+use super::studio::{IMAGES, Studio, garments, stored};
 use crate::cli::data::as_batch;
 use crate::cli::model::image_shape;
 use crate::cli::progress::Progress;
@@ -11,28 +12,36 @@ use anyhow::Result;
 use ddpm::checkpoint::{ABLATION, Pretrained, Shipped};
 use ddpm::data::to_u8;
 use ddpm::diffusion::{ElboOptions, Noise, TimeSteps, elbo, respace, sample};
-use ddpm::figures::{Chart, LossCurve, Scale};
+use ddpm::figures::{Dots, Scale};
 use ddpm::tensor::Batch;
-use serde::Serialize;
+use ndarray::{Axis, concatenate};
+use serde::{Deserialize, Serialize};
 
 /// Test images of each bound, and strata of t for each; the same for every network.
-const BOUND: (usize, usize) = (128, 20);
+const BOUND: (usize, usize) = (500, 20);
+/// How many samples of each are shown.
+const SHOWN: usize = 10;
 /// Steps of the samplers.
-const STEPS: usize = 100;
+const STEPS: usize = 50;
 /// What the raw pixels need. A network whose bound is above it has not learned the distribution.
 const RAW: f64 = 8.0;
 
 /// A row of ablation.csv.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 struct Row {
-    run: &'static str,
+    run: String,
     predicts: String,
-    objective: &'static str,
+    objective: String,
+    /// of the training
+    steps: u64,
     bits_per_dim: f64,
     std_error: f64,
     rate: f64,
     distortion: f64,
     frechet: f64,
+    frechet_error: f64,
+    kernel: f64,
+    kernel_error: f64,
     confidence: f64,
     /// the largest factor by which the logged loss rose above its lowest value so far: how unsteady the training was
     loss_rise: f64,
@@ -41,79 +50,92 @@ struct Row {
     paper_fid: Option<f64>,
 }
 
-/// The objective of a run, the unit of its loss, and the paper's IS and FID for it.
-fn objective(run: &str) -> (&'static str, &'static str, Option<(f64, f64)>) {
-    let (bits, mse) = ("L, bits/dim", "mean squared error");
+/// The objective of a run, and the paper's IS and FID for it.
+fn objective(run: &str) -> (&'static str, Option<(f64, f64)>) {
     match run {
-        "mu_learned" => ("L, learned diagonal Σ", bits, Some((7.28, 23.69))),
-        "mu_fixed" => ("L, fixed isotropic Σ", bits, Some((8.06, 13.22))),
-        "mu_mse" => ("mean squared error", mse, None),
-        "eps_learned" => ("L, learned diagonal Σ", bits, None),
-        "eps_fixed" => ("L, fixed isotropic Σ", bits, Some((7.67, 13.51))),
-        "eps_simple" => ("mean squared error (L_simple)", mse, Some((9.46, 3.17))),
-        _ => ("L_hybrid, learned range of Σ, t by importance", "L_{hybrid}", None),
+        "mu_learned" => ("L, learned diagonal Σ", Some((7.28, 23.69))),
+        "mu_fixed" => ("L, fixed isotropic Σ", Some((8.06, 13.22))),
+        "mu_mse" => ("mean squared error", None),
+        "eps_learned" => ("L, learned diagonal Σ", None),
+        "eps_fixed" => ("L, fixed isotropic Σ", Some((7.67, 13.51))),
+        "eps_simple" => ("mean squared error (L_simple)", Some((9.46, 3.17))),
+        _ => ("L_hybrid, learned range of Σ, t by importance", None),
     }
 }
 
 pub(super) fn table(studio: &Studio) -> Result<()> {
     let progress = Progress::new("ablation", ABLATION.len());
-    let curves = ABLATION.iter().map(loss_curve).collect::<Result<Vec<_>>>()?;
     let images = as_batch(&garments(BOUND.0));
-    let watched = |(run, curve): (&Shipped, &LossCurve)| {
-        let row = row(studio, run, curve, &images);
+    let (mut rows, mut shown) = (Vec::new(), Vec::new());
+    for run in &ABLATION {
+        let model = run.load()?;
+        if studio.all {
+            rows.push(row(studio, run, &model, &images)?);
+        }
+        shown.push(samples(&model, SHOWN, studio.seed));
         progress.step(run.name);
-        row
-    };
-    let rows = ABLATION.iter().zip(&curves).map(watched).collect::<Result<Vec<_>>>()?;
+    }
     progress.finish();
-    show!("{:5}{:48}{:>18}{:>10}{:>12}", "", "objective", "bits/dim", "Fréchet", "confidence");
+    if !studio.all {
+        rows = stored(include_str!("../../../figures/ablation.csv"));
+    }
+    show!("{:5}{:48}{:>18}{:>18}", "", "objective", "bits/dim", "Fréchet");
     for r in &rows {
         let bits = format!("{:.3} ± {:.3}", r.bits_per_dim, r.std_error);
+        let frechet = format!("{:.1} ± {:.1}", r.frechet, r.frechet_error);
         let note = if r.bits_per_dim < RAW { "" } else { "  worse than raw pixels" };
-        show!(
-            "{:5}{:48}{bits:>18}{:>10.2}{:>12.3}{note}",
-            symbol(&r.predicts),
-            r.objective,
-            r.frechet,
-            r.confidence
-        );
+        show!("{:5}{:48}{bits:>18}{frechet:>18}{note}", symbol(&r.predicts), r.objective);
     }
     show!("");
-    let charts = curves.iter().zip(&rows).map(|(curve, row)| panel(curve, row)).collect();
-    studio.save("ablation.png", &Chart::panels(charts, 3, (560, 440)))?;
+    let column = |value: fn(&Row) -> (f64, f64)| rows.iter().map(value).collect::<Vec<_>>();
+    let subscripts = |text: &str| text.replace("L_simple", "L_{simple}").replace("L_hybrid", "L_{hybrid}");
+    let names = rows.iter().map(|r| format!("{}: {}", symbol(&r.predicts), subscripts(&r.objective)));
+    let views: Vec<_> = shown.iter().map(|x| x.view()).collect();
+    let dots = Dots::new(names)
+        .column("bits/dim", Scale::Log, &column(|r: &Row| (r.bits_per_dim, r.std_error)))
+        .column("Fréchet distance", Scale::Log, &column(|r: &Row| (r.frechet, r.frechet_error)))
+        .reference("test images", Real::new(IMAGES, &studio.judge()?.test).floor)
+        .images(&to_u8(&concatenate(Axis(0), &views)?));
+    studio.save("ablation.png", &dots.figure())?;
     studio.save_csv("ablation.csv", rows)
 }
 
 /// The bound and the samples of one network, with the noises that all have.
-fn row(studio: &Studio, run: &Shipped, curve: &LossCurve, images: &Batch) -> Result<Row> {
-    let model = run.load()?;
+fn row(studio: &Studio, run: &Shipped, model: &Pretrained, images: &Batch) -> Result<Row> {
+    let curve = loss_curve(run)?;
     let time_steps = TimeSteps::Stratified { count: BOUND.1, seed: studio.seed };
     let options = ElboOptions { time_steps, ..ElboOptions::default() };
     let noise = Noise::seed(studio.seed);
     let bound = elbo(&model.unet, &model.reverse, images, &options, &noise);
-    let (frechet, judgement) = studio.judge()?.judge(&to_u8(&samples(&model, studio.seed)));
+    let judge = studio.judge()?;
+    let judged = judge.classifier.judge(&to_u8(&samples(model, IMAGES, studio.seed)));
+    let [frechet, kernel, sure] = Real::new(IMAGES, &judge.test).measures(&judged);
     let total = bound.bits_per_dim();
-    let (objective, _, paper) = objective(run.name);
+    let (objective, paper) = objective(run.name);
     Ok(Row {
-        run: run.name,
+        run: run.name.into(),
         predicts: model.reverse.prediction.to_string(),
-        objective,
+        objective: objective.into(),
+        steps: curve.steps.last().map_or(0, |&steps| steps as u64),
         bits_per_dim: total.mean,
         std_error: total.std_error,
         rate: bound.rate().mean,
         distortion: bound.distortion().mean,
-        frechet,
-        confidence: judgement.confidence(),
+        frechet: frechet.mean,
+        frechet_error: frechet.std_error,
+        kernel: kernel.mean,
+        kernel_error: kernel.std_error,
+        confidence: sure.mean,
         loss_rise: largest_rise(&curve.losses),
         paper_is: paper.map(|p| p.0),
         paper_fid: paper.map(|p| p.1),
     })
 }
 
-fn samples(model: &Pretrained, seed: u64) -> Batch {
+fn samples(model: &Pretrained, n: usize, seed: u64) -> Batch {
     let [h, w, c] = image_shape(model);
     let (short, reverse) = respace(&model.unet, &model.reverse, STEPS);
-    sample(&short, &reverse, [JUDGED, h, w, c], &Noise::seed(seed))
+    sample(&short, &reverse, [n, h, w, c], &Noise::seed(seed))
 }
 
 /// max over j > i of loss_j / loss_i; 1 if the losses only fall.
@@ -132,16 +154,6 @@ fn symbol(predicts: &str) -> &'static str {
         "eps" => "ε",
         _ => "x_0",
     }
-}
-
-/// A training's loss; losses of different objectives can't share an axis.
-fn panel(curve: &LossCurve, row: &Row) -> Chart {
-    let subscripts = |text: &str| text.replace("L_simple", "L_{simple}").replace("L_hybrid", "L_{hybrid}");
-    let (_, unit, _) = objective(row.run);
-    Chart::new("training step", unit)
-        .title(format!("{}: {}", symbol(&row.predicts), subscripts(row.objective)))
-        .scales(Scale::Linear, Scale::Log)
-        .line("", &curve.steps, &curve.losses)
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 mod ablation;
 mod bound;
 mod chains;
-mod fast;
 mod guidance;
 mod immiscible;
 mod imputation;
@@ -123,7 +122,7 @@ impl Name {
             Name::Likelihood => likelihood::table(studio),
             Name::Tradeoff => tradeoff::table(studio),
             Name::Ablation => ablation::table(studio),
-            Name::FastSampling => fast::fast_sampling(studio),
+            Name::FastSampling => quality::fast_sampling(studio),
             Name::Guidance => guidance::guidance(studio),
             Name::Imputation => imputation::gaussian_process(studio)
                 .and_then(|()| imputation::garments(studio))

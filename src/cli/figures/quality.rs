@@ -1,7 +1,8 @@
-//! Sample quality over the reverse process (Fig. 10), and by class. Each point is a thousand images.
+//! Sample quality: over the reverse process (Fig. 10), by class, and with fewer steps. Each point is a thousand images.
 
 use super::real::Real;
 use super::studio::{IMAGES, STEPS, Studio, stored};
+use crate::cli::sample::{Wish, fast};
 use crate::cli::say::show;
 use anyhow::Result;
 use ddpm::data::{FASHION_MNIST_CLASSES, to_u8};
@@ -10,10 +11,12 @@ use ddpm::quality::Judgement;
 use ddpm::tensor::Batch;
 use serde::{Deserialize, Serialize};
 
+/// Steps of the fast samplers.
+const FAST: [usize; 4] = [5, 10, 20, 50];
 /// Names of the axes.
-pub(super) const DISTANCE: &str = "Fréchet distance in the classifier's features";
+const DISTANCE: &str = "Fréchet distance in the classifier's features";
 const KERNEL: &str = "kernel distance in the same features";
-pub(super) const CONFIDENCE: &str = "classifier's mean confidence, %";
+const CONFIDENCE: &str = "classifier's mean confidence, %";
 /// What the test set is called.
 const TEST: &str = "test images";
 
@@ -76,7 +79,8 @@ pub(super) fn over_the_reverse_process(studio: &Studio) -> Result<()> {
     show!("{:12}{:>10}{:>14}", "class", "samples", TEST);
     classes.iter().for_each(|r| show!("{:12}{:>10}{:>14}", r.class, r.samples, r.test_images));
     show!("");
-    let charts = panels(&rows);
+    let mut charts = panels("reverse process steps, T − t", Scale::Linear, &rows);
+    charts[1] = charts[1].clone().y_range(80.0, 1700.0); // two decades, so that 2 and 5 are labelled
     studio.save("quality.png", &Chart::panels(charts.to_vec(), 3, (560, 480)))?;
     studio.save_csv("classes.csv", classes)?;
     studio.save_csv("quality.csv", rows)
@@ -102,6 +106,29 @@ fn classes(studio: &Studio) -> Result<Vec<ClassRow>> {
     Ok(FASHION_MNIST_CLASSES.iter().zip(counts).map(row).collect())
 }
 
+/// DDIM with η = 0 and 1, beside Algorithm 2 on every tenth step; all begin with the same x_T.
+pub(super) fn fast_sampling(studio: &Studio) -> Result<()> {
+    let rows = match studio.all {
+        true => samplers(studio)?,
+        false => stored(include_str!("../../../figures/fast_sampling.csv")),
+    };
+    let mut charts = panels("steps", Scale::Log, &rows);
+    charts[1] = charts[1].clone().y_range(80.0, 300.0);
+    studio.save("fast_sampling.png", &Chart::panels(charts.to_vec(), 3, (560, 480)))?;
+    studio.save_csv("fast_sampling.csv", rows)
+}
+
+fn samplers(studio: &Studio) -> Result<Vec<Row>> {
+    let model = &studio.garments.model;
+    let mut images = Vec::new();
+    for (name, eta) in [("DDIM, η = 0", 0.0), ("DDIM, η = 1", 1.0)] {
+        let draw = |steps| fast(model, &Wish::new(IMAGES, studio.seed), steps, eta);
+        images.extend(FAST.map(|steps| (name.to_string(), steps, draw(steps))));
+    }
+    images.push(("Algorithm 2".to_string(), STEPS, studio.thousand().x0.clone()));
+    judged(studio, images)
+}
+
 /// Rows of all kinds of images, and of the first test images in the last one.
 fn judged(studio: &Studio, images: Vec<(String, usize, Batch)>) -> Result<Vec<Row>> {
     let judge = studio.judge()?;
@@ -114,23 +141,29 @@ fn judged(studio: &Studio, images: Vec<(String, usize, Batch)>) -> Result<Vec<Ro
 }
 
 /// Fréchet distance, kernel distance and confidence over the steps, with error bars and the line of real images.
-fn panels(rows: &[Row]) -> [Chart; 3] {
+fn panels(x: &str, scale: Scale, rows: &[Row]) -> [Chart; 3] {
     let (test, samples) = rows.split_last().expect("a row of test images");
-    let steps: Vec<f64> = samples.iter().map(|row| row.steps as f64).collect();
-    let ends = [steps[0], steps[steps.len() - 1]];
+    let steps = |part: &[Row]| part.iter().map(|row| row.steps as f64).collect::<Vec<_>>();
+    let ends = [f64::min, f64::max].map(|end| steps(samples).into_iter().reduce(end).unwrap_or(1.0));
     std::array::from_fn(|k| {
         let (label, y) = [(DISTANCE, Scale::Log), (KERNEL, Scale::Log), (CONFIDENCE, Scale::Linear)][k];
-        let mut chart = Chart::new("reverse process steps, T − t", label).scales(Scale::Linear, y);
-        if label == KERNEL {
-            chart = chart.y_range(80.0, 1700.0); // two decades, so that 2 and 5 are labelled
-        }
+        let mut chart = Chart::new(x, label).scales(scale, y);
         let (real, error) = test.shown()[k];
         if real > error {
             chart = chart.reference(TEST, &ends, &[real; 2]); // a distance that is 0 within its error has no place
         }
-        let column = |side: f64| -> Vec<f64> {
-            samples.iter().map(|row| row.shown()[k]).map(|(value, error)| value + side * error).collect()
-        };
-        chart.line("x\u{302}_{0}", &steps, &column(0.0)).bars(&steps, &column(-1.0), &column(1.0))
+        for part in samples.chunk_by(|a, b| a.images == b.images) {
+            let steps = steps(part);
+            let column = |side: f64| -> Vec<f64> {
+                part.iter().map(|row| row.shown()[k]).map(|(value, error)| value + side * error).collect()
+            };
+            let name = part[0].images.replace("x\u{302}_0", "x\u{302}_{0}");
+            chart = match part {
+                [_] => chart.points(&name, &steps, &column(0.0)),
+                _ => chart.line(&name, &steps, &column(0.0)),
+            };
+            chart = chart.bars(&steps, &column(-1.0), &column(1.0));
+        }
+        chart
     })
 }

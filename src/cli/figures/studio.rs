@@ -9,16 +9,15 @@ use ddpm::checkpoint::{self, Pretrained, Shipped};
 use ddpm::data::{self, Dataset, Images};
 use ddpm::diffusion::{Elbo, Noise, Query, Reverse, Snapshot, Watched, progressive, respace};
 use ddpm::figures::{Figure, Gif};
-use ddpm::quality::{Classifier, Judgement, Moments, frechet_distance};
+use ddpm::quality::{Classifier, Judgement};
 use ddpm::tensor::Batch;
-use ndarray::{Array4, Axis};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::cell::OnceCell;
 use std::path::PathBuf;
 
-/// Samples of T steps, which quicker Fréchet distances are taken from, too.
-pub(super) const JUDGED: usize = 64;
+/// Samples of T steps to look at.
+const GARMENTS: usize = 64;
 /// Samples that numbers are taken from, and the steps of their chain: every tenth (σ² = β̃′).
 pub(super) const IMAGES: usize = 1000;
 pub(super) const STEPS: usize = 100;
@@ -61,9 +60,6 @@ pub(super) struct Judge {
     pub(super) classifier: Classifier,
     /// the test set
     pub(super) test: Judgement,
-    moments: Moments,
-    /// mean distance of [`JUDGED`] real images: what a perfect sampler would have
-    pub(super) floor: f64,
 }
 
 impl Subject {
@@ -84,21 +80,7 @@ impl Judge {
     fn new() -> Result<Judge> {
         let classifier = Classifier::shipped()?;
         let test = classifier.judge(&data::fashion_mnist_test().pixels);
-        let moments = Moments::of(&test.features);
-        let parts: Vec<f64> = test
-            .features
-            .axis_chunks_iter(Axis(0), JUDGED)
-            .take(50)
-            .map(|part| frechet_distance(&Moments::of(&part.to_owned()), &moments))
-            .collect();
-        let floor = parts.iter().sum::<f64>() / parts.len() as f64;
-        Ok(Judge { classifier, test, moments, floor })
-    }
-
-    /// The first [`JUDGED`] images: their distance from the test set in the classifier's features, and what it sees.
-    pub(super) fn judge(&self, images: &Array4<u8>) -> (f64, Judgement) {
-        let judgement = self.classifier.judge(&images.slice(ndarray::s![..JUDGED, .., .., ..]).to_owned());
-        (frechet_distance(&Moments::of(&judgement.features), &self.moments), judgement)
+        Ok(Judge { classifier, test })
     }
 }
 
@@ -109,7 +91,7 @@ impl Studio {
             seed,
             all,
             trained_on,
-            garments: Subject::new("", &checkpoint::GARMENTS, JUDGED)?,
+            garments: Subject::new("", &checkpoint::GARMENTS, GARMENTS)?,
             paintings: Subject::new("paintings_", &checkpoint::PAINTINGS, 25)?,
             thousand: OnceCell::new(),
             judge: OnceCell::new(),
