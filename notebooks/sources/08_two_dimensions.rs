@@ -3,7 +3,7 @@
 //
 // **You will be able to** put together all of a diffusion model, from data to samples: tell a network the time, train it with Algorithm 1, average its weights, sample with Algorithm 2, and measure how good the samples are.
 //
-// **Before:** notebooks 03 and 06. **Time:** 75 minutes, of which the machine works half a minute. **Figure:** a cloud of noise that winds itself into a spiral.
+// **Before:** notebooks 03 and 06. **Time:** 80 minutes, of which the machine works two. **Figure:** a cloud of noise that winds itself into a spiral.
 //
 // In notebook 03 the denoiser was exact. Now a small network learns it, of points in the plane instead of images: there one sees every point, training takes seconds, and the exact answer is known, so that we can say how much the network has missed.
 
