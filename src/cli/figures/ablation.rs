@@ -2,18 +2,15 @@
 //! with Nichol and Dhariwal's L_hybrid.
 
 use super::bound::loss_curve;
-use super::real::Real;
-use super::studio::{IMAGES, Studio, garments, stored};
+use super::studio::{IMAGES, Studio, garments, short_chains, stored, subscripts};
 use crate::cli::data::as_batch;
-use crate::cli::model::image_shape;
 use crate::cli::progress::Progress;
 use crate::cli::say::show;
 use anyhow::Result;
 use ddpm::checkpoint::{ABLATION, Pretrained, Shipped};
 use ddpm::data::to_u8;
-use ddpm::diffusion::{ElboOptions, Noise, TimeSteps, elbo, respace, sample};
+use ddpm::diffusion::{ElboOptions, Noise, TimeSteps, elbo};
 use ddpm::figures::{Dots, Scale};
-use ddpm::tensor::Batch;
 use ndarray::{Axis, concatenate};
 use serde::{Deserialize, Serialize};
 
@@ -65,14 +62,13 @@ fn objective(run: &str) -> (&'static str, Option<(f64, f64)>) {
 
 pub(super) fn table(studio: &Studio) -> Result<()> {
     let progress = Progress::new("ablation", ABLATION.len());
-    let images = as_batch(&garments(BOUND.0));
     let (mut rows, mut shown) = (Vec::new(), Vec::new());
     for run in &ABLATION {
         let model = run.load()?;
         if studio.all {
-            rows.push(row(studio, run, &model, &images)?);
+            rows.push(row(studio, run, &model)?);
         }
-        shown.push(samples(&model, SHOWN, studio.seed));
+        shown.push(short_chains(&model, STEPS, SHOWN, studio.seed));
         progress.step(run.name);
     }
     progress.finish();
@@ -88,28 +84,27 @@ pub(super) fn table(studio: &Studio) -> Result<()> {
     }
     show!("");
     let column = |value: fn(&Row) -> (f64, f64)| rows.iter().map(value).collect::<Vec<_>>();
-    let subscripts = |text: &str| text.replace("L_simple", "L_{simple}").replace("L_hybrid", "L_{hybrid}");
     let names = rows.iter().map(|r| format!("{}: {}", symbol(&r.predicts), subscripts(&r.objective)));
     let views: Vec<_> = shown.iter().map(|x| x.view()).collect();
     let dots = Dots::new(names)
         .column("bits/dim", Scale::Log, &column(|r: &Row| (r.bits_per_dim, r.std_error)))
         .column("Fréchet distance", Scale::Log, &column(|r: &Row| (r.frechet, r.frechet_error)))
-        .reference("test images", Real::new(IMAGES, &studio.judge()?.test).floor)
+        .reference("test images", studio.judge()?.real.floor)
         .images(&to_u8(&concatenate(Axis(0), &views)?));
     studio.save("ablation.png", &dots.figure())?;
     studio.save_csv("ablation.csv", rows)
 }
 
 /// The bound and the samples of one network, with the noises that all have.
-fn row(studio: &Studio, run: &Shipped, model: &Pretrained, images: &Batch) -> Result<Row> {
+fn row(studio: &Studio, run: &Shipped, model: &Pretrained) -> Result<Row> {
     let curve = loss_curve(run)?;
     let time_steps = TimeSteps::Stratified { count: BOUND.1, seed: studio.seed };
     let options = ElboOptions { time_steps, ..ElboOptions::default() };
-    let noise = Noise::seed(studio.seed);
-    let bound = elbo(&model.unet, &model.reverse, images, &options, &noise);
+    let images = as_batch(&garments(BOUND.0));
+    let bound = elbo(&model.unet, &model.reverse, &images, &options, &Noise::seed(studio.seed));
     let judge = studio.judge()?;
-    let judged = judge.classifier.judge(&to_u8(&samples(model, IMAGES, studio.seed)));
-    let [frechet, kernel, sure] = Real::new(IMAGES, &judge.test).measures(&judged);
+    let judged = judge.classifier.judge(&to_u8(&short_chains(model, STEPS, IMAGES, studio.seed)));
+    let [frechet, kernel, sure] = judge.real.measures(&judged);
     let total = bound.bits_per_dim();
     let (objective, paper) = objective(run.name);
     Ok(Row {
@@ -130,12 +125,6 @@ fn row(studio: &Studio, run: &Shipped, model: &Pretrained, images: &Batch) -> Re
         paper_is: paper.map(|p| p.0),
         paper_fid: paper.map(|p| p.1),
     })
-}
-
-fn samples(model: &Pretrained, n: usize, seed: u64) -> Batch {
-    let [h, w, c] = image_shape(model);
-    let (short, reverse) = respace(&model.unet, &model.reverse, STEPS);
-    sample(&short, &reverse, [n, h, w, c], &Noise::seed(seed))
 }
 
 /// max over j > i of loss_j / loss_i; 1 if the losses only fall.

@@ -132,12 +132,11 @@ fn samplers(studio: &Studio) -> Result<Vec<Row>> {
 /// Rows of all kinds of images, and of the first test images in the last one.
 fn judged(studio: &Studio, images: Vec<(String, usize, Batch)>) -> Result<Vec<Row>> {
     let judge = studio.judge()?;
-    let real = Real::new(IMAGES, &judge.test);
     let test = judge.classifier.judge(&ddpm::data::fashion_mnist_test().first(IMAGES).pixels);
     let rows = images
         .iter()
-        .map(|(name, steps, x)| Row::new(name, *steps, &real, &judge.classifier.judge(&to_u8(x))));
-    Ok(rows.chain([Row::new(TEST, 0, &real, &test)]).collect())
+        .map(|(name, steps, x)| Row::new(name, *steps, &judge.real, &judge.classifier.judge(&to_u8(x))));
+    Ok(rows.chain([Row::new(TEST, 0, &judge.real, &test)]).collect())
 }
 
 /// Fréchet distance, kernel distance and confidence over the steps, with error bars and the line of real images.

@@ -1,5 +1,6 @@
 //! What several figures are made from, each computed when it is first asked for.
 
+use super::real::Real;
 use crate::cli::model::image_shape;
 use crate::cli::progress::Progress;
 use crate::cli::sample::{Wish, draw, every_fifty};
@@ -7,7 +8,7 @@ use crate::cli::tables;
 use anyhow::Result;
 use ddpm::checkpoint::{self, Pretrained, Shipped};
 use ddpm::data::{self, Dataset, Images};
-use ddpm::diffusion::{Elbo, Noise, Query, Reverse, Snapshot, Watched, progressive, respace};
+use ddpm::diffusion::{Elbo, Noise, Query, Reverse, Snapshot, Watched, progressive, respace, sample};
 use ddpm::figures::{Figure, Gif};
 use ddpm::quality::{Classifier, Judgement};
 use ddpm::tensor::Batch;
@@ -60,6 +61,8 @@ pub(super) struct Judge {
     pub(super) classifier: Classifier,
     /// the test set
     pub(super) test: Judgement,
+    /// what [`IMAGES`] samples are held against
+    pub(super) real: Real,
 }
 
 impl Subject {
@@ -80,7 +83,8 @@ impl Judge {
     fn new() -> Result<Judge> {
         let classifier = Classifier::shipped()?;
         let test = classifier.judge(&data::fashion_mnist_test().pixels);
-        Ok(Judge { classifier, test })
+        let real = Real::new(IMAGES, &test);
+        Ok(Judge { classifier, test, real })
     }
 }
 
@@ -146,6 +150,20 @@ impl Studio {
 pub(super) fn stored<R: DeserializeOwned>(table: &str) -> Vec<R> {
     let rows = csv::Reader::from_reader(table.as_bytes()).into_deserialize().collect::<Result<_, _>>();
     rows.expect("what `ddpm figures --all` wrote")
+}
+
+/// `n` samples of a chain of `steps` steps; from the same x_T with the same noises for every model.
+pub(super) fn short_chains(model: &Pretrained, steps: usize, n: usize, seed: u64) -> Batch {
+    let [h, w, c] = image_shape(model);
+    let (short, reverse) = respace(&model.unet, &model.reverse, steps);
+    sample(&short, &reverse, [n, h, w, c], &Noise::seed(seed))
+}
+
+/// The name of an objective, as figures write it.
+pub(super) fn subscripts(objective: &str) -> String {
+    ["simple", "vlb", "hybrid"].iter().fold(objective.to_string(), |text, name| {
+        text.replace(&format!("L_{name}"), &format!("L_{{{name}}}"))
+    })
 }
 
 /// Every so manyth shipped painting was never trained on.

@@ -1,16 +1,14 @@
 //! Table 1's trade-off: a network trained for pictures, and the same one trained on for the bound.
 
-use super::real::Real;
-use super::studio::{IMAGES, STEPS, Studio, garments, stored};
+use super::studio::{IMAGES, STEPS, Studio, garments, short_chains, stored, subscripts};
 use crate::cli::bound::evaluate;
 use crate::cli::data::as_batch;
-use crate::cli::model::image_shape;
 use crate::cli::progress::Progress;
 use crate::cli::say::show;
 use anyhow::Result;
 use ddpm::checkpoint::{LIKELIHOOD, Pretrained};
 use ddpm::data::to_u8;
-use ddpm::diffusion::{ElboOptions, Noise, TimeSteps, respace, sample};
+use ddpm::diffusion::{ElboOptions, TimeSteps};
 use ddpm::figures::{Dots, Scale};
 use ddpm::tensor::Batch;
 use ndarray::{Axis, concatenate};
@@ -59,12 +57,10 @@ pub(super) fn table(studio: &Studio) -> Result<()> {
     show!("");
     let shown = networks.map(|(model, _)| samples(model, SHOWN, studio.seed));
     let column = |value: fn(&Row) -> (f64, f64)| rows.iter().map(value).collect::<Vec<_>>();
-    let names =
-        rows.iter().map(|r| r.minimised.replace("L_simple", "L_{simple}").replace("L_vlb", "L_{vlb}"));
-    let dots = Dots::new(names)
+    let dots = Dots::new(rows.iter().map(|r| subscripts(&r.minimised)))
         .column("bits/dim", Scale::Linear, &column(|r: &Row| (r.bits_per_dim, r.std_error)))
         .column("Fréchet distance", Scale::Linear, &column(|r: &Row| (r.frechet, r.frechet_error)))
-        .reference("test images", Real::new(IMAGES, &studio.judge()?.test).floor)
+        .reference("test images", studio.judge()?.real.floor)
         .images(&to_u8(&concatenate![Axis(0), shown[0], shown[1]]));
     studio.save("tradeoff.png", &dots.figure())?;
     studio.save_csv("tradeoff.csv", rows)
@@ -79,7 +75,7 @@ fn row(studio: &Studio, (model, minimised): (&Pretrained, &str), drawn: &Batch) 
     let bound = evaluate(model, &variants, &as_batch(&garments(IMAGES)), &options, studio.seed).remove(0);
     let judge = studio.judge()?;
     let judged = judge.classifier.judge(&to_u8(drawn));
-    let [frechet, kernel, sure] = Real::new(IMAGES, &judge.test).measures(&judged);
+    let [frechet, kernel, sure] = judge.real.measures(&judged);
     let total = bound.bits_per_dim();
     Ok(Row {
         minimised: minimised.into(),
@@ -99,10 +95,9 @@ fn row(studio: &Studio, (model, minimised): (&Pretrained, &str), drawn: &Batch) 
 
 /// Both from the same x_T with the same noises.
 fn samples(model: &Pretrained, n: usize, seed: u64) -> Batch {
-    let [h, w, c] = image_shape(model);
-    let (short, reverse) = respace(&model.unet, &model.reverse, STEPS);
-    let progress = Progress::new(format!("{n} samples, variance {}", reverse.variance), 0);
-    let x0 = sample(&short, &reverse, [n, h, w, c], &Noise::seed(seed));
+    let progress =
+        Progress::new(format!("{n} samples of the network with variance {}", model.reverse.variance), 0);
+    let x0 = short_chains(model, STEPS, n, seed);
     progress.finish();
     x0
 }
