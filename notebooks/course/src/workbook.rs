@@ -75,7 +75,7 @@ impl Workbook {
             "package": package,
             "workspace": {},
             "dependencies": { "ddpm": { "package": "ddpm-notebook", "path": course.kernel("") } },
-            "profile": { "dev": { "package": { "*": { "opt-level": 3 } } } },
+            "profile": { "dev": { "debug": "line-tables-only", "package": { "*": { "opt-level": 3, "debug": false } } } },
             "bin": bins,
         });
         format!("# written by `ddpm learn`\n{}", toml::to_string(&manifest).expect("texts and numbers"))

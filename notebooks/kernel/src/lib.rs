@@ -41,8 +41,15 @@ pub mod prelude {
     pub use ddpm::prelude::*;
 }
 
+use std::any::Any;
 use std::io::Write;
 use std::sync::Once;
+
+/// What a panic said.
+fn message(payload: &(dyn Any + Send)) -> Option<&str> {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    text.or(payload.downcast_ref::<&str>().copied())
+}
 
 /// Prepares a notebook; the first cell calls it.
 ///
@@ -56,7 +63,7 @@ pub fn start() {
             if check::in_check() {
                 return; // the verdict says it
             }
-            println!("⚠ panicked: {}", info.payload_as_str().unwrap_or("no message"));
+            println!("⚠ panicked: {}", message(info.payload()).unwrap_or("no message"));
             let _ = std::io::stdout().flush(); // nothing to be done if the reader is gone
             if strict {
                 std::process::exit(101);

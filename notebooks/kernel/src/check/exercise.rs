@@ -255,10 +255,8 @@ pub(super) fn aside<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static)
 
 /// What the function gives for a case, or the message of its panic.
 fn outcome<F: Copy>(case: &Case<F>, function: F) -> Result<Value, String> {
-    catch_unwind(AssertUnwindSafe(|| (case.run)(function))).map_err(|payload| {
-        let text = payload.downcast_ref::<String>().map(String::as_str);
-        text.or(payload.downcast_ref::<&str>().copied()).unwrap_or("a panic").to_string()
-    })
+    catch_unwind(AssertUnwindSafe(|| (case.run)(function)))
+        .map_err(|payload| crate::message(&*payload).unwrap_or("a panic").to_string())
 }
 
 /// What was expected, and what else there is to say, unless the value is right; `size` is the largest number in all cases.
