@@ -1,4 +1,4 @@
-"""ONNX Runtime's and OpenVINO's side: `python onnx_peer.py THREADS onnxruntime|openvino BATCH`.
+"""ONNX Runtime's and OpenVINO's side: `python onnx_peer.py THREADS onnxruntime|openvino MODEL BATCH`.
 
 The network is torch_peer.py's, exported by PyTorch with one time for all images, as in sampling; a step is the same
 reverse step.
@@ -18,27 +18,29 @@ from worker import serve
 STEP = 499
 
 
-def export(path, batch):
-    """Writes `eps_hat(x_t, t)` as an ONNX file."""
+def export(path, folder, batch):
+    """Writes `eps_hat(x_t, t)` as an ONNX file, and returns the shape of x_t."""
     import torch
 
-    from torch_peer import network
+    from torch_peer import images, network
 
     class Reverse(torch.nn.Module):
         def __init__(self):
             super().__init__()
-            self.unet = network().eval()
+            self.unet = network(folder).eval()
 
         def forward(self, x, t):
             return self.unet(x, t).sample
 
-    x, t = torch.randn(batch, 1, 28, 28), torch.tensor([STEP])
+    model = Reverse()
+    x, t = images(model.unet, batch, "nchw"), torch.tensor([STEP])
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     with contextlib.redirect_stdout(sys.stderr):  # the exporter talks; stdout is for answers
         torch.onnx.export(
-            Reverse(), (x, t), path, input_names=["x", "t"], output_names=["eps"], dynamo=False, opset_version=18
+            model, (x, t), path, input_names=["x", "t"], output_names=["eps"], dynamo=False, opset_version=18
         )
+    return x.shape
 
 
 def onnxruntime(path, threads):
@@ -60,15 +62,15 @@ def openvino(path, threads):
 
 
 def main():
-    threads, engine, batch = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    threads, engine, model, batch = int(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "unet.onnx")
-        export(path, batch)
+        shape = export(path, model, batch)
         name, predict = {"onnxruntime": onnxruntime, "openvino": openvino}[engine](path, threads)
     beta = np.linspace(1e-4, 0.02, 1000, dtype=np.float32)
     alpha_bar = np.cumprod(1 - beta)
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((batch, 1, 28, 28), dtype=np.float32)
+    x = rng.standard_normal(shape, dtype=np.float32)
     feed = {"x": x, "t": np.array([STEP])}
     b = beta[STEP]
 

@@ -1,10 +1,10 @@
-"""PyTorch's side of the comparison: `python torch_peer.py THREADS LAYOUT train|reverse BATCH`.
+"""PyTorch's side of the comparison: `python torch_peer.py THREADS LAYOUT MODEL train|reverse BATCH`.
 
-The model `m28h1` is diffusers' UNet2DModel for 28x28 grey images: widths 32, 64, 128, one layer per block, 8 groups,
-attention with one head at the second level and in the middle; 2.59 M parameters. A step is
+MODEL is a folder with a configuration of diffusers, of a UNet2DModel or an AutoencoderKL; the weights are made anew. A
+step is
 
-- `train`: draws, noise, forward, mean squared error, backward, Adam;
-- `reverse`: eps_hat, x_{t-1} = mu_theta + sigma_t z, without gradients.
+- `train`: draws, noise, forward, mean squared error, backward, Adam; of an autoencoder, with the KL in the loss;
+- `reverse`: eps_hat, x_{t-1} = mu_theta + sigma_t z, without gradients; of an autoencoder, decoding.
 
 LAYOUT is `nchw`, `channels_last` (both eager) or `compiled` (torch.compile and channels_last).
 """
@@ -13,69 +13,104 @@ import sys
 
 import torch
 import torch.nn.functional as F
-from diffusers import UNet2DModel
+from diffusers import AutoencoderKL, UNet2DModel
 
 from worker import serve
 
+KL = 1e-3  # its weight
+STEP = 499
 
-def network(layout="nchw"):
+
+def network(folder):
     torch.manual_seed(0)
-    model = UNet2DModel(
-        sample_size=28, in_channels=1, out_channels=1, layers_per_block=1, block_out_channels=(32, 64, 128),
-        norm_num_groups=8, attention_head_dim=None,
-        down_block_types=("DownBlock2D", "AttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
-    )
-    return model if layout == "nchw" else model.to(memory_format=torch.channels_last)
+    config = UNet2DModel.load_config(folder)
+    kind = {"UNet2DModel": UNet2DModel, "AutoencoderKL": AutoencoderKL}[config["_class_name"]]
+    return kind.from_config(config)
 
 
-def images(batch, layout):
-    x = torch.randn(batch, 1, 28, 28)
+def schedule():
+    beta = torch.linspace(1e-4, 0.02, 1000)
+    return beta, (1 - beta).cumprod(0)
+
+
+def images(model, batch, layout):
+    size = model.config.sample_size
+    x = torch.randn(batch, model.config.in_channels, size, size)
     return x if layout == "nchw" else x.to(memory_format=torch.channels_last)
 
 
-def training_step(model, predict, x0, alpha_bar):
+def training_step(model, loss):
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-4)
 
     def step():
-        t = torch.randint(0, 1000, (len(x0),))
-        eps = torch.randn_like(x0)
-        a = alpha_bar[t].view(-1, 1, 1, 1)
-        x_t = a.sqrt() * x0 + (1 - a).sqrt() * eps
         optimizer.zero_grad(set_to_none=True)
-        loss = F.mse_loss(predict(x_t, t).sample, eps)
-        loss.backward()
+        value = loss()
+        value.backward()
         optimizer.step()
-        return loss.item()
+        return value.item()
 
     return step
 
 
-def reverse_step(model, predict, x, beta, alpha_bar):
-    model.eval()
-    t = 499
-    times = torch.full((len(x),), t)
+def denoising_loss(predict, x0):
+    _, alpha_bar = schedule()
+
+    def loss():
+        t = torch.randint(0, 1000, (len(x0),))
+        eps = torch.randn_like(x0)
+        a = alpha_bar[t].view(-1, 1, 1, 1)
+        x_t = a.sqrt() * x0 + (1 - a).sqrt() * eps
+        return F.mse_loss(predict(x_t, t).sample, eps)
+
+    return loss
+
+
+def autoencoding_loss(model, x):
+    def loss():
+        q = model.encode(x).latent_dist
+        return F.mse_loss(model.decode(q.sample()).sample, x) + KL * q.kl().mean() / x[0].numel()
+
+    return loss
+
+
+def reverse_step(predict, x):
+    beta, alpha_bar = schedule()
+    times = torch.full((len(x),), STEP)
 
     @torch.inference_mode()
     def step():
         eps_hat = predict(x, times).sample
-        mean = (x - beta[t] / (1 - alpha_bar[t]).sqrt() * eps_hat) / (1 - beta[t]).sqrt()
-        return mean + beta[t].sqrt() * torch.randn_like(x)
+        mean = (x - beta[STEP] / (1 - alpha_bar[STEP]).sqrt() * eps_hat) / (1 - beta[STEP]).sqrt()
+        return mean + beta[STEP].sqrt() * torch.randn_like(x)
+
+    return step
+
+
+def decoding(model, z):
+    @torch.inference_mode()
+    def step():
+        return model.decode(z).sample
 
     return step
 
 
 def main():
-    threads, layout, work, batch = int(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
+    threads, layout, folder, work, batch = int(sys.argv[1]), *sys.argv[2:5], int(sys.argv[5])
     torch.set_num_threads(threads)
-    beta = torch.linspace(1e-4, 0.02, 1000)
-    alpha_bar = (1 - beta).cumprod(0)
-    model, x = network(layout), images(batch, layout)
+    model = network(folder)
+    if layout != "nchw":
+        model = model.to(memory_format=torch.channels_last)
+    x = images(model, batch, layout)
     predict = torch.compile(model) if layout == "compiled" else model
-    if work == "train":
-        step = training_step(model, predict, x, alpha_bar)
+    if isinstance(model, AutoencoderKL):
+        with torch.inference_mode():
+            z = model.encode(x).latent_dist.sample()
+        step = training_step(model, autoencoding_loss(model, x)) if work == "train" else decoding(model.eval(), z)
+    elif work == "train":
+        step = training_step(model, denoising_loss(predict, x))
     else:
-        step = reverse_step(model, predict, x, beta, alpha_bar)
+        model.eval()
+        step = reverse_step(predict, x)
     parameters = sum(p.numel() for p in model.parameters())
     serve({"peer": f"torch {torch.__version__} {layout}", "parameters": parameters}, step)
 
