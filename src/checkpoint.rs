@@ -26,7 +26,8 @@ pub(crate) use scheduler::check_channels;
 pub use scheduler::{SCHEDULER, reverse_from_json, reverse_to_json};
 #[cfg(feature = "weights")]
 pub use shipped::{
-    ABLATION, GARMENTS, GAUSSIAN_PROCESS, LATENTS, LIKELIHOOD, PAINTINGS, Shipped, TOLD, WEATHER, shipped,
+    ABLATION, GARMENTS, GAUSSIAN_PROCESS, LATENTS, LIKELIHOOD, PAINTING_LATENTS, PAINTINGS, Shipped, TOLD,
+    WEATHER, shipped,
 };
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ ASSETS = HERE.parent.parent / "assets"
 MODELS = {
     "garments": ASSETS / "fashion-mnist-ddpm",
     "latents": ASSETS / "fashion-mnist-latent" / "unet",
+    "painting-latents": ASSETS / "paintings-latent" / "unet",
     "autoencoder": ASSETS / "fashion-mnist-latent" / "vae",
 }
 SUITES = {

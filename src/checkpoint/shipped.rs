@@ -66,6 +66,13 @@ pub static TOLD: Shipped =
 pub static LATENTS: Shipped =
     Shipped { name: "latents", folder: "assets/fashion-mnist-latent", files: ddpm_garments_latents::FILES };
 
+/// Whole paintings, 64×64 RGB, as latents of 16×16×4, with their autoencoder.
+pub static PAINTING_LATENTS: Shipped = Shipped {
+    name: "paintings-latents",
+    folder: "assets/paintings-latent",
+    files: ddpm_paintings_latents::FILES,
+};
+
 /// Windows of a Gaussian process, of which everything is known.
 pub static GAUSSIAN_PROCESS: Shipped = series!("gaussian");
 
@@ -106,7 +113,7 @@ impl Shipped {
 
     /// Every network that comes with the crate.
     pub fn all() -> impl Iterator<Item = &'static Shipped> {
-        [&GARMENTS, &LIKELIHOOD, &PAINTINGS, &TOLD, &LATENTS, &GAUSSIAN_PROCESS, &WEATHER]
+        [&GARMENTS, &LIKELIHOOD, &PAINTINGS, &TOLD, &LATENTS, &PAINTING_LATENTS, &GAUSSIAN_PROCESS, &WEATHER]
             .into_iter()
             .chain(&ABLATION)
     }

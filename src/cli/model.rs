@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 #[derive(Args)]
 pub(super) struct ModelArgs {
     /// A folder of a run, or of a model or pipeline of diffusers; or a shipped network: garments, likelihood (garments, for the bound), paintings, told (garments,
-    /// which knows their classes and is shown known pixels), latents (garments, behind an autoencoder), gaussian and weather
+    /// which knows their classes and is shown known pixels), latents (garments, behind an autoencoder), paintings-latents (64×64, the same), gaussian and weather
     /// (series), mu_learned, mu_fixed, mu_mse, eps_learned, eps_fixed, eps_simple, eps_hybrid [default: garments; to fill in
     /// what is missing: told, weather]
     #[arg(long, value_name = "DIR|NAME", visible_alias = "pretrained")]

@@ -41,7 +41,7 @@ fn shared_figure(subject: &Subject, seed: u64) -> Figure {
     let views: Vec<_> = rows.iter().map(|row| row.view()).collect();
     let images = concatenate(Axis(0), &views).expect("rows of one shape");
     let columns = std::iter::once("x_{t}".to_string()).chain((1..=DECODED).map(|n| format!("x_{{0}}, {n}")));
-    Grid::new(&to_u8(&images), DECODED + 1)
+    Grid::new(&to_u8(&subject.model.pictures(images)), DECODED + 1)
         .column_labels(columns)
         .row_labels(depths.map(|depth| format!("t = {}", model.times()[depth - 1])))
         .figure()
@@ -49,15 +49,17 @@ fn shared_figure(subject: &Subject, seed: u64) -> Figure {
 
 /// Two garments of the test set, and two paintings that were held out, at nine depths.
 pub(super) fn interpolation(studio: &Studio) -> Result<()> {
-    let held_out = paintings().overview();
-    let pairs = [garments(PAIR.1 + 1).batch(&[PAIR.0, PAIR.1]), held_out.batch(&[0, 1])];
+    let held_out = |size| paintings(size).overview().batch(&[0, 1]);
+    let pairs = [garments(PAIR.1 + 1).batch(&[PAIR.0, PAIR.1]), held_out(32), held_out(64)];
     for (subject, pair) in studio.subjects().into_iter().zip(pairs) {
-        let (model, reverse) = respace(&subject.model.unet, &subject.model.reverse, STEPS);
+        let trained = &subject.model;
+        let pair = trained.latents(pair);
+        let (model, reverse) = respace(&trained.unet, &trained.reverse, STEPS);
         let label = |depth: usize| if depth == 0 { 0 } else { model.times()[depth - 1] };
         let depths = (0..=8).rev().map(|eighth| eighth * STEPS / 8).map(|depth| (depth, label(depth)));
         let depths: Vec<(usize, usize)> = depths.collect();
         let (a, b) = (pair.index_axis(Axis(0), 0), pair.index_axis(Axis(0), 1));
-        let figure = coarse_to_fine(&model, &reverse, [a, b], &depths, &|x| x, studio.seed);
+        let figure = coarse_to_fine(&model, &reverse, [a, b], &depths, &|x| trained.pictures(x), studio.seed);
         studio.save(format!("{}interpolation.png", subject.prefix), &figure)?;
     }
     Ok(())

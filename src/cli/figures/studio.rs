@@ -33,6 +33,8 @@ pub(super) struct Studio {
     pub(super) trained_on: Option<Dataset>,
     pub(super) garments: Subject,
     pub(super) paintings: Subject,
+    /// at twice the size, behind an autoencoder
+    large: Subject,
     /// of the garments: as many as numbers are taken from
     thousand: OnceCell<Chains>,
     judge: OnceCell<Judge>,
@@ -97,14 +99,15 @@ impl Studio {
             trained_on,
             garments: Subject::new("", &checkpoint::GARMENTS, GARMENTS)?,
             paintings: Subject::new("paintings_", &checkpoint::PAINTINGS, 25)?,
+            large: Subject::new("paintings_latent_", &checkpoint::PAINTING_LATENTS, 25)?,
             thousand: OnceCell::new(),
             judge: OnceCell::new(),
             bounds: OnceCell::new(),
         })
     }
 
-    pub(super) fn subjects(&self) -> [&Subject; 2] {
-        [&self.garments, &self.paintings]
+    pub(super) fn subjects(&self) -> [&Subject; 3] {
+        [&self.garments, &self.paintings, &self.large]
     }
 
     /// Garments by the shorter chain, with its own t: minutes, so only with `all`.
@@ -170,8 +173,8 @@ pub(super) fn subscripts(objective: &str) -> String {
 const HOLD_OUT: usize = 7;
 
 /// The shipped paintings that were held out, whole.
-pub(super) fn paintings() -> Dataset {
-    data::whole_paintings(32).split(HOLD_OUT).1
+pub(super) fn paintings(size: usize) -> Dataset {
+    data::whole_paintings(size).split(HOLD_OUT).1
 }
 
 /// The first `n` garments of the test set.
