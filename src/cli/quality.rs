@@ -205,7 +205,7 @@ pub(super) fn of_pictures(samples: &Images, training: &Dataset, held_out: &Datas
 pub(super) fn novelty(samples: &Images, training: &Dataset, held_out: &Dataset) -> Vec<f64> {
     let others = held_out.overview();
     let both = concatenate![Axis(0), others.pixels.view(), samples.pixels.view()];
-    let found = copies(&Images::new("", both, None), &training.crops(STRIDE));
+    let found = copies(&Images::new("", both, None), training.crops_by_picture(STRIDE));
     let mut others: Vec<f64> = found.into_iter().map(|(_, distance)| distance).collect();
     let samples = others.split_off(held_out.len());
     let usual = median(others);

@@ -182,6 +182,11 @@ pub(super) fn samples(x0: &Batch) -> Figure {
     Grid::new(&to_u8(x0), columns).figure()
 }
 
+/// So many times for images of up to 32 pixels a side, and once less for larger ones.
+pub(super) fn magnified(images: &Batch, times: usize) -> usize {
+    if images.len_of(Axis(1)) > 32 { times - 1 } else { times }
+}
+
 /// Two rows per sample, x_t and x̂_0, over the steps that were kept; the last column is the sample.
 pub(super) fn denoising(steps: &[Snapshot], x0: &Batch, n: usize) -> Figure {
     let mut rows = Vec::new();
@@ -195,7 +200,7 @@ pub(super) fn denoising(steps: &[Snapshot], x0: &Batch, n: usize) -> Figure {
     let columns = steps.iter().map(|step| step.t).chain([0]);
     let labels = (0..n).flat_map(|_| ["x_{t}", "x\u{302}_{0}"]);
     Grid::new(&to_u8(&images), steps.len() + 1)
-        .scale(2)
+        .scale(magnified(x0, 2))
         .column_labels(columns.map(|t| if t == steps[0].t { format!("t = {t}") } else { t.to_string() }))
         .row_labels(labels)
         .figure()

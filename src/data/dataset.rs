@@ -199,6 +199,20 @@ impl Dataset {
         self.collect(crops.collect())
     }
 
+    /// The crops of [`crops`](Dataset::crops), a picture's at a time: together they may be more than fits into memory.
+    ///
+    /// # Panics
+    /// If `stride` is 0.
+    #[track_caller]
+    pub fn crops_by_picture(&self, stride: usize) -> impl Iterator<Item = Images> {
+        assert!(stride > 0, "Dataset::crops_by_picture: stride 0");
+        self.pictures.iter().map(move |picture| {
+            let scales = picture.scales.iter();
+            let crops = scales.flat_map(|scale| self.crops_of(picture, scale, (0, 0), (stride, stride)));
+            self.collect(crops.collect())
+        })
+    }
+
     /// One image per picture: the middle of its coarsest scale.
     pub fn overview(&self) -> Images {
         let [h, w, _] = self.shape;

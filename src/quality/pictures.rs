@@ -1,8 +1,9 @@
 //! What can be said of pictures without a classifier: how rough they are, how they are composed, and whether they are copies.
 
-use super::{nearest, pixels};
+use super::pixels;
 use crate::data::{Images, with_mirrored};
-use ndarray::{Array2, s};
+use ndarray::{Array2, ArrayView1, Axis, s};
+use rayon::prelude::*;
 
 /// The mean difference of neighbouring pixels, across and down, in grey levels of \[0, 255\].
 ///
@@ -51,24 +52,51 @@ pub fn thumbnails(images: &Images, side: usize) -> Array2<f64> {
 }
 
 /// The candidate that is nearest to each image in its pixels, seen in a mirror too, and its root mean squared difference in
-/// grey levels.
+/// grey levels. Candidates come in parts, of which one at a time is in memory.
 ///
 /// # Panics
 /// If the shapes differ, or there is no candidate.
 #[track_caller]
-pub fn copies(images: &Images, candidates: &Images) -> Vec<(Images, f64)> {
-    assert!(!candidates.is_empty(), "copies: no candidates");
-    let all = Images::new("", with_mirrored(&candidates.pixels), None);
-    let rows = pixels(&all.pixels);
-    let root = (rows.ncols() as f64).sqrt();
-    let found = nearest(&pixels(&images.pixels), &rows, 1);
-    found.into_iter().map(|found| (all.select(&[found[0].index]), found[0].distance / root)).collect()
+pub fn copies(images: &Images, candidates: impl IntoIterator<Item = Images>) -> Vec<(Images, f64)> {
+    let queries = pixels(&images.pixels);
+    let root = (queries.ncols() as f64).sqrt();
+    let mut best: Vec<Option<(Images, f64)>> = vec![None; images.len()];
+    for part in candidates {
+        assert_eq!(part.shape(), images.shape(), "copies: the shapes of candidates and of images");
+        let part = Images::new("", with_mirrored(&part.pixels), None);
+        let rows = pixels(&part.pixels);
+        best.par_iter_mut().zip(queries.outer_iter().collect::<Vec<_>>()).for_each(|(best, query)| {
+            let mut least = best.as_ref().map_or(f64::INFINITY, |(_, square)| *square);
+            for (index, row) in rows.outer_iter().enumerate() {
+                if let Some(square) = square_below(query, row, least) {
+                    least = square;
+                    *best = Some((part.select(&[index]), square));
+                }
+            }
+        });
+    }
+    let found = |best: Option<(Images, f64)>| best.expect("copies: no candidates");
+    best.into_iter().map(found).map(|(image, square)| (image, square.sqrt() / root)).collect()
+}
+
+/// |a − b|², if it is below a limit; it is given up as soon as it is not.
+fn square_below(a: ArrayView1<f32>, b: ArrayView1<f32>, limit: f64) -> Option<f64> {
+    const PIECE: usize = 64;
+    let mut sum = 0.0;
+    for (a, b) in a.axis_chunks_iter(Axis(0), PIECE).zip(b.axis_chunks_iter(Axis(0), PIECE)) {
+        sum += a.iter().zip(b).map(|(&a, &b)| f64::from(a - b).powi(2)).sum::<f64>();
+        if sum >= limit {
+            return None;
+        }
+    }
+    Some(sum)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::data::{flip_horizontal, paintings};
+    use crate::quality::nearest;
 
     #[test]
     fn roughness_knows_noise_and_blur() {
@@ -104,10 +132,24 @@ mod tests {
         let all = paintings(32).overview();
         let (few, other) = (all.select(&[3, 7]), all.select(&[0]));
         let mirrored = Images::new("", flip_horizontal(&few.pixels), None);
-        for (n, (copy, distance)) in copies(&mirrored, &few).into_iter().enumerate() {
+        for (n, (copy, distance)) in copies(&mirrored, [few.clone()]).into_iter().enumerate() {
             assert_eq!((distance, copy.pixels), (0.0, mirrored.select(&[n]).pixels));
         }
-        assert!(copies(&other, &few)[0].1 > 10.0);
+        assert!(copies(&other, [few])[0].1 > 10.0);
+    }
+
+    /// What is given up early and in parts is what a search of everything finds.
+    #[test]
+    fn copies_are_the_nearest() {
+        let all = paintings(32);
+        let images = all.draws(5, 1);
+        let everything = with_mirrored(&all.crops(4).pixels);
+        let found = nearest(&pixels(&images.pixels), &pixels(&everything), 1);
+        for ((copy, distance), found) in copies(&images, all.crops_by_picture(4)).iter().zip(found) {
+            let expected = found[0].distance / 3072_f64.sqrt();
+            assert!((distance - expected).abs() < 1e-9 * expected, "{distance} {expected}");
+            assert_eq!(copy.pixels.index_axis(Axis(0), 0), everything.index_axis(Axis(0), found[0].index));
+        }
     }
 
     #[test]

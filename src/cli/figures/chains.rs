@@ -29,7 +29,8 @@ pub(super) fn denoising(studio: &Studio) -> Result<()> {
         let frames: Vec<_> = x_t.map(frame).collect();
         let views: Vec<_> = frames.iter().map(|frame| frame.view()).collect();
         let frames = stack(Axis(0), &views).expect("frames of one shape");
-        studio.save_gif(format!("{}denoising.gif", subject.prefix), &Gif::new(&frames, 200).scale(3))?;
+        let gif = Gif::new(&frames, 200).scale(sample::magnified(&chains.x0, 3));
+        studio.save_gif(format!("{}denoising.gif", subject.prefix), &gif)?;
     }
     Ok(())
 }
