@@ -192,10 +192,7 @@ impl Dataset {
     #[track_caller]
     pub fn crops(&self, stride: usize) -> Images {
         assert!(stride > 0, "Dataset::crops: stride 0");
-        let scales =
-            self.pictures.iter().flat_map(|picture| picture.scales.iter().map(move |s| (picture, s)));
-        let crops =
-            scales.flat_map(|(picture, scale)| self.crops_of(picture, scale, (0, 0), (stride, stride)));
+        let crops = self.pictures.iter().flat_map(|picture| self.crops_of_scales(picture, stride));
         self.collect(crops.collect())
     }
 
@@ -206,11 +203,16 @@ impl Dataset {
     #[track_caller]
     pub fn crops_by_picture(&self, stride: usize) -> impl Iterator<Item = Images> {
         assert!(stride > 0, "Dataset::crops_by_picture: stride 0");
-        self.pictures.iter().map(move |picture| {
-            let scales = picture.scales.iter();
-            let crops = scales.flat_map(|scale| self.crops_of(picture, scale, (0, 0), (stride, stride)));
-            self.collect(crops.collect())
-        })
+        self.pictures.iter().map(move |picture| self.collect(self.crops_of_scales(picture, stride).collect()))
+    }
+
+    /// Crops of every scale of a picture, on a grid of `stride` pixels.
+    fn crops_of_scales<'a>(
+        &'a self,
+        picture: &'a Picture,
+        stride: usize,
+    ) -> impl Iterator<Item = Example> + 'a {
+        picture.scales.iter().flat_map(move |scale| self.crops_of(picture, scale, (0, 0), (stride, stride)))
     }
 
     /// One image per picture: the middle of its coarsest scale.

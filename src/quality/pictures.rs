@@ -67,11 +67,14 @@ pub fn copies(images: &Images, candidates: impl IntoIterator<Item = Images>) -> 
         let rows = pixels(&part.pixels);
         best.par_iter_mut().zip(queries.outer_iter().collect::<Vec<_>>()).for_each(|(best, query)| {
             let mut least = best.as_ref().map_or(f64::INFINITY, |(_, square)| *square);
+            let mut nearest = None;
             for (index, row) in rows.outer_iter().enumerate() {
                 if let Some(square) = square_below(query, row, least) {
-                    least = square;
-                    *best = Some((part.select(&[index]), square));
+                    (least, nearest) = (square, Some(index));
                 }
+            }
+            if let Some(index) = nearest {
+                *best = Some((part.select(&[index]), least));
             }
         });
     }
