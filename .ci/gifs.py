@@ -1,4 +1,4 @@
-"""Every frame of the committed animations, decoded by Pillow: none is black, none repeats the one before."""
+"""Every frame of the committed animations, decoded by Pillow: none is black or blank, none repeats the one before."""
 
 import pathlib
 
@@ -11,7 +11,9 @@ for path in sorted(pathlib.Path("figures").glob("*.gif")):
             animation.seek(n)
             frame = animation.convert("RGB")
             darkest, brightest = frame.convert("L").getextrema()
-            assert darkest < 32 and brightest > 224, f"{path}, frame {n}: {darkest} to {brightest}"
+            # a frame that is lost is of one colour; pictures on white paper are not, though a decoder of latents, given noise,
+            # draws none that is black
+            assert darkest < 64 and brightest > 224, f"{path}, frame {n}: {darkest} to {brightest}"
             assert frame.tobytes() != before, f"{path}, frame {n}: as the one before"
             before = frame.tobytes()
         print(f"{path}: {animation.n_frames} frames")
