@@ -13,16 +13,19 @@
 //! −log p(x) ≤ |x − x̂|²/(2 s²) + D/2 log(2π s²) + KL(q(z|x) ‖ N(0, I))
 //! ```
 //!
-//! and up to a factor and a constant that is `|x − x̂|² + β KL` with `β = 2 s²`. (Rombach et al. have two more terms, of a
-//! perceptual distance and of a discriminator, which are left out here.)
+//! and up to a factor and a constant that is `|x − x̂|² + β KL` with `β = 2 s²`. A decoder that has to look like
+//! images can then be trained on against a [`Discriminator`]. (Rombach et al. do both at once, with a perceptual distance
+//! besides, which is left out here.)
 
 mod bound;
 mod config;
+mod discriminator;
 mod encoded;
 mod posterior;
 
 pub use bound::{Coder, LatentBound, decoder_variance, latent_bound};
 pub use config::{AutoencoderConfig, DownType, UpType};
+pub use discriminator::{AdversarialLoss, Adversaries, Discriminator, DiscriminatorCache};
 pub use encoded::Encoded;
 pub use posterior::Posterior;
 

@@ -20,6 +20,7 @@ mod log;
 mod noise;
 mod objective;
 mod run;
+mod sharpening;
 mod step;
 mod variational;
 
@@ -32,6 +33,7 @@ pub use log::{LogRow, read_log};
 pub use noise::{Gaussians, NoiseDraw, NoiseLevels};
 pub use objective::{Objective, Saved};
 pub use run::{Event, Run, RunOptions};
+pub use sharpening::{Sharpening, SharpeningHeader};
 pub use step::{StepReport, descend};
 pub use variational::{VariationalGroup, VariationalHeader, VariationalTraining};
 

@@ -55,6 +55,7 @@ fn every_command_explains_itself_with_an_example() {
         "interpolate",
         "impute",
         "autoencode",
+        "sharpen",
         "noise",
         "info",
         "bench",
@@ -694,6 +695,28 @@ fn latents_are_trained_on_sampled_and_evaluated() {
         &words("train --latents pictures --data pictures --out x"),
         "--latents: pictures: expected diffusion_pytorch_model.safetensors, found none",
     );
+    // a decoder against a discriminator takes the place of the one that it was
+    succeeds(at, &words("sharpen --init vae --data pictures --size 8 --batch 8 --steps 2 --out sharp"));
+    succeeds(at, &words("sharpen --resume --steps 3 --out sharp"));
+    let config = |dir: &str| std::fs::read_to_string(at.join(dir).join("config.json")).unwrap();
+    assert_eq!(config("sharp/model"), config("vae/model"));
+    fails(
+        at,
+        &words("sharpen --init vae --data pictures --out sharp"),
+        "expected a folder without a checkpoint",
+    );
+    fails(
+        at,
+        &words("sharpen --init pictures --out x"),
+        "--init: pictures: expected diffusion_pytorch_model",
+    );
+    fails(at, &words("sharpen --init vae --data pictures --size 7 --out x"), "multiples of 2, found 7x7x3");
+    let before = image::open(at.join("s.png")).unwrap();
+    std::fs::remove_dir_all(at.join("run/model/vae")).unwrap();
+    std::fs::rename(at.join("sharp/model"), at.join("run/model/vae")).unwrap();
+    succeeds(at, &words("sample --model run --n 2 --ddim 2 --out s.png"));
+    assert_ne!(image::open(at.join("s.png")).unwrap(), before);
+
     // an autoencoder that doesn't fit its U-Net
     let config = std::fs::read_to_string(at.join("run/model/unet/config.json")).unwrap();
     assert!(config.contains("\"in_channels\": 2"), "{config}");

@@ -38,16 +38,25 @@ fn loss_and_gradients() {
     assert!((loss.loss - sum).abs() < 1e-12);
 
     check("autoencoder x", &x, &loss.dx, |x| plain_loss(&model, x, &noise, beta));
-    let all = |model: &AutoencoderKl| Array1::from(model.slices().concat());
-    check("autoencoder", &all(&model), &all(&grad), |w| {
-        let (mut moved, mut rest) = (model.clone(), w.as_slice().unwrap());
-        for slice in moved.slices_mut() {
-            let (own, after) = rest.split_at(slice.len());
-            slice.copy_from_slice(own);
-            rest = after;
-        }
-        plain_loss(&moved, &x, &noise, beta)
+    check("autoencoder", &numbers(&model), &numbers(&grad), |w| {
+        plain_loss(&with_numbers(&model, w), &x, &noise, beta)
     });
+}
+
+/// All parameters, one after the other.
+pub(super) fn numbers(model: &impl Params) -> Array1<f32> {
+    Array1::from(model.slices().concat())
+}
+
+/// The model with these.
+pub(super) fn with_numbers<M: Params>(model: &M, numbers: &Array1<f32>) -> M {
+    let (mut model, mut rest) = (model.clone(), numbers.as_slice().unwrap());
+    for slice in model.slices_mut() {
+        let (own, after) = rest.split_at(slice.len());
+        slice.copy_from_slice(own);
+        rest = after;
+    }
+    model
 }
 
 #[test]

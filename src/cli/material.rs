@@ -40,6 +40,15 @@ pub(super) struct Material {
     pub autoencoder: Option<AutoencoderKl>,
 }
 
+/// The autoencoder of a run, or of a folder in diffusers' layout.
+pub(super) fn autoencoder_of(folder: &Path) -> Result<AutoencoderKl> {
+    let candidates = [folder.to_path_buf(), folder.join("model"), folder.join("vae")];
+    let found = candidates.iter().find(|folder| folder.join(CONFIG).exists()).unwrap_or(&candidates[0]);
+    let (model, warnings) = load_autoencoder(found)?;
+    warnings.iter().for_each(|warning| note!("warning: {warning}"));
+    Ok(model)
+}
+
 impl Material {
     /// The rows of a table of classes: one for each label, and that of no class.
     pub(super) fn rows(&self) -> Result<usize> {
@@ -79,10 +88,7 @@ impl Origin {
 
     /// Latents of pictures, made anew for each step.
     fn latents(&self, folder: &Path) -> Result<Material> {
-        let candidates = [folder.to_path_buf(), folder.join("model"), folder.join("vae")];
-        let found = candidates.iter().find(|folder| folder.join(CONFIG).exists()).unwrap_or(&candidates[0]);
-        let (model, warnings) = load_autoencoder(found).context("--latents")?;
-        warnings.iter().for_each(|warning| note!("warning: {warning}"));
+        let model = autoencoder_of(folder).context("--latents")?;
         let material = self.pictures(model.config.in_channels)?;
         let ([h, w, _], factor) = (material.examples.shape(), model.config.reduction());
         if h % factor != 0 || w % factor != 0 {

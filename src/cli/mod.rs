@@ -21,6 +21,7 @@ mod quality;
 mod runs;
 mod sample;
 mod say;
+mod sharpen;
 mod signals;
 mod tables;
 mod together;
@@ -56,6 +57,7 @@ enum Command {
     Info(info::Info),
     Train(train::Train),
     Autoencode(autoencode::Autoencode),
+    Sharpen(sharpen::Sharpen),
     Noise(noise::NoiseLevels),
     Quality(quality::Quality),
     Lab(lab::Lab),
@@ -122,6 +124,7 @@ fn dispatch(arguments: Arguments, matches: &ArgMatches) -> Result<()> {
             command.run(matches.subcommand_matches("train").expect("the command that was given"))
         }
         Command::Autoencode(command) => command.run(),
+        Command::Sharpen(command) => command.run(),
         Command::Noise(command) => command.run(),
         Command::Lab(command) => command.run(),
         Command::Learn(command) => command.run(),

@@ -70,6 +70,7 @@ fn base(command: &str) -> Vec<(&'static str, &'static str)> {
             ("steps", "1"),
             ("out", "new"),
         ],
+        "sharpen" => vec![("init", "vae"), ("data", "idx"), ("batch", "2"), ("steps", "1"), ("out", "new")],
         "noise" => vec![
             ("data", "idx"),
             ("widths", "4,8"),
@@ -183,7 +184,7 @@ fn every_output_is_tried_before_the_work() {
     }
 }
 
-/// Pictures, an IDX set of three images and a small network.
+/// Pictures, an IDX set of three images, a small network and a small autoencoder.
 fn place() -> tempfile::TempDir {
     let place = tempfile::tempdir().expect("a folder");
     let at = |name: &str| place.path().join(name);
@@ -201,8 +202,10 @@ fn place() -> tempfile::TempDir {
         std::fs::write(at(&format!("idx/{prefix}-labels-idx1-ubyte")), [0, 0, 8, 1, 0, 0, 0, 3, 0, 1, 2])
             .expect("labels");
     }
-    let (code, said) = outcome(place.path(), &line("train", "out", "run"));
-    assert_eq!(code, Some(0), "{said}");
+    for (command, out) in [("train", "run"), ("autoencode", "vae")] {
+        let (code, said) = outcome(place.path(), &line(command, "out", out));
+        assert_eq!(code, Some(0), "{said}");
+    }
     place
 }
 

@@ -1,4 +1,4 @@
-//! Element-wise functions: exp, the logistic function, SiLU; and softmax over rows.
+//! Element-wise functions: exp, the logistic function, SiLU, LeakyReLU; and softmax over rows.
 
 use super::lanes::{dot, max, sum};
 use crate::matmul::simd::vectorized;
@@ -93,6 +93,45 @@ vectorized! {
 pub fn silu_slope(x: f32) -> f32 {
     let s = sigmoid(x);
     s * (1.0 + x * (1.0 - s))
+}
+
+/// The slope of LeakyReLU on the left (Isola et al. 2017).
+const LEAK: f32 = 0.2;
+
+vectorized! {
+    /// `y = max(x, x/5)`, in place.
+    ///
+    /// # Shapes
+    /// Any number of numbers.
+    ///
+    /// ```
+    /// let mut x = [3.0, -5.0];
+    /// ddpm::nn::activation::leaky_relu(&mut x);
+    /// assert_eq!(x, [3.0, -1.0]);
+    /// ```
+    pub fn leaky_relu(x: &mut [f32]) {
+        for x in x {
+            *x *= if *x < 0.0 { LEAK } else { 1.0 };
+        }
+    }
+}
+
+vectorized! {
+    /// From `y = max(x, x/5)`:  `dx = dy` where `x ≥ 0`, else `dy/5`; `dy` becomes `dx`.
+    ///
+    /// # Shapes
+    /// As many numbers in `dy` as in `x`.
+    ///
+    /// ```
+    /// let mut dy = [2.0, 2.0];
+    /// ddpm::nn::activation::leaky_relu_backward(&[3.0, -5.0], &mut dy);
+    /// assert_eq!(dy, [2.0, 0.4]);
+    /// ```
+    pub fn leaky_relu_backward(x: &[f32], dy: &mut [f32]) {
+        for (dy, &x) in dy.iter_mut().zip(x) {
+            *dy *= if x < 0.0 { LEAK } else { 1.0 };
+        }
+    }
 }
 
 vectorized! {
@@ -198,6 +237,24 @@ mod tests {
             silu(y.as_slice_mut().unwrap());
             inner(&y, &g)
         });
+    }
+
+    /// Away from the corner it is linear, and NaN stays NaN.
+    #[test]
+    fn leaky_relu_and_its_slope() {
+        let x: Array1<f32> = normal(1000, &mut stream(1, 0));
+        let x = x.mapv(|x: f32| x + x.signum());
+        let g: Array1<f32> = normal(1000, &mut stream(2, 0));
+        let mut dx = g.clone();
+        leaky_relu_backward(x.as_slice().unwrap(), dx.as_slice_mut().unwrap());
+        check("leaky_relu", &x, &dx, |x| {
+            let mut y = x.clone();
+            leaky_relu(y.as_slice_mut().unwrap());
+            inner(&y, &g)
+        });
+        let mut x = [f32::NAN, 0.0, -0.0, -1e30];
+        leaky_relu(&mut x);
+        assert!(x[0].is_nan() && x[1..] == [0.0, 0.0, -0.2e30], "{x:?}");
     }
 
     fn softmax(x: &Tensor2, scale: f32) -> Tensor2 {

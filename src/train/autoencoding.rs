@@ -17,7 +17,7 @@ use std::path::Path;
 /// What an autoencoder's training minimises: the mean over images of (|x − x̂|² + β KL(q(z|x) ‖ N(0, I)))/D.
 ///
 /// That is D/2 ln(2π s²) short of the negative ELBO times 2 s²/D, with a decoder N(x̂, s² I) and β = 2 s² (Kingma & Welling
-/// 2014). The authors of latent diffusion add a perceptual and an adversarial loss; there is none here.
+/// 2014). An adversarial loss comes afterwards, by [`Sharpening`](super::Sharpening).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Autoencoding {
     /// images per step
@@ -55,29 +55,11 @@ impl Objective for Autoencoding {
     /// # Errors
     /// The images have other channels, or sides that can't be halved as often as the encoder does.
     fn check_data(&self, model: &AutoencoderKl, data: &dyn Examples) -> Result<()> {
-        let ([h, w, c], factor) = (data.shape(), model.config.reduction());
-        if c != model.config.in_channels || h % factor != 0 || w % factor != 0 {
-            let expected = format!(
-                "images of {} channels, with sides that are multiples of {factor}",
-                model.config.in_channels
-            );
-            return Err(Error::argument(data.name(), expected, format!("{h}x{w}x{c}")));
-        }
-        Ok(())
+        check_images(&model.config, data)
     }
 
-    /// Image `i` of step `k` has the stream `k · batch + i`.
     fn draw(&self, model: &AutoencoderKl, data: &dyn Examples, steps: u64) -> Vec<(Tensor4, Batch)> {
-        let first = steps * self.batch as u64;
-        let streams: Vec<u64> = (first..first + self.batch as u64).collect();
-        let latent = model.config.latent_shape(data.shape());
-        let draw = |streams: &[u64]| {
-            let stream = |&n: &u64| Domain::Training.stream(self.seed, n);
-            let mut rngs: Vec<ChaCha8Rng> = streams.iter().map(stream).collect();
-            let x = data.draw_batch(&mut rngs).x0.mapv(|v| v as f32);
-            (x, normal_batch(latent, &mut rngs))
-        };
-        streams.par_chunks(GROUP_SIZE).map(draw).collect()
+        draw_images(&model.config, data, (self.seed, self.batch), steps)
     }
 
     fn examples((x, _): &Self::Group) -> usize {
@@ -93,6 +75,36 @@ impl Objective for Autoencoding {
     ) -> f64 {
         model.add_loss(x.clone(), noise, self.beta, n, grad).loss * n as f64
     }
+}
+
+/// Whether an autoencoder can encode these images.
+pub(super) fn check_images(config: &AutoencoderConfig, data: &dyn Examples) -> Result<()> {
+    let ([h, w, c], factor) = (data.shape(), config.reduction());
+    if c == config.in_channels && h % factor == 0 && w % factor == 0 {
+        return Ok(());
+    }
+    let expected =
+        format!("images of {} channels, with sides that are multiples of {factor}", config.in_channels);
+    Err(Error::argument(data.name(), expected, format!("{h}x{w}x{c}")))
+}
+
+/// Images, and the noise that makes z of their posterior: image `i` of step `k` has the stream `k · batch + i`.
+pub(super) fn draw_images(
+    config: &AutoencoderConfig,
+    data: &dyn Examples,
+    (seed, batch): (u64, usize),
+    steps: u64,
+) -> Vec<(Tensor4, Batch)> {
+    let first = steps * batch as u64;
+    let streams: Vec<u64> = (first..first + batch as u64).collect();
+    let latent = config.latent_shape(data.shape());
+    let draw = |streams: &[u64]| {
+        let stream = |&n: &u64| Domain::Training.stream(seed, n);
+        let mut rngs: Vec<ChaCha8Rng> = streams.iter().map(stream).collect();
+        let x = data.draw_batch(&mut rngs).x0.mapv(|v| v as f32);
+        (x, normal_batch(latent, &mut rngs))
+    };
+    streams.par_chunks(GROUP_SIZE).map(draw).collect()
 }
 
 /// What a checkpoint says of an autoencoder.
