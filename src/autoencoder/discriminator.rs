@@ -21,7 +21,7 @@ use super::{AutoencoderKl, Posterior};
 use crate::nn::activation::{leaky_relu, leaky_relu_backward};
 use crate::nn::{Conv2d, Conv2dCache};
 use crate::params::{Params, params};
-use crate::tensor::{Batch, Tensor4};
+use crate::tensor::{Batch, Contiguous, Tensor4, row_major};
 use ndarray_rand::rand::Rng;
 
 /// Channels from fine to coarse.
@@ -65,7 +65,7 @@ impl Discriminator {
         for conv in &self.convs {
             let (h, cache) = conv.forward(x);
             x = h.clone();
-            leaky_relu(x.as_slice_mut().expect("row-major"));
+            leaky_relu(x.numbers_mut());
             convs.push((cache, h));
         }
         let (y, conv_out) = self.conv_out.forward(x);
@@ -77,8 +77,7 @@ impl Discriminator {
         let mut dx = self.conv_out.backward(cache.conv_out, dy, &mut grad.conv_out);
         let convs = self.convs.iter().zip(&mut grad.convs).zip(cache.convs);
         for ((conv, grad), (cache, h)) in convs.rev() {
-            let numbers = dx.as_slice_mut().expect("row-major");
-            leaky_relu_backward(h.as_slice().expect("row-major"), numbers);
+            leaky_relu_backward(h.numbers(), dx.numbers_mut());
             dx = conv.backward(cache, &dx, grad);
         }
         dx
@@ -139,6 +138,7 @@ impl Adversaries {
         grad: &mut Adversaries,
     ) -> AdversarialLoss {
         let Adversaries { autoencoder: model, discriminator: d } = self;
+        let x = row_major(&x).into_owned();
         let moments = model.quant_conv.infer(&model.encoder.infer(&x)).mapv(f64::from);
         let z = Posterior::new(&moments).normal.sample(noise).mapv(|z| z as f32);
         let (features, post_quant_conv) = model.post_quant_conv.forward(z);
@@ -246,6 +246,11 @@ mod tests {
         check_params("discriminator", &model.discriminator, &grad.discriminator, &[], |discriminator| {
             loss(&Adversaries { discriminator: discriminator.clone(), ..model.clone() }).discriminator
         });
+
+        // an image's layout in memory doesn't matter
+        let mut columns = Tensor4::zeros(ndarray::ShapeBuilder::f(x.raw_dim()));
+        columns.assign(&x);
+        assert_eq!(model.losses_and_gradients(columns, &noise, 0.7, &mut model.zeros_like()), at_once);
 
         // two halves of a batch are the batch
         let mut halves = model.zeros_like();
