@@ -134,7 +134,7 @@ grid(&images, [28, 1], 7)
     .column_labels(["x_{t}", "x_{0}, 1", "2", "3", "4", "5", "6"]).figure()
 
 // %% [markdown]
-// *What to see:* number 1 goes on with the noise of the chain it comes from, so it is the same picture in every row. The others tell: six that share $x_{1000}$ have nothing in common, since $x_{1000}$ is as good as pure noise; at $t=500$ all but one are shoes; those from $x_{250}$ differ in straps and soles. The names are those of the classifier of notebook 10.
+// *What to see:* number 1 goes on with the noise of the chain it comes from, so it is the same picture in every row. The others tell: six that share $x_{1000}$ have nothing in common, since $x_{1000}$ is as good as pure noise; at $t=500$ all but one are shoes; those from $x_{250}$ differ in straps and soles. The names are those of a small classifier that comes with the crate, right on 92.1 % of the test set; notebook 13 measures with it.
 //
 // ## Between two images (Figs. 8 and 9)
 //
