@@ -3,7 +3,7 @@
 //
 // **You will be able to** run diffusion on a code of an image instead of its pixels, train the autoencoder that makes the code, and add up the bound of the whole, in bits per pixel.
 //
-// **Before:** notebooks 04, 07 and 11. **Time:** 50 minutes. **Figure:** garments from codes; the bound of the whole model, term by term.
+// **Before:** notebooks 04, 07 and 11. **Time:** 55 minutes. **Figure:** garments from codes; the bound of the whole model, term by term.
 //
 // Most of the bits of an image are spent on what hardly anyone sees (notebook 11: 1.8 of 1.9 bits of the rate, within 13 grey levels). Rombach and others (2022) leave them to an **autoencoder**: it turns the image into a small array of numbers $z$ and back, and diffusion has only $z$ to learn. Stable Diffusion is that. Nobody ever shows its bound on the image itself; we shall.
 
