@@ -39,7 +39,7 @@ pub struct Discriminator {
 params!(Discriminator { convs, conv_out });
 
 /// What [`Discriminator::backward`] needs.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct DiscriminatorCache {
     /// of each convolution, with what came out of it
     convs: Vec<(Conv2dCache, Tensor4)>,
@@ -152,16 +152,15 @@ impl Adversaries {
         let discriminator = halved(&off_1(&of_x)) + halved(&of_x_hat);
         let slope = |d: Tensor4, weight: f64| d * (weight * share) as f32;
         d.backward(x_cache, &slope(off_1(&of_x), 1.0), &mut grad.discriminator);
-        d.backward(x_hat_cache, &slope(of_x_hat, 1.0), &mut grad.discriminator);
+        d.backward(x_hat_cache.clone(), &slope(of_x_hat.clone(), 1.0), &mut grad.discriminator);
 
         // L_decoder = mean |x − x̂|²/D + ½ λ mean (d(x̂) − 1)²
-        let (of_x_hat, cache) = d.forward(x_hat.clone());
         let (difference, judged) = (x_hat - &x, off_1(&of_x_hat));
         let per_number = x.dim().0 as f64 / (x.len() * n) as f64;
         let squared = difference.iter().map(|&d| f64::from(d).powi(2)).sum::<f64>();
         let fixed = &mut d.zeros_like();
-        let dy =
-            difference * (2.0 * per_number) as f32 + d.backward(cache, &slope(judged.clone(), weight), fixed);
+        let dy = difference * (2.0 * per_number) as f32
+            + d.backward(x_hat_cache, &slope(judged.clone(), weight), fixed);
         let dz = model.decoder.backward(decoder, &dy, &mut grad.autoencoder.decoder);
         model.post_quant_conv.backward(post_quant_conv, &dz, &mut grad.autoencoder.post_quant_conv);
         AdversarialLoss { decoder: per_number * squared + weight * halved(&judged), discriminator }
@@ -172,8 +171,7 @@ impl Adversaries {
 mod tests {
     use super::*;
     use crate::autoencoder::AutoencoderConfig;
-    use crate::autoencoder::tests::{numbers, with_numbers};
-    use crate::nn::gradient_check::{check, check_params, inner, shaken};
+    use crate::nn::gradient_check::{check, check_all, check_params, inner, shaken};
     use crate::rng::{normal, stream};
 
     /// One that is differentiable around the tests' images: small weights, and biases that keep every number away from the
@@ -231,9 +229,9 @@ mod tests {
 
         let loss = |model: &Adversaries| losses(model, &mut model.zeros_like());
         let (decoder, d_decoder) = (&model.autoencoder.decoder, &grad.autoencoder.decoder);
-        check("decoder", &numbers(decoder), &numbers(d_decoder), |w| {
+        check_all("decoder", decoder, d_decoder, |decoder| {
             let mut moved = model.clone();
-            moved.autoencoder.decoder = with_numbers(decoder, w);
+            moved.autoencoder.decoder = decoder.clone();
             loss(&moved).decoder
         });
         let (before_it, d_before_it) =

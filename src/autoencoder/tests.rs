@@ -1,8 +1,8 @@
 use super::*;
-use crate::nn::gradient_check::{check, shaken};
+use crate::nn::gradient_check::{check, check_all, shaken};
 use crate::params::Params;
 use crate::rng::{normal, stream};
-use ndarray::{Array1, s};
+use ndarray::s;
 use proptest::prelude::*;
 
 fn config() -> AutoencoderConfig {
@@ -38,25 +38,7 @@ fn loss_and_gradients() {
     assert!((loss.loss - sum).abs() < 1e-12);
 
     check("autoencoder x", &x, &loss.dx, |x| plain_loss(&model, x, &noise, beta));
-    check("autoencoder", &numbers(&model), &numbers(&grad), |w| {
-        plain_loss(&with_numbers(&model, w), &x, &noise, beta)
-    });
-}
-
-/// All parameters, one after the other.
-pub(super) fn numbers(model: &impl Params) -> Array1<f32> {
-    Array1::from(model.slices().concat())
-}
-
-/// The model with these.
-pub(super) fn with_numbers<M: Params>(model: &M, numbers: &Array1<f32>) -> M {
-    let (mut model, mut rest) = (model.clone(), numbers.as_slice().unwrap());
-    for slice in model.slices_mut() {
-        let (own, after) = rest.split_at(slice.len());
-        slice.copy_from_slice(own);
-        rest = after;
-    }
-    model
+    check_all("autoencoder", &model, &grad, |model| plain_loss(model, &x, &noise, beta));
 }
 
 #[test]

@@ -66,7 +66,7 @@ pub static TOLD: Shipped =
 pub static LATENTS: Shipped =
     Shipped { name: "latents", folder: "assets/fashion-mnist-latent", files: ddpm_garments_latents::FILES };
 
-/// Whole paintings, 64×64 RGB, as latents of 16×16×4, with their autoencoder.
+/// Whole paintings, 64×64 RGB, as latents of 16×16×8, with their autoencoder.
 pub static PAINTING_LATENTS: Shipped = Shipped {
     name: "paintings-latents",
     folder: "assets/paintings-latent",

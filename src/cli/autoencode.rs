@@ -1,8 +1,7 @@
 //! `ddpm autoencode`: trains the autoencoder of a latent diffusion model.
 
-use super::data::{Cut, ImageSize, WHOLE};
-use super::numbers::{counting, factor, percent, positive, whole};
-use super::runs::{self, RunArgs, Started};
+use super::numbers::{counting, factor, positive, whole};
+use super::runs::{self, PictureArgs, RunArgs, Started};
 use anyhow::Result;
 use clap::Args;
 use ddpm::Fault;
@@ -33,21 +32,8 @@ pub(super) struct Autoencode {
     #[command(flatten)]
     kept: RunArgs,
 
-    /// A folder of IDX files or of pictures [default: Fashion-MNIST's training set, where Debian puts it]
-    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
-    data: Option<PathBuf>,
-
-    /// Side of the crops from a folder of pictures, or height and width, 48x64
-    #[arg(long, default_value_t = ImageSize([64, 64]), conflicts_with = "resume")]
-    size: ImageSize,
-
-    /// Whole pictures instead of crops at three scales: each example holds at least so many percent of the shorter side
-    #[arg(long, value_name = "PERCENT", num_args = 0..=1, default_missing_value = WHOLE, value_parser = percent(), conflicts_with = "resume")]
-    whole: Option<u8>,
-
-    /// Hold out every so manyth picture of a folder
-    #[arg(long, value_name = "EVERY", value_parser = whole(2..), conflicts_with = "resume")]
-    holdout: Option<usize>,
+    #[command(flatten)]
+    pictures: PictureArgs,
 
     /// Channels of each level, fine to coarse; all but the last halve the sides
     #[arg(long, value_delimiter = ',', default_value = "16,32,32", value_parser = counting(), conflicts_with = "resume")]
@@ -103,10 +89,7 @@ impl Autoencode {
 
     fn fresh(&self, options: RunOptions) -> Result<Started<Autoencoding>> {
         let run = runs::new_run(options)?;
-        let origin = runs::pictures(
-            self.data.clone(),
-            Cut { size: self.size.0, whole: self.whole, holdout: self.holdout },
-        );
+        let origin = self.pictures.origin();
         let material = origin.load(3)?;
         let [h, _, c] = material.examples.shape();
         let config = AutoencoderConfig {
@@ -119,9 +102,7 @@ impl Autoencode {
         let objective = Autoencoding { batch: self.batch, seed: self.seed, beta: self.beta, adam };
         objective.check()?;
         let model = AutoencoderKl::new(&config, &mut stream(self.seed, u64::MAX));
-        let mut training = Training::of(model, objective, adam);
-        training.record = Some(origin.record(&material, &run.options));
-        Ok(Started { run, training, examples: material.examples })
+        Ok(Started::fresh(run, Training::of(model, objective, adam), &origin, material))
     }
 }
 

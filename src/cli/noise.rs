@@ -170,8 +170,7 @@ impl NoiseLevels {
             adam,
         };
         objective.check()?;
-        let mut training = Training::of(objective.model(&config), objective, adam);
-        training.record = Some(origin.record(&material, &run.options));
-        Ok(Started { run, training, examples: material.examples })
+        let training = Training::of(objective.model(&config), objective, adam);
+        Ok(Started::fresh(run, training, &origin, material))
     }
 }

@@ -1,8 +1,8 @@
 //! What the commands that train have in common: the folder of a run, and the loop around it.
 
-use super::data::Cut;
+use super::data::{Cut, ImageSize, WHOLE};
 use super::material::{Material, Origin};
-use super::numbers::time;
+use super::numbers::{percent, time, whole};
 use super::progress::Progress;
 use super::signals::stop_on_signals;
 use super::together::ranks;
@@ -43,6 +43,33 @@ pub(super) struct RunArgs {
     pub precision: Precision,
 }
 
+/// The pictures that an autoencoder learns from.
+#[derive(Args)]
+pub(super) struct PictureArgs {
+    /// A folder of IDX files or of pictures [default: Fashion-MNIST's training set, where Debian puts it]
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    data: Option<PathBuf>,
+
+    /// Side of the crops from a folder of pictures, or height and width, 48x64
+    #[arg(long, default_value_t = ImageSize([64, 64]), conflicts_with = "resume")]
+    size: ImageSize,
+
+    /// Whole pictures instead of crops at three scales: each example holds at least so many percent of the shorter side
+    #[arg(long, value_name = "PERCENT", num_args = 0..=1, default_missing_value = WHOLE, value_parser = percent(), conflicts_with = "resume")]
+    whole: Option<u8>,
+
+    /// Hold out every so manyth picture of a folder
+    #[arg(long, value_name = "EVERY", value_parser = whole(2..), conflicts_with = "resume")]
+    holdout: Option<usize>,
+}
+
+impl PictureArgs {
+    pub(super) fn origin(&self) -> Origin {
+        let Self { data, size, whole, holdout } = self;
+        pictures(data.clone(), Cut { size: size.0, whole: *whole, holdout: *holdout })
+    }
+}
+
 /// A run with what it trains, and on what.
 pub(super) struct Started<O: Saved> {
     pub run: Run,
@@ -79,6 +106,17 @@ impl RunArgs {
 }
 
 impl<O: Saved> Started<O> {
+    /// A training that begins, with a record of what it is trained on.
+    pub(super) fn fresh(
+        run: Run,
+        mut training: Training<O>,
+        origin: &Origin,
+        material: Material,
+    ) -> Started<O> {
+        training.record = Some(origin.record(&material, &run.options));
+        Started { run, training, examples: material.examples }
+    }
+
     /// What its last line says.
     pub(super) fn say_end(&self) {
         show!(

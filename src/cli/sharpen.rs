@@ -1,13 +1,12 @@
 //! `ddpm sharpen`: trains an autoencoder's decoder on, against a discriminator.
 
-use super::data::{Cut, ImageSize, WHOLE};
 use super::material::autoencoder_of;
-use super::numbers::{factor, percent, positive, whole};
-use super::runs::{self, RunArgs, Started};
+use super::numbers::{factor, positive, whole};
+use super::runs::{self, PictureArgs, RunArgs, Started};
 use anyhow::{Context, Result};
 use clap::Args;
 use ddpm::train::{RunOptions, Sharpening, Training};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Train an autoencoder's decoder on, until its images can't be told from real ones
 ///
@@ -34,21 +33,8 @@ pub(super) struct Sharpen {
     #[command(flatten)]
     kept: RunArgs,
 
-    /// A folder of IDX files or of pictures [default: Fashion-MNIST's training set, where Debian puts it]
-    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
-    data: Option<PathBuf>,
-
-    /// Side of the crops from a folder of pictures, or height and width, 48x64
-    #[arg(long, default_value_t = ImageSize([64, 64]), conflicts_with = "resume")]
-    size: ImageSize,
-
-    /// Whole pictures instead of crops at three scales: each example holds at least so many percent of the shorter side
-    #[arg(long, value_name = "PERCENT", num_args = 0..=1, default_missing_value = WHOLE, value_parser = percent(), conflicts_with = "resume")]
-    whole: Option<u8>,
-
-    /// Hold out every so manyth picture of a folder
-    #[arg(long, value_name = "EVERY", value_parser = whole(2..), conflicts_with = "resume")]
-    holdout: Option<usize>,
+    #[command(flatten)]
+    pictures: PictureArgs,
 
     /// λ, the weight of being told from images: 0.1 is sharper, at 0.4 patterns of the discriminator's can be seen
     #[arg(long, default_value_t = 0.1, value_parser = factor, conflicts_with = "resume")]
@@ -83,19 +69,15 @@ impl Sharpen {
         Ok(())
     }
 
-    fn fresh(&self, folder: &std::path::Path, options: RunOptions) -> Result<Started<Sharpening>> {
+    fn fresh(&self, folder: &Path, options: RunOptions) -> Result<Started<Sharpening>> {
         let autoencoder = autoencoder_of(folder).context("--init")?;
         let run = runs::new_run(options)?;
-        let origin = runs::pictures(
-            self.data.clone(),
-            Cut { size: self.size.0, whole: self.whole, holdout: self.holdout },
-        );
+        let origin = self.pictures.origin();
         let material = origin.load(autoencoder.config.in_channels)?;
         let adam = runs::adam(self.lr, self.warmup, 1.0);
         let objective = Sharpening { batch: self.batch, seed: self.seed, weight: self.weight, adam };
         objective.check()?;
-        let mut training = Training::of(objective.model(autoencoder), objective, adam);
-        training.record = Some(origin.record(&material, &run.options));
-        Ok(Started { run, training, examples: material.examples })
+        let training = Training::of(objective.model(autoencoder), objective, adam);
+        Ok(Started::fresh(run, training, &origin, material))
     }
 }

@@ -48,7 +48,7 @@ pub struct Conv2d {
 params!(Conv2d { weight: Conv, bias });
 
 /// What [`Conv2d::backward`] needs: the input.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Conv2dCache {
     x: Tensor4,
 }

@@ -83,6 +83,34 @@ pub fn check_params<M: Params>(what: &str, model: &M, grad: &M, skip: &[&str], l
     }
 }
 
+/// [`check`] for all parameters of a model at once, as one long vector: what a single tensor's gradient is too small for.
+///
+/// # Panics
+/// As [`check`].
+///
+/// ```
+/// use ddpm::nn::{Linear, gradient_check::{check_all, inner}};
+/// use ddpm::{params::Params, rng::stream, tensor::Tensor2};
+/// let (layer, x) = (Linear::new(3, 2, 1.0, &mut stream(1, 0)), Tensor2::ones((4, 3)));
+/// let mut grad = layer.zeros_like();
+/// let (y, cache) = layer.forward(x.clone());
+/// layer.backward(cache, &y, &mut grad);
+/// check_all("linear", &layer, &grad, |layer| 0.5 * inner(&layer.infer(&x), &layer.infer(&x)));
+/// ```
+#[track_caller]
+pub fn check_all<M: Params>(what: &str, model: &M, grad: &M, loss: impl Fn(&M) -> f64) {
+    let numbers = |model: &M| Array1::from(model.slices().concat());
+    check(what, &numbers(model), &numbers(grad), |numbers| {
+        let (mut moved, mut rest) = (model.clone(), numbers.as_slice().expect("contiguous"));
+        for slice in moved.slices_mut() {
+            let (own, after) = rest.split_at(slice.len());
+            slice.copy_from_slice(own);
+            rest = after;
+        }
+        loss(&moved)
+    });
+}
+
 /// The same layer with N(0, `size`²) added to every parameter: a layer that starts as nothing hides mistakes.
 ///
 /// ```

@@ -60,26 +60,29 @@ pub fn thumbnails(images: &Images, side: usize) -> Array2<f64> {
 pub fn copies(images: &Images, candidates: impl IntoIterator<Item = Images>) -> Vec<(Images, f64)> {
     let queries = pixels(&images.pixels);
     let root = (queries.ncols() as f64).sqrt();
+    let queries: Vec<_> = queries.outer_iter().collect();
     let mut best: Vec<Option<(Images, f64)>> = vec![None; images.len()];
     for part in candidates {
         assert_eq!(part.shape(), images.shape(), "copies: the shapes of candidates and of images");
         let part = Images::new("", with_mirrored(&part.pixels), None);
         let rows = pixels(&part.pixels);
-        best.par_iter_mut().zip(queries.outer_iter().collect::<Vec<_>>()).for_each(|(best, query)| {
-            let mut least = best.as_ref().map_or(f64::INFINITY, |(_, square)| *square);
-            let mut nearest = None;
-            for (index, row) in rows.outer_iter().enumerate() {
-                if let Some(square) = square_below(query, row, least) {
-                    (least, nearest) = (square, Some(index));
-                }
-            }
-            if let Some(index) = nearest {
-                *best = Some((part.select(&[index]), least));
+        best.par_iter_mut().zip(&queries).for_each(|(best, &query)| {
+            let limit = best.as_ref().map_or(f64::INFINITY, |(_, square)| *square);
+            if let Some((index, square)) = nearest_below(query, &rows, limit) {
+                *best = Some((part.select(&[index]), square));
             }
         });
     }
     let found = |best: Option<(Images, f64)>| best.expect("copies: no candidates");
     best.into_iter().map(found).map(|(image, square)| (image, square.sqrt() / root)).collect()
+}
+
+/// The row that is nearest to a query and its |a − b|², if that is below a limit.
+fn nearest_below(query: ArrayView1<f32>, rows: &Array2<f32>, limit: f64) -> Option<(usize, f64)> {
+    rows.outer_iter().enumerate().fold(None, |nearest, (index, row)| {
+        let least = nearest.map_or(limit, |(_, square)| square);
+        square_below(query, row, least).map(|square| (index, square)).or(nearest)
+    })
 }
 
 /// |a − b|², if it is below a limit; it is given up as soon as it is not.

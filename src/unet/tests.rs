@@ -1,8 +1,7 @@
 use super::*;
-use crate::nn::gradient_check::{check, inner, shaken};
+use crate::nn::gradient_check::{check, check_all, inner, shaken};
 use crate::params::Params;
 use crate::rng::{normal, stream};
-use ndarray::Array1;
 
 /// Every shape of network that a configuration can ask for: levels, attention, heads, time, padding, channels.
 fn variants() -> Vec<(&'static str, UnetConfig, (usize, usize))> {
@@ -78,16 +77,7 @@ fn gradients_of_every_variant() {
         let dx = unet.backward(unet.forward(x.clone(), &t, &mut []).1, &g, &mut grad);
         check(&format!("{name}: x"), &x, &dx, |x| inner(&unet.infer(x, &t), &g));
 
-        let all = |unet: &Unet| Array1::from(unet.slices().concat());
-        check(&format!("{name}: parameters"), &all(&unet), &all(&grad), |w| {
-            let (mut moved, mut rest) = (unet.clone(), w.as_slice().unwrap());
-            for slice in moved.slices_mut() {
-                let (own, after) = rest.split_at(slice.len());
-                slice.copy_from_slice(own);
-                rest = after;
-            }
-            inner(&moved.infer(&x, &t), &g)
-        });
+        check_all(&format!("{name}: parameters"), &unet, &grad, |unet| inner(&unet.infer(&x, &t), &g));
     }
 }
 

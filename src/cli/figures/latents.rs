@@ -49,8 +49,9 @@ fn shared_figure(subject: &Subject, seed: u64) -> Figure {
 
 /// Two garments of the test set, and two paintings that were held out, at nine depths.
 pub(super) fn interpolation(studio: &Studio) -> Result<()> {
-    let held_out = |size| paintings(size).overview().batch(&[0, 1]);
-    let pairs = [garments(PAIR.1 + 1).batch(&[PAIR.0, PAIR.1]), held_out(32), held_out(64)];
+    let held_out = |subject: &Subject| paintings(&subject.model).overview().batch(&[0, 1]);
+    let two_garments = garments(PAIR.1 + 1).batch(&[PAIR.0, PAIR.1]);
+    let pairs = [two_garments, held_out(&studio.paintings), held_out(&studio.large)];
     for (subject, pair) in studio.subjects().into_iter().zip(pairs) {
         let trained = &subject.model;
         let pair = trained.latents(pair);

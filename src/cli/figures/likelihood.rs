@@ -82,7 +82,7 @@ pub(super) fn table(studio: &Studio) -> Result<()> {
         let bounds = bounds(&studio.paintings.model, images, WHOLE.1, studio.seed);
         Ok([bounds, codecs(images)?].concat())
     };
-    rows.extend(painted(&draws(&paintings(32), HELD_OUT))?);
+    rows.extend(painted(&draws(&paintings(&studio.paintings.model), HELD_OUT))?);
     match &studio.trained_on {
         Some(pictures) => rows.extend(painted(&draws(pictures, TRAINED_ON))?),
         None => rows.extend(stored::<Row>(STORED).into_iter().filter(|row| row.data == TRAINED_ON)),

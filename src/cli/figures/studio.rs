@@ -34,7 +34,7 @@ pub(super) struct Studio {
     pub(super) garments: Subject,
     pub(super) paintings: Subject,
     /// at twice the size, behind an autoencoder
-    large: Subject,
+    pub(super) large: Subject,
     /// of the garments: as many as numbers are taken from
     thousand: OnceCell<Chains>,
     judge: OnceCell<Judge>,
@@ -172,9 +172,9 @@ pub(super) fn subscripts(objective: &str) -> String {
 /// Every so manyth shipped painting was never trained on.
 const HOLD_OUT: usize = 7;
 
-/// The shipped paintings that were held out, whole.
-pub(super) fn paintings(size: usize) -> Dataset {
-    data::whole_paintings(size).split(HOLD_OUT).1
+/// The shipped paintings that were held out, whole, in the size of a model's.
+pub(super) fn paintings(model: &Pretrained) -> Dataset {
+    data::whole_paintings(model.picture_shape()[0]).split(HOLD_OUT).1
 }
 
 /// The first `n` garments of the test set.
